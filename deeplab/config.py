@@ -1,0 +1,247 @@
+"""Every setting of the toolkit, as frozen dataclasses, and `build`, which makes them from plain mappings.
+
+Each default has its one home here; the YAML files under configs/ hold only what differs from it.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from deeplab.errors import UserError
+
+T = TypeVar("T")
+ImageSize = int | tuple[int, int] | None
+"""One side of a square, (height, width), or None for any size. Pixels."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What fixes the weights of a network. The output stride does not, so it is no field of it.
+
+    Attributes:
+        backbone: the feature extractor.
+        depth_multiplier: factor on the backbone's channels, > 0.
+        round_channels: round those channels to multiples of 8 as keras.applications does; the official DeepLab
+            models with multiplier 0.5 do not (12 stays 12).
+        head: "v3" is ASPP and logits (DeepLabv3, arXiv:1706.05587, sec. 3.3); "v3plus" adds the decoder (DeepLabv3+,
+            arXiv:1802.02611, sec. 3.1).
+        aspp_rates: atrous rates of ASPP, as meant at output stride 16; () leaves image pooling and the 1x1 branch, the
+            official mobile head.
+        aspp_separable: whether ASPP's atrous branches are depthwise separable.
+        aspp_channels: channels of each branch of ASPP and of its projection.
+        image_pooling: whether ASPP has the image-level features.
+        low_level_channels: channels of the decoder's projection of the low-level features.
+        decoder_channels: channels of the decoder's two 3x3 convolutions.
+        decoder_separable: whether those are depthwise separable.
+        dropout: rate behind ASPP's projection, 0 <= dropout < 1.
+        classes: number of classes, background included, 2..256.
+        batch_norm_momentum: None takes the papers' value for each part (0.9997 in ASPP and decoder, 0.997 in
+            MobileNetV2), which need ten thousands of steps to settle; short trainings want about 0.9.
+    """
+
+    backbone: Literal["mobilenet_v2"] = "mobilenet_v2"
+    depth_multiplier: float = 1.0
+    round_channels: bool = False
+    head: Literal["v3", "v3plus"] = "v3plus"
+    aspp_rates: tuple[int, ...] = (6, 12, 18)
+    aspp_separable: bool = True
+    aspp_channels: int = 256
+    image_pooling: bool = True
+    low_level_channels: int = 48
+    decoder_channels: int = 256
+    decoder_separable: bool = True
+    dropout: float = 0.1
+    classes: int = 21
+    batch_norm_momentum: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UserError where a value is out of range."""
+        _require("model.depth_multiplier", self.depth_multiplier, self.depth_multiplier > 0, "above 0")
+        _require("model.classes", self.classes, 2 <= self.classes <= 256, "from 2 to 256")
+        _require("model.dropout", self.dropout, 0 <= self.dropout < 1, "at least 0 and below 1")
+        _require("model.aspp_rates", self.aspp_rates, all(r > 0 for r in self.aspp_rates), "positive rates")
+        for name in ("aspp_channels", "low_level_channels", "decoder_channels"):
+            _require(f"model.{name}", getattr(self, name), getattr(self, name) > 0, "above 0")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where pictures and masks come from.
+
+    Attributes:
+        source: "shapes" (drawn scenes, built in) or "voc" (a VOCdevkit folder).
+        root: folder of the data on disk; none for "shapes".
+        name: name of the data set within `root` or in a catalogue: for "voc" the year's folder, VOC2012 by default.
+        classes: names of the classes, background first; None takes the source's own.
+        train_split: name of the split to train on.
+        val_split: name of the split to measure on.
+        val_size: how many pictures of the validation split to use; None takes all (an endless source needs a number).
+    """
+
+    source: Literal["shapes", "voc"] = "shapes"
+    root: str | None = None
+    name: str | None = None
+    classes: tuple[str, ...] | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+    val_size: int | None = None
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """The official augmentation (tensorflow/models research/deeplab, input_preprocess.py).
+
+    Attributes:
+        min_scale, max_scale, scale_step: the scale is drawn from {min, min + step, ..., max}; a step of 0 draws from
+            the whole interval.
+        flip: probability of a left-right flip.
+    """
+
+    min_scale: float = 0.5
+    max_scale: float = 2.0
+    scale_step: float = 0.25
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raises UserError where a value is out of range."""
+        _require("training.augment.min_scale", self.min_scale, 0 < self.min_scale <= self.max_scale, "0 < min <= max")
+        _require("training.augment.scale_step", self.scale_step, self.scale_step >= 0, "at least 0")
+        _require("training.augment.flip", self.flip, 0 <= self.flip <= 1, "a probability")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The published recipe (numbers of tensorflow/models research/deeplab, train.py).
+
+    Attributes:
+        steps: number of updates.
+        batch_size: pictures an update, over all replicas.
+        crop_size: side of the training crop in pixels; 32k+1 wastes nothing.
+        output_stride: at which the network is trained.
+        learning_rate: at the start; decays by the "poly" rule lr * (1 - step / steps) ** power.
+        power: of the poly rule.
+        momentum: of SGD, without Nesterov.
+        weight_decay: factor wd of wd/2 * sum(w^2), over the kernels of convolutions (not depthwise, biases or norms).
+        batch_norm: "train", or "frozen": statistics, gamma and beta stay as loaded.
+        augment: the augmentation.
+        save_every: steps between two saved states.
+        log_every: steps between two lines of log.csv and TensorBoard.
+        pictures: how many validation pictures TensorBoard shows.
+    """
+
+    steps: int = 30_000
+    batch_size: int = 16
+    crop_size: int = 513
+    output_stride: int = 16
+    learning_rate: float = 0.007
+    power: float = 0.9
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    batch_norm: Literal["train", "frozen"] = "train"
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    save_every: int = 500
+    log_every: int = 10
+    pictures: int = 4
+
+    def __post_init__(self) -> None:
+        """Raises UserError where a value is out of range."""
+        for name in ("steps", "batch_size", "crop_size", "save_every", "log_every"):
+            _require(f"training.{name}", getattr(self, name), getattr(self, name) > 0, "above 0")
+        _require("training.learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        _require("training.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
+
+
+def build(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
+    """Makes the frozen dataclass `cls` from a plain mapping, as read from YAML or JSON.
+
+    Args:
+        cls: a dataclass whose fields are bool, int, float, str, None, Literal, tuples, unions or dataclasses.
+        mapping: its values; a key that is left out takes the default.
+        path: the place of `mapping` in the whole configuration, for messages ("training.augment").
+
+    Raises:
+        UserError: an unknown key, a wrong type, a missing required key; the message names the path.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in mapping.items():
+        where = f"{path}.{key}" if path else str(key)
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            known = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}"
+            raise UserError(where, "no such key", known)
+        values[key] = _convert(hints[key], value, where)
+    for name, f in fields.items():
+        if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise UserError(f"{path}.{name}" if path else name, "a value is needed", f"set it with {name}=...")
+    return cls(**values)
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The inverse of `build`: a dataclass as JSON-ready mappings and lists."""
+    return typing.cast("dict[str, Any]", dataclasses.asdict(config))
+
+
+def height_width(image_size: ImageSize) -> tuple[int | None, int | None]:
+    """(height, width) of an image size; (None, None) where any will do."""
+    if image_size is None or isinstance(image_size, int):
+        return image_size, image_size
+    return image_size
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint`, or a UserError that names `where`."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        for option in args:
+            try:
+                return _convert(option, value, where)
+            except UserError:
+                continue
+    elif origin is Literal:
+        if value in args:
+            return value
+        raise UserError(where, f"{value!r} is not a choice", f"one of {', '.join(map(str, args))}")
+    elif origin is tuple:
+        if isinstance(value, (list, tuple)):
+            if len(args) == 2 and args[1] is Ellipsis:
+                return tuple(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+            if len(value) == len(args):
+                return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+    elif dataclasses.is_dataclass(hint):
+        if isinstance(value, Mapping):
+            return build(typing.cast(type, hint), value, where)
+        if isinstance(value, typing.cast(type, hint)):
+            return value
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif hint is int and isinstance(value, bool):
+        pass
+    elif isinstance(hint, type) and isinstance(value, hint):
+        return value
+    raise UserError(where, f"{value!r} is no {_type_name(hint)}", f"give a {_type_name(hint)}")
+
+
+def _type_name(hint: Any) -> str:
+    """How a message calls a type."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_type_name(a) for a in args)
+    if origin is tuple:
+        return "list of " + " and ".join(_type_name(a) for a in args if a is not Ellipsis)
+    return {type(None): "null", int: "whole number", float: "number", str: "text", bool: "true or false"}.get(
+        hint, getattr(hint, "__name__", str(hint))
+    )
+
+
+def _require(where: str, value: Any, holds: bool, wanted: str) -> None:
+    """Raises UserError naming `where` and `value` unless `holds`."""
+    if not holds:
+        raise UserError(where, f"{value!r} will not do", f"it must be {wanted}")
