@@ -1,0 +1,1 @@
+"""The network, in keras and keras.ops alone."""
