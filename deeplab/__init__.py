@@ -1,0 +1,29 @@
+"""DeepLab segmentation in Keras 3: train at one output stride, evaluate and export at any.
+
+Public names are loaded on first use, so that importing one part does not load TensorFlow for the others.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "ModelConfig": "deeplab.config",
+    "TrainConfig": "deeplab.config",
+    "EvaluateConfig": "deeplab.config",
+    "ExportConfig": "deeplab.config",
+    "PredictConfig": "deeplab.config",
+    "UserError": "deeplab.errors",
+    "build_model": "deeplab.model.build",
+    "load_model": "deeplab.run",
+    "import_weights": "deeplab.model.pretrained",
+    "train": "deeplab.training.train",
+    "evaluate": "deeplab.evaluation.evaluate",
+    "export": "deeplab.export.export",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deeplab' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

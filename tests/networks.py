@@ -1,0 +1,37 @@
+"""Networks for tests: random weights that no mistake can hide behind."""
+
+import keras
+import numpy as np
+
+
+def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Gives every batch norm of `model` statistics, gamma and beta far from 0 and 1; returns `model`.
+
+    Fresh ones are the identity, and a network with wrong padding or folding can agree through them.
+    """
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.gamma.shape
+            layer.gamma.assign(rng.uniform(0.5, 1.5, shape))
+            layer.beta.assign(rng.normal(0, 0.5, shape))
+            layer.moving_mean.assign(rng.normal(0, 0.3, shape))
+            layer.moving_variance.assign(rng.uniform(0.5, 2.0, shape))
+        elif isinstance(layer, keras.layers.Conv2D):
+            # Keeps the scale of activations from layer to layer, so that deviations are seen against a signal.
+            fan_in = np.prod(layer.kernel.shape[:-1])
+            layer.kernel.assign(rng.normal(0, np.sqrt(2 / fan_in), layer.kernel.shape))
+            if layer.bias is not None:
+                layer.bias.assign(rng.normal(0, 0.5, layer.bias.shape))
+        elif isinstance(layer, keras.layers.DepthwiseConv2D):
+            layer.kernel.assign(rng.normal(0, np.sqrt(2 / 9), layer.kernel.shape))
+    return model
+
+
+def picture(height: int, width: int, seed: int = 1) -> np.ndarray:
+    """A batch of one `[1, h, w, 3]` float32 image 0..255 with structure at every scale."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [np.sin(x / p + c) + np.cos(y / (p + 1) - c) for c, p in enumerate((3.0, 11.0, 37.0))]
+    image = 127.5 + 40 * np.stack(waves, axis=-1) + rng.normal(0, 20, (height, width, 3))
+    return np.clip(image, 0, 255).astype("float32")[None]
