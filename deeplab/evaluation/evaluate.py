@@ -1,0 +1,87 @@
+"""One evaluation for Keras models and .tflite files."""
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from deeplab.datasets.source import Example
+from deeplab.evaluation.confusion import Scores, confusion_matrix, scores_of
+from deeplab.evaluation.predictor import Predictor
+
+ONE_CLASS_SHARE = 0.99
+"""Beyond this share of all predicted pixels in one class a warning is due."""
+
+
+def evaluate(
+    predict: Predictor | Callable[[np.ndarray], np.ndarray],
+    examples: Iterable[Example],
+    classes: Sequence[str],
+    *,
+    progress: str | None = None,
+    total: int | None = None,
+) -> Scores:
+    """Measures a model on labelled pictures.
+
+    Pictures are predicted one by one and their counts added up as integers, so neither a batch size nor the order of
+    the pictures has a part in the result. Shares of a set measured on several machines add up with `+`.
+
+    Args:
+        predict: turns a picture `[h, w, 3]` uint8 RGB into class ids `[h, w]`; a `Predictor` also says which pictures
+            it has to rescale.
+        examples: the labelled pictures.
+        classes: names by id, background first.
+        progress: title of a progress bar; None shows none.
+        total: number of examples, for the bar, where it is known.
+
+    Raises:
+        UserError: no picture, nothing but ignored pixels, a label that is neither a class nor 255.
+    """
+    matrices, names, resized = [], [], 0
+    for example in _shown(examples, progress, total):
+        prediction = predict(example.image)
+        if isinstance(predict, Predictor):
+            resized += predict.rescales(example.image)
+        matrices.append(confusion_matrix(example.label, prediction, len(classes), example.name))
+        names.append(example.name)
+    scores = scores_of(matrices, classes, names, resized)
+    warn_if_one_class(scores)
+    return scores
+
+
+def warn_if_one_class(scores: Scores) -> None:
+    """Warns where nearly all pixels were given one class though the truth has others (the "all black" masks)."""
+    name, share = scores.dominant
+    true_share = scores.matrix.sum(axis=1).max() / scores.matrix.sum()
+    if share > ONE_CLASS_SHARE and true_share <= ONE_CLASS_SHARE:
+        warnings.warn(
+            f"{share:.1%} of all predicted pixels are {name!r}, against {true_share:.1%} for the largest class of the "
+            "masks: the model tells nothing apart; look at the masks' ids, the class count, the learning rate",
+            stacklevel=3,
+        )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON aside and renames it, so that a reader never meets half a file."""
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, allow_nan=False)
+        file.write("\n")
+    os.chmod(aside, 0o644)
+    os.replace(aside, path)
+
+
+def _shown(examples: Iterable[Example], title: str | None, total: int | None) -> Iterator[Example]:
+    """The same examples, with a progress bar if `title` is given."""
+    if title is None:
+        yield from examples
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        yield from bar.track(examples, total=total, description=title)

@@ -1,0 +1,132 @@
+"""Class ids as pictures: colour masks, id masks, overlays, legends."""
+
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from deeplab.datasets.source import IGNORE_LABEL
+
+
+def colour_map(entries: int = 256) -> np.ndarray:
+    """The colours of PASCAL VOC (VOCdevkit, VOClabelcolormap): `[entries, 3]` uint8, RGB; 255 is the near-white border.
+
+    Bit 3i of an id becomes bit 7-i of red, bit 3i+1 that of green, bit 3i+2 that of blue, so that neighbouring ids look
+    different and 256 of them are distinct.
+    """
+    ids = np.arange(entries, dtype=np.int64)
+    colours = np.zeros((entries, 3), np.int64)
+    for i in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((ids >> (3 * i + channel)) & 1) << (7 - i)
+    return colours.astype(np.uint8)
+
+
+def colour_mask(ids: np.ndarray) -> Image.Image:
+    """Class ids `[h, w]` uint8 as a palette picture: it shows colours, and its pixels still are the ids (VOC's way)."""
+    mask = Image.fromarray(ids.astype(np.uint8)).copy()
+    mask.putpalette(colour_map().tobytes(), "RGB")
+    return mask
+
+
+def id_mask(ids: np.ndarray) -> Image.Image:
+    """Class ids `[h, w]` uint8 as an 8-bit grey picture: what other programs read back, nearly black to the eye."""
+    return Image.fromarray(ids.astype(np.uint8))
+
+
+def overlay(image: np.ndarray, ids: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    """The picture with its classes drawn over it.
+
+    Args:
+        image: `[h, w, 3]` uint8, RGB.
+        ids: `[h, w]` uint8; class 0 leaves the picture as it is, ids and 255 are blended in, edges drawn solid white.
+        opacity: of the colours, 0..1.
+
+    Returns:
+        `[h, w, 3]` uint8.
+    """
+    colours = colour_map()[ids].astype(np.float32)
+    covered = (ids != 0)[..., None]
+    blended = np.where(covered, (1 - opacity) * image + opacity * colours, image)
+    blended[class_edges(ids)] = 255
+    return np.asarray(np.rint(blended), np.uint8)
+
+
+def class_edges(ids: np.ndarray) -> np.ndarray:
+    """Pixels `[h, w]` bool with another id on their right or below."""
+    edges = np.zeros(ids.shape, bool)
+    edges[:-1] |= ids[:-1] != ids[1:]
+    edges[:, :-1] |= ids[:, :-1] != ids[:, 1:]
+    return edges
+
+
+def shares(ids: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Share of the pixels, 255 left out, of each class that occurs, largest first; 0..1."""
+    counts = np.bincount(ids[ids != IGNORE_LABEL].ravel(), minlength=len(classes))
+    total = max(int(counts.sum()), 1)
+    return {
+        class_name(int(i), classes): float(counts[i] / total) for i in np.argsort(-counts, kind="stable") if counts[i]
+    }
+
+
+def class_name(index: int, classes: Sequence[str]) -> str:
+    """The name of class `index`; "class 7" where there is none."""
+    return classes[index] if index < len(classes) else f"class {index}"
+
+
+def legend(ids: np.ndarray, classes: Sequence[str], height: int, size: int = 14) -> Image.Image:
+    """A strip of at least `height` pixels with the colour, name and share of each class in `ids`, largest first.
+
+    Args:
+        ids: `[h, w]` uint8.
+        classes: names by id.
+        height: the least height of the strip, that of the picture beside it.
+        size: of the letters, in pixels.
+    """
+    font = ImageFont.load_default(size)
+    line, colours = round(1.6 * size), colour_map()
+    counts = np.bincount(ids[ids != IGNORE_LABEL].ravel(), minlength=len(classes))
+    total = max(int(counts.sum()), 1)
+    rows = [
+        (int(i), f"{class_name(int(i), classes)}  {counts[i] / total:.1%}") for i in np.argsort(-counts, kind="stable")
+    ]
+    rows = [(i, text) for i, text in rows if counts[i]]
+    width = 2 * line + max((int(font.getlength(text)) for _, text in rows), default=0)
+    strip = Image.new("RGB", (width, max(height, line * (len(rows) + 1))), "white")
+    draw = ImageDraw.Draw(strip)
+    for row, (i, text) in enumerate(rows):
+        top = line // 2 + row * line
+        draw.rectangle((line // 2, top, line // 2 + size, top + size), fill=tuple(colours[i].tolist()), outline="black")
+        draw.text((line // 2 + line, top + size // 2), text, fill="black", font=font, anchor="lm")
+    return strip
+
+
+def beside(*pictures: Image.Image) -> Image.Image:
+    """Pictures side by side on white, tops aligned, RGB."""
+    sheet = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        sheet.paste(picture.convert("RGB"), (left, 0))
+        left += picture.width
+    return sheet
+
+
+def encode(picture: Image.Image, kind: str = "PNG", quality: int = 85) -> bytes:
+    """The picture as the bytes of a file of this kind ("PNG", "JPEG")."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **({"quality": quality} if kind == "JPEG" else {}))
+    return buffer.getvalue()
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Writes the picture as PNG aside and renames it, so that a reader never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as file:
+        file.write(encode(picture))
+    os.chmod(aside, 0o644)
+    os.replace(aside, path)

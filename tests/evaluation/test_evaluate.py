@@ -1,0 +1,96 @@
+"""One evaluation for any model: hand-made models on hand-made pictures."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from deeplab.datasets.source import Example
+from deeplab.errors import UserError
+from deeplab.evaluation.evaluate import evaluate, write_json
+from deeplab.evaluation.predictor import Predictor
+
+NAMES = ("background", "bright", "dark")
+
+
+def examples(count: int = 6) -> list[Example]:
+    rng = np.random.default_rng(7)
+    made = []
+    for i in range(count):
+        height, width = int(rng.integers(4, 9)), int(rng.integers(4, 9))
+        image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        label = rng.integers(0, 3, (height, width)).astype(np.uint8)
+        label[0] = 255
+        made.append(Example(image, label, f"picture {i}"))
+    return made
+
+
+def by_brightness(image: np.ndarray) -> np.ndarray:
+    """Class 1 above 170, class 2 below 85, class 0 between, of the red channel."""
+    red = image[..., 0].astype(int)
+    return np.where(red > 170, 1, np.where(red < 85, 2, 0))
+
+
+def test_scores_equal_a_plain_loop_over_all_pixels():
+    made = examples()
+    matrix = np.zeros((3, 3), np.int64)
+    for example in made:
+        for y, x in np.ndindex(example.label.shape):
+            if example.label[y, x] != 255:
+                red = int(example.image[y, x, 0])
+                matrix[example.label[y, x], 1 if red > 170 else 2 if red < 85 else 0] += 1
+    scores = evaluate(by_brightness, made, NAMES)
+    np.testing.assert_array_equal(scores.matrix, matrix)
+    assert scores.names == tuple(f"picture {i}" for i in range(6))
+
+
+def test_order_and_shares_of_the_pictures_have_no_part_in_the_result():
+    made = examples()
+    forward, backward = evaluate(by_brightness, made, NAMES), evaluate(by_brightness, made[::-1], NAMES)
+    parts = evaluate(by_brightness, made[:2], NAMES) + evaluate(by_brightness, made[2:], NAMES)
+    for other in (backward, parts):
+        np.testing.assert_array_equal(other.matrix, forward.matrix)
+        assert other.miou == forward.miou
+
+
+def test_rescaled_pictures_are_counted():
+    made = examples(3)
+    fixed = Predictor(by_brightness, (6, 6), fit="auto", grey=128)
+    sizes = [example.image.shape for example in made]
+    expected = sum(h > 6 or w > 6 for h, w, _ in sizes)
+    assert 0 < expected < 3
+    assert evaluate(fixed, made, NAMES).resized == expected
+
+
+def test_one_class_everywhere_is_warned_of():
+    with pytest.warns(UserWarning, match="100.0% of all predicted pixels are 'dark'"):
+        evaluate(lambda image: np.full(image.shape[:2], 2), examples(), NAMES)
+
+
+def test_one_class_everywhere_is_fine_where_the_truth_has_no_other():
+    example = Example(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), "blank")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluate(lambda image: np.zeros(image.shape[:2], int), [example], NAMES).miou == 1.0
+
+
+def test_no_picture_is_an_error():
+    with pytest.raises(UserError, match="no picture"):
+        evaluate(by_brightness, [], NAMES)
+
+
+def test_progress_changes_nothing(capsys):
+    made = examples()
+    assert evaluate(by_brightness, made, NAMES, progress="val").miou == evaluate(by_brightness, made, NAMES).miou
+
+
+def test_json_is_whole_or_absent(tmp_path):
+    path = tmp_path / "scores.json"
+    write_json(path, {"16": evaluate(by_brightness, examples(), NAMES).to_mapping()})
+    read = json.loads(path.read_text())
+    assert set(read["16"]) >= {"miou", "pixel_accuracy", "per_class"}
+    assert set(read["16"]["per_class"]) == set(NAMES)
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"16": float("nan")})
+    assert json.loads(path.read_text()) == read

@@ -1,0 +1,97 @@
+"""Colours by the rule of the VOC devkit, worked by hand; what is written reads back."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplab.evaluation.picture import (
+    beside,
+    class_edges,
+    colour_map,
+    colour_mask,
+    encode,
+    id_mask,
+    legend,
+    overlay,
+    save,
+    shares,
+)
+
+# By hand, from the bits of the id: r = bits 0, 3, 6; g = bits 1, 4, 7; b = bits 2, 5; most significant first.
+DEVKIT = {
+    0: (0, 0, 0),
+    1: (128, 0, 0),
+    2: (0, 128, 0),
+    3: (128, 128, 0),
+    4: (0, 0, 128),
+    7: (128, 128, 128),
+    8: (64, 0, 0),
+    15: (192, 128, 128),
+    16: (0, 64, 0),
+    20: (0, 64, 128),
+    64: (32, 0, 0),
+    255: (224, 224, 192),
+}
+IDS = np.array([[0, 0, 1, 1], [0, 0, 1, 255], [2, 2, 2, 255]], np.uint8)
+
+
+def test_colours_are_those_of_the_devkit():
+    colours = colour_map()
+    assert {i: tuple(colours[i].tolist()) for i in DEVKIT} == DEVKIT
+    assert len({tuple(c) for c in colours.tolist()}) == 256
+
+
+def test_colours_of_a_real_voc_mask(voc_root):
+    path = sorted((voc_root / "VOC2012" / "SegmentationClass").glob("*.png"))[0]
+    with Image.open(path) as mask:
+        palette = np.reshape(mask.getpalette("RGB"), (-1, 3))
+    np.testing.assert_array_equal(colour_map(len(palette)), palette)
+
+
+def test_masks_read_back_as_ids(tmp_path):
+    save(colour_mask(IDS), tmp_path / "new" / "colour.png")
+    save(id_mask(IDS), tmp_path / "ids.png")
+    with Image.open(tmp_path / "new" / "colour.png") as mask:
+        assert mask.mode == "P"
+        np.testing.assert_array_equal(np.asarray(mask), IDS)
+        assert mask.convert("RGB").getpixel((3, 1)) == (224, 224, 192)
+    with Image.open(tmp_path / "ids.png") as mask:
+        assert mask.mode == "L"
+        np.testing.assert_array_equal(np.asarray(mask), IDS)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ids.png", "new"]
+
+
+def test_edges_are_where_the_neighbour_right_or_below_differs():
+    np.testing.assert_array_equal(class_edges(IDS), [[0, 1, 0, 1], [1, 1, 1, 0], [0, 0, 1, 0]])
+
+
+def test_overlay_blends_all_but_the_background_and_draws_edges():
+    image = np.full((*IDS.shape, 3), 100, np.uint8)
+    drawn = overlay(image, IDS)
+    assert drawn.dtype == np.uint8
+    assert drawn[0, 0].tolist() == [100, 100, 100]
+    assert drawn[0, 2].tolist() == [114, 50, 50]
+    assert drawn[2, 0].tolist() == [50, 114, 50]
+    assert drawn[0, 1].tolist() == [255, 255, 255]
+
+
+def test_shares_leave_ignored_pixels_out_and_come_largest_first():
+    found = shares(IDS, ("background", "cat"))
+    assert list(found) == ["background", "cat", "class 2"]
+    assert found["background"] == pytest.approx(0.4)
+    assert found["cat"] == pytest.approx(0.3)
+
+
+def test_legend_grows_with_its_rows_and_stands_beside_the_picture():
+    many = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    strip = legend(many, [f"class {i}" for i in range(20)], height=10)
+    assert strip.height > 20 * 14
+    colours = {colour for _, colour in strip.getcolors(strip.width * strip.height)}
+    assert {tuple(colour_map()[i].tolist()) for i in range(20)} <= colours
+    sheet = beside(Image.new("RGB", (7, 5)), strip)
+    assert sheet.size == (7 + strip.width, strip.height)
+
+
+def test_encoding_is_the_kind_asked_for():
+    assert encode(id_mask(IDS)).startswith(b"\x89PNG")
+    assert encode(Image.new("RGB", (4, 4)), "JPEG").startswith(b"\xff\xd8")
