@@ -1,0 +1,75 @@
+"""What a file is made of: the official files' known structure, and bytes that are no model."""
+
+import numpy as np
+import pytest
+
+from deeplab.errors import UserError
+from deeplab.tflite.flatbuffer import Quantization, Tensor, read_graph
+
+
+def test_the_starter_has_the_operators_of_a_mobilenet_v2_with_the_mobile_head(official_models):
+    graph = read_graph(official_models / "starter_deeplabv3_257_float.tflite")
+    # 17 blocks: one depthwise each, 10 with a skip; 1 + 16 + 17 + 4 other convolutions (stem, expand, project, head).
+    assert graph.operator_counts() == {
+        "CONV_2D": 38,
+        "DEPTHWISE_CONV_2D": 17,
+        "ADD": 10,
+        "RESIZE_BILINEAR": 3,
+        "AVERAGE_POOL_2D": 1,
+        "CONCATENATION": 1,
+    }
+    assert all(op.options["align_corners"] for op in graph.operators if op.name == "RESIZE_BILINEAR")
+
+
+def test_dilations_and_strides_are_those_of_output_stride_8(official_models):
+    graph = read_graph(official_models / "starter_deeplabv3_257_float.tflite")
+    depthwise = [op.options for op in graph.operators if op.name == "DEPTHWISE_CONV_2D"]
+    assert [o["stride_h"] for o in depthwise] == [1, 2, 1, 2] + [1] * 13
+    # The layer that loses its stride keeps the previous rate: block 7 has rate 1, block 14 rate 2 (its own stage).
+    assert [o["dilation_h_factor"] for o in depthwise] == [1] * 7 + [2] * 7 + [4] * 3
+    assert {o["fused_activation_function"] for o in depthwise} == {"RELU6"}
+    assert {o["padding"] for o in depthwise} == {"SAME"}
+
+
+def test_shapes_types_and_constants(official_models):
+    graph = read_graph(official_models / "starter_deeplabv3_257_float.tflite")
+    assert graph.tensors[graph.inputs[0]].shape == (1, 257, 257, 3)
+    assert graph.tensors[graph.outputs[0]].shape == (1, 257, 257, 21)
+    # 688,357 folded parameters at depth 0.5, resize targets (int32) not counted.
+    constants = [t for t in graph.tensors if t.data is not None and t.dtype == "float32"]
+    assert sum(t.data.size for t in constants) == 688_357
+    assert len([t for t in constants if t.data.ndim == 4]) == 55
+
+
+def test_the_quantized_file_gives_scale_and_zero_point(official_models):
+    graph = read_graph(official_models / "deeplabv3_mnv2_pascal_quant.tflite")
+    assert graph.tensors[graph.inputs[0]].quantization == Quantization((0.0078125,), (128,), 0)
+    assert graph.tensors[graph.outputs[0]].dtype == "int64"
+    argmax = graph.producer(graph.outputs[0])
+    assert argmax is not None
+    assert argmax.name == "ARG_MAX"
+
+
+def test_values_are_scaled_along_their_axis():
+    data = np.array([[1, 3], [-2, 5]], np.int8)
+    tensor = Tensor(0, "w", (2, 2), (2, 2), "int8", Quantization((0.5, 2.0), (1, 0), 0), data)
+    np.testing.assert_array_equal(tensor.values(), [[0.0, 1.0], [-4.0, 10.0]])
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3", b"\x1c\x00\x00\x00TFL3"])
+def test_bytes_that_are_no_model_are_refused(content):
+    with pytest.raises(UserError, match="the model: "):
+        read_graph(content)
+
+
+@pytest.mark.parametrize("kept", [9, 1000, 400_000, 760_000])
+def test_a_truncated_file_is_refused(official_models, kept):
+    content = (official_models / "deeplabv3_mnv2_dm05_pascal_quant.tflite").read_bytes()
+    assert len(content) > kept
+    with pytest.raises(UserError, match="damaged"):
+        read_graph(content[:kept])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.tflite: cannot be read"):
+        read_graph(tmp_path / "nowhere.tflite")

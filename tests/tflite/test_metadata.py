@@ -1,0 +1,74 @@
+"""The metadata must equal the golden document of tflite-support, and survive a round trip."""
+
+import json
+
+import pytest
+
+from deeplab.errors import UserError
+from deeplab.tflite.flatbuffer import read_graph
+from deeplab.tflite.metadata import metadata_json, read_metadata, write_metadata
+
+
+@pytest.fixture(scope="module")
+def starter(official_models):
+    return (official_models / "starter_deeplabv3_257_float.tflite").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def voc_labels(official_models):
+    return (official_models / "labelmap.txt").read_text().splitlines()
+
+
+def test_the_starters_own_metadata_are_read(starter, voc_labels):
+    metadata = read_metadata(starter)
+    assert metadata is not None
+    assert metadata.name == "DeepLabV3"
+    assert (metadata.mean, metadata.std) == ((127.5,), (127.5,))
+    assert list(metadata.labels or ()) == voc_labels
+    assert metadata.activation is None
+
+
+def test_a_file_without_metadata_gives_none(official_models):
+    assert read_metadata(official_models / "deeplabv3_mnv2_pascal_quant.tflite") is None
+
+
+def test_what_is_written_equals_the_golden_document(official_models, starter, voc_labels):
+    written = metadata_json(write_metadata(starter, voc_labels))
+    # The golden document is the writer's input; the minimum parser version is added when it is packed.
+    assert written.pop("min_parser_version") == "1.0.0"
+    assert written == json.loads((official_models / "deeplabv3.json").read_text())
+
+
+@pytest.mark.parametrize("activation", ["none", "sigmoid", "softmax"])
+def test_all_is_read_back_as_written(starter, activation):
+    labels = [f"class {i}" for i in range(20)] + ["Straße"]
+    files = {"origin.json": b'{"steps": 3}'}
+    model = write_metadata(starter, labels, mean=100.0, std=50.0, activation=activation, files=files)
+    metadata = read_metadata(model)
+    assert metadata is not None
+    assert metadata.labels == tuple(labels)
+    assert (metadata.mean, metadata.std) == ((100.0,), (50.0,))
+    assert metadata.activation == activation
+    assert metadata.files["origin.json"] == files["origin.json"]
+
+
+def test_the_graph_stays_as_it_was(starter, voc_labels):
+    before, after = read_graph(starter), read_graph(write_metadata(starter, voc_labels, activation="softmax"))
+    assert before.operators == after.operators
+    for old, new in zip(before.tensors, after.tensors, strict=True):
+        assert (old.shape, old.dtype, old.quantization) == (new.shape, new.dtype, new.quantization)
+        assert (old.data is None) == (new.data is None)
+        assert old.data is None or new.data is None or old.data.tobytes() == new.data.tobytes()
+
+
+@pytest.mark.parametrize("label", ["", "two\nlines"])
+def test_a_label_that_fits_on_no_line_is_refused(starter, label):
+    with pytest.raises(UserError, match="is no label"):
+        write_metadata(starter, ["background", label])
+
+
+def test_damaged_metadata_are_refused(starter):
+    place = starter.index(b"labelmap.txt")
+    damaged = starter[:place] + b"\xff" * 12 + starter[place + 12 :]
+    with pytest.raises(UserError, match="metadata are damaged"):
+        read_metadata(damaged)
