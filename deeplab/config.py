@@ -184,7 +184,7 @@ def build(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """The inverse of `build`: a dataclass as JSON-ready mappings and lists."""
-    return typing.cast("dict[str, Any]", dataclasses.asdict(config))
+    return dataclasses.asdict(config)
 
 
 def height_width(image_size: ImageSize) -> tuple[int | None, int | None]:

@@ -1,8 +1,8 @@
 """The one idea of DeepLab: a stride may be traded for an atrous rate without touching the weights.
 
-DeepLabv3, arXiv:1706.05587, sec. 3.1 and 3.2. `stride_plan` owns the rule for the backbone, `rates_at` for ASPP; nothing else
-multiplies a rate. The layers below pad "same", which is symmetric at a stride only where the feature map is odd;
-`deeplab.model.resize` sees to that.
+DeepLabv3, arXiv:1706.05587, sec. 3.1 and 3.2. `stride_plan` owns the rule for the backbone, `rates_at` for ASPP;
+nothing else multiplies a rate. The layers below pad "same", which is symmetric at a stride only where the feature map
+is odd; `deeplab.model.resize` sees to that.
 """
 
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ def conv_norm(
     activation: str | None = "relu",
     initializer: str | keras.initializers.Initializer = "glorot_uniform",
 ) -> keras.KerasTensor:
-    """Atrous convolution without bias, batch norm, activation: `[b, h, w, c]` to `[b, ceil(h / stride), ..., filters]`."""
+    """Atrous convolution without bias, batch norm, activation: `[b, h, w, c]` to `[b, h / stride, ..., filters]`."""
     x = layers.Conv2D(
         filters,
         kernel_size,
@@ -109,7 +109,7 @@ def depthwise_norm(
     activation: str | None = "relu",
     initializer: str | keras.initializers.Initializer = "glorot_uniform",
 ) -> keras.KerasTensor:
-    """Atrous 3x3 depthwise convolution without bias, batch norm, activation: `[b, h, w, c]` to `[b, ceil(h / stride), ..., c]`."""
+    """Atrous 3x3 depthwise convolution, batch norm, activation: `[b, h, w, c]` to `[b, h / stride, ..., c]`."""
     x = layers.DepthwiseConv2D(
         3,
         strides=step.stride,

@@ -16,8 +16,8 @@ OUTPUT_STRIDES = (8, 16, 32)
 def build_model(config: ModelConfig, output_stride: int = 16, image_size: ImageSize = None) -> keras.Model:
     """Builds a DeepLab network.
 
-    Its weights do not depend on `output_stride`: the layers, their order and their shapes are the same at every one, only
-    strides and rates differ. So train at 16, load the weights at 8 and evaluate.
+    Its weights do not depend on `output_stride`: the layers, their order and their shapes are the same at every one,
+    only strides and rates differ. So train at 16, load the weights at 8 and evaluate.
 
     Args:
         config: what fixes the weights.

@@ -1,4 +1,4 @@
-"""The decoder that sharpens object borders with low-level features (DeepLabv3+, arXiv:1802.02611, sec. 3.1 and table 2)."""
+"""The decoder that sharpens object borders with low-level features (DeepLabv3+, arXiv:1802.02611, sec. 3.1)."""
 
 import keras
 from keras import layers

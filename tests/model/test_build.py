@@ -21,7 +21,9 @@ def folded_parameters(model: keras.Model) -> int:
         for layer in model.layers
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
     )
-    return kernels + sum(l.gamma.shape[0] for l in model.layers if isinstance(l, keras.layers.BatchNormalization))
+    return kernels + sum(
+        layer.gamma.shape[0] for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)
+    )
 
 
 # The counts of the official .tflite files, in which batch norm is folded.

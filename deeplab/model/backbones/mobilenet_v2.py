@@ -1,7 +1,7 @@
 """MobileNetV2 (arXiv:1801.04381, table 2) with atrous convolution.
 
-Features are the last block's 320 linear channels, not the 1280 convolution behind them, as the official DeepLab takes them. Low-level
-features are the expanded channels of the second block at stride 4, after its depthwise convolution.
+Features are the last block's 320 linear channels, not the 1280 convolution behind them, as the official DeepLab takes
+them. Low-level features are the expanded channels of the second block at stride 4, after its depthwise convolution.
 """
 
 import keras
