@@ -155,6 +155,89 @@ class TrainingConfig:
         _require("training.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
 
 
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What evaluate.py measures: one row of the table for each model, output stride, and scale setting.
+
+    Attributes:
+        run: run folders and .tflite files.
+        out: folder of evaluation.json and evaluation.html; None is the first run's own, or that of the .tflite file.
+        output_stride: at which to run the networks. None takes 16 and 8 for a run, and a .tflite file as it is;
+            strides given add the network inside an official .tflite file, in float, at each of them.
+        image_size: pictures are padded to this size (the official protocol: 513 for VOC); None runs each at its own.
+        fit: how pictures meet a .tflite file of another size: "auto" pads, or stretches those that are too large.
+        data: what to measure on; None takes the data of the run's training.
+        scales: factors on the picture's size; other than (1.0,) adds a row with the probabilities averaged over them
+            (DeepLabv3, arXiv:1706.05587, sec. 4.1: 0.5 to 1.75 by 0.25).
+        flip: whether that row averages over left-right flipped pictures too.
+        multi_scale_pictures: how many pictures, the first, rows of several scales are measured on; None takes all.
+        trimaps: widths in pixels of the bands around borders to measure in (DeepLabv3+, arXiv:1802.02611, fig. 5).
+        resamples: of the bootstrap over pictures behind the 95 % intervals; 0 makes none.
+        pictures: how many of the best and of the worst pictures the page shows.
+        threads: of the .tflite interpreter.
+        seed: of the bootstrap, and of drawn data.
+    """
+
+    run: str | tuple[str, ...]
+    out: str | None = None
+    output_stride: int | tuple[int, ...] | None = None
+    image_size: ImageSize = None
+    fit: Literal["auto", "pad", "resize"] = "auto"
+    data: DataConfig | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    multi_scale_pictures: int | None = None
+    trimaps: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 20, 30, 40)
+    resamples: int = 2000
+    pictures: int = 4
+    threads: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises UserError where a value is out of range."""
+        _require("run", self.run, len(self.run) > 0, "a run folder or a .tflite file")
+        _require("scales", self.scales, bool(self.scales) and min(self.scales) > 0, "factors above 0")
+        _require("trimaps", self.trimaps, min(self.trimaps, default=1) > 0, "widths above 0")
+        for name in ("resamples", "pictures"):
+            _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """What predict.py labels, with which model, and where the masks go.
+
+    Attributes:
+        run: a run folder or a .tflite file.
+        images: a picture, a video, a folder of them, or a pattern (a/*.jpg).
+        out: folder for the masks.
+        output_stride: at which to run the network.
+        image_size: pictures are padded to this size; None runs each at its own.
+        fit: how pictures meet a model of fixed size: "auto" pads, or stretches those that are too large.
+        tile: side of overlapping tiles in pixels that a larger picture is cut into; None cuts none.
+        overlap: of neighbouring tiles, in pixels.
+        opacity: of the colours in the overlay, 0..1.
+        threads: of the .tflite interpreter.
+    """
+
+    run: str
+    images: str
+    out: str = "predictions"
+    output_stride: int = 16
+    image_size: ImageSize = None
+    fit: Literal["auto", "pad", "resize"] = "auto"
+    tile: int | None = None
+    overlap: int = 64
+    opacity: float = 0.5
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        """Raises UserError where a value is out of range."""
+        _require("opacity", self.opacity, 0 <= self.opacity <= 1, "from 0 to 1")
+        _require("overlap", self.overlap, self.overlap >= 0, "at least 0")
+        if self.tile is not None:
+            _require("tile", self.tile, self.tile > self.overlap, f"above the overlap of {self.overlap}")
+
+
 def build(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
     """Makes the frozen dataclass `cls` from a plain mapping, as read from YAML or JSON.
 

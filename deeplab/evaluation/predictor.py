@@ -72,14 +72,29 @@ class Predictor:
 
 
 def tflite_predictor(model: "TfliteModel", fit: Fit = "auto") -> Predictor:
-    """A .tflite file as a predictor: pictures that do not fit are padded or resized, scores enlarged and cropped.
+    """A .tflite file as a predictor: pictures of another size are padded or stretched, scores enlarged and cropped.
 
     Args:
         model: the open file.
         fit: what to do with pictures of another size.
     """
-    # The file takes bytes, so the padding is the byte nearest to zero behind its own normalisation.
-    return Predictor(model, model.image_size, fit, grey=128)
+    from deeplab.tflite.interpreter import dequantize
+
+    quantization = model.input.quantization
+    zero = quantization.zero_point[0] if quantization else 0
+
+    def run(image: np.ndarray) -> np.ndarray:
+        if image.dtype == np.uint8:
+            return model(image)
+        # No byte is 127.5, so that is the padding: exactly the file's own zero, whatever its normalisation.
+        tensor = model.prepare(image.astype(np.uint8)).copy()
+        tensor[0][image == GREY] = zero
+        stored = model.run(tensor)
+        if model.gives_labels:
+            return stored.reshape(model.map_size)
+        return np.asarray(dequantize(stored, model.output.quantization)[0])
+
+    return Predictor(run, model.image_size, fit)
 
 
 def keras_predictor(model: Any, image_size: int | Size | None = None, fit: Fit = "auto") -> Predictor:

@@ -5,6 +5,7 @@ import pytest
 
 from deeplab.errors import UserError
 from deeplab.evaluation.predictor import Predictor, keras_predictor, tflite_predictor
+from deeplab.tflite.interpreter import TfliteModel
 
 
 def red_green_blue(image: np.ndarray) -> np.ndarray:
@@ -58,23 +59,22 @@ def test_model_of_any_size_takes_a_larger_picture_at_its_own_size():
     assert Predictor(run, (6, 6), "resize", grows=True).rescales(picture(8, 8))
 
 
-class FakeFile:
-    """What a .tflite file looks like to a predictor."""
-
-    image_size = (6, 8)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        assert image.dtype == np.uint8
-        assert image.shape == (6, 8, 3)
-        return red_green_blue(image)
-
-
-def test_file_gets_bytes_of_its_own_size():
-    predictor = tflite_predictor(FakeFile())
-    image = picture(4, 5)
-    np.testing.assert_array_equal(predictor(image), image.argmax(-1))
-    assert predictor.rescales(picture(7, 5))
-    assert predictor(picture(7, 5)).shape == (7, 5)
+@pytest.mark.parametrize("name", ["starter_deeplabv3_257_float.tflite", "deeplabv3_mnv2_dm05_pascal_quant.tflite"])
+def test_padding_of_a_file_is_zero_behind_its_own_normalisation(official_models, name):
+    model = TfliteModel(official_models / name, kernels="builtin")
+    image = picture(201, 150)
+    # By hand: the float file takes x / 127.5 - 1, so zeros; the uint8 file takes bytes with zero point 128.
+    tensor = np.full((1, *model.image_size, 3), 0 if model.input.dtype == "float32" else 128, model.input.dtype)
+    tensor[0, :201, :150] = image / np.float32(127.5) - 1 if model.input.dtype == "float32" else image
+    expected = model.run(tensor)[0, :201, :150]
+    predictor = tflite_predictor(model)
+    if model.gives_labels:
+        np.testing.assert_array_equal(predictor(image), expected)
+    else:
+        np.testing.assert_allclose(predictor.scores(image), expected, atol=1e-4)
+    assert not predictor.rescales(image)
+    assert predictor.rescales(picture(514, 20))
+    assert predictor(picture(514, 20)).shape == (514, 20)
 
 
 def keras_model(size):
