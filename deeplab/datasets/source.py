@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
+
+from deeplab.errors import UserError
 
 IGNORE_LABEL = 255
 """Label of pixels that take no part in the loss or in any score (the white border in PASCAL VOC)."""
@@ -47,3 +50,36 @@ class Source:
         if count is None:
             raise ValueError(f"{self.name} is endless: give a limit")
         return (self.load(i) for i in range(count))
+
+
+def checked(
+    image: np.ndarray, label: np.ndarray, classes: tuple[str, ...], image_name: str, label_name: str
+) -> Example:
+    """An example whose picture and label fit each other and the classes.
+
+    Args:
+        image: `[h, w, 3]` uint8, RGB.
+        label: `[h, w]` uint8.
+        classes: names by id.
+        image_name: file of the picture, for messages; its stem names the example.
+        label_name: file of the label, for messages.
+
+    Raises:
+        UserError: picture and label differ in size, or a label is neither a class nor 255.
+    """
+    (h, w), (rows, columns) = image.shape[:2], label.shape
+    if (h, w) != (rows, columns):
+        raise UserError(
+            label_name,
+            f"the mask is {columns}x{rows} pixels, its picture {image_name} {w}x{h}",
+            "save the mask at the picture's size, enlarged without smoothing (nearest neighbour)",
+        )
+    # 255 + 1 wraps to 0, so one pass over the bytes finds the largest label that is not to be ignored.
+    largest = int((label + np.uint8(1)).max(initial=0)) - 1
+    if largest >= len(classes):
+        raise UserError(
+            label_name,
+            f"label {largest} with {len(classes)} classes",
+            f"labels are 0..{len(classes) - 1}, and 255 for pixels to ignore: correct the mask or name more classes",
+        )
+    return Example(image, label, PurePath(image_name).stem)
