@@ -80,6 +80,8 @@ class DataConfig:
         train_split: name of the split to train on.
         val_split: name of the split to measure on.
         val_size: how many pictures of the validation split to use; None takes all (an endless source needs a number).
+        eval_size: pictures are padded, never scaled, to this size to be measured, as the published protocol of the set
+            has it (513 for VOC); None measures each picture at its own size.
     """
 
     source: Literal["shapes", "voc"] = "shapes"
@@ -89,6 +91,7 @@ class DataConfig:
     train_split: str = "train"
     val_split: str = "val"
     val_size: int | None = None
+    eval_size: ImageSize = None
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,35 @@ class PredictConfig:
         _require("overlap", self.overlap, self.overlap >= 0, "at least 0")
         if self.tile is not None:
             _require("tile", self.tile, self.tile > self.overlap, f"above the overlap of {self.overlap}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What train.py does.
+
+    Attributes:
+        run: the run folder; one that is there already is gone on with.
+        seed: of the weights, the order of pictures, the augmentation and the dropout.
+        model: the network; its number of classes is that of the data.
+        data: what it learns from.
+        training: how it learns.
+        pretrained: weights to start from: a run folder, an official .tflite file, a checkpoint or .h5 file, or
+            "imagenet"; None starts from random ones.
+        allow_missing: whether weights that do not fill the whole backbone will do.
+        output_stride: strides at which the result is measured.
+        image_size: pictures are padded to this size to be measured; None takes `data.eval_size`.
+    """
+
+    run: str = "runs/demo"
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    pretrained: str | None = None
+    allow_missing: bool = False
+    output_stride: tuple[int, ...] = (16, 8)
+    image_size: ImageSize = None
+
 
 
 def build(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
