@@ -1,0 +1,117 @@
+"""Bands around borders against brute force over all pairs of pixels, and small cases worked by hand."""
+
+import numpy as np
+import pytest
+
+from deeplab.evaluation.boundary import boundary_counts, distance_to_border, trimap_matrices
+from deeplab.evaluation.confusion import confusion_matrix, iou_of_counts
+
+
+def blobs(seed: int, height: int = 24, width: int = 31) -> np.ndarray:
+    """A few rectangles with a strip of 255 around one of them."""
+    rng = np.random.default_rng(seed)
+    label = np.zeros((height, width), np.uint8)
+    label[4:15, 5:16] = 255
+    label[5:14, 6:15] = 1
+    top, left = rng.integers(12, 16), rng.integers(14, 20)
+    label[top : top + 7, left : left + 9] = 2
+    return label
+
+
+def is_border(label: np.ndarray, y: int, x: int) -> bool:
+    height, width = label.shape
+    below = y + 1 < height and label[y + 1, x] != label[y, x]
+    right = x + 1 < width and label[y, x + 1] != label[y, x]
+    return bool(label[y, x] == 255 or below or right)
+
+
+def test_distance_equals_brute_force():
+    label = blobs(0)
+    border = np.array([p for p in np.ndindex(label.shape) if is_border(label, *p)])
+    grid = np.stack(np.indices(label.shape), axis=-1).reshape(-1, 1, 2)
+    expected = np.sqrt(((grid - border) ** 2).sum(-1).min(1)).reshape(label.shape)
+    found = distance_to_border(label, 6)
+    np.testing.assert_allclose(found[expected <= 6], expected[expected <= 6], rtol=1e-6)
+    assert (found[expected > 6] > 6).all()
+
+
+def test_picture_without_border_is_far_from_everything():
+    assert (distance_to_border(np.zeros((5, 6), np.uint8), 3) > 3).all()
+
+
+def test_reach_beyond_the_picture_is_no_fault():
+    label = np.array([[0, 1]], np.uint8)
+    np.testing.assert_array_equal(distance_to_border(label, 40), [[0, 1]])
+
+
+def test_trimaps_are_confusion_matrices_of_the_band():
+    label, prediction = blobs(1), np.where(blobs(2) == 255, 0, blobs(2))
+    distance = distance_to_border(label, 8)
+    widths = (1, 2, 5, 8)
+    matrices = trimap_matrices(label, prediction, 3, widths)
+    for width, matrix in zip(widths, matrices, strict=True):
+        np.testing.assert_array_equal(
+            matrix, confusion_matrix(np.where(distance <= width, label, 255).astype(np.uint8), prediction, 3)
+        )
+
+
+def test_trimap_by_hand():
+    label = np.array([[0, 0, 0, 1, 1, 1, 1]], np.uint8)
+    prediction = np.array([[0, 1, 0, 1, 1, 0, 0]])
+    # The border pixel is the third; the distances are 2 1 0 1 2 3 4.
+    np.testing.assert_array_equal(trimap_matrices(label, prediction, 2, (1, 3)), [[[1, 1], [0, 1]], [[2, 1], [1, 2]]])
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_boundary_counts_equal_the_definition_class_by_class(seed):
+    rng = np.random.default_rng(seed)
+    label, prediction = blobs(seed), np.roll(np.where(blobs(seed + 5) == 255, 0, blobs(seed + 5)), 1, axis=1)
+    prediction[rng.integers(0, 24, 9), rng.integers(0, 31, 9)] = 1
+    ignored = label == 255
+    prediction = np.where(ignored, 7, prediction)
+    distance = round(0.02 * np.hypot(24, 31))
+    assert distance == 1
+
+    def boundary(mask: np.ndarray) -> np.ndarray:
+        """The mask without its erosion by the square; the outside of the picture is no part of the mask."""
+        padded = np.pad(mask, distance)
+        eroded = np.ones_like(mask)
+        for y, x in np.ndindex(2 * distance + 1, 2 * distance + 1):
+            eroded &= padded[y : y + mask.shape[0], x : x + mask.shape[1]]
+        return mask & ~eroded
+
+    expected = np.zeros((3, 3), np.int64)
+    for c in range(3):
+        truth, guess = boundary(label == c), boundary(prediction == c)
+        expected[:, c] = (truth & guess).sum(), truth.sum(), guess.sum()
+    np.testing.assert_array_equal(boundary_counts(label, prediction, 3), expected)
+
+
+def test_wide_band_equals_the_definition_too():
+    label = np.kron(blobs(6), np.ones((9, 9), np.uint8))
+    distance = round(0.02 * float(np.hypot(*label.shape)))
+    assert distance == 7
+    near = np.zeros(label.shape, bool)
+    padded = np.pad(label.astype(int), distance, constant_values=999)
+    for y, x in np.ndindex(2 * distance + 1, 2 * distance + 1):
+        near |= padded[y : y + label.shape[0], x : x + label.shape[1]] != label
+    near &= label != 255
+    counts = boundary_counts(label, np.where(label == 255, 0, label), 3)
+    np.testing.assert_array_equal(counts[1], [(near & (label == c)).sum() for c in range(3)])
+
+
+def test_prediction_equal_to_the_truth_scores_one():
+    label = blobs(7)
+    prediction = np.where(label == 255, 1, label)
+    np.testing.assert_array_equal(iou_of_counts(boundary_counts(label, prediction, 3)), [1, 1, 1])
+
+
+def test_shift_costs_more_at_the_boundary_than_inside():
+    label = np.zeros((60, 60), np.uint8)
+    label[10:50, 10:50] = 1
+    shifted = np.roll(label, 2, axis=1)
+    # By hand: two columns of 40 lost and won. Boundary band: 2 pixels, so left and right sides miss each other whole.
+    assert iou_of_counts(np.stack([(label & shifted).sum(), label.sum(), shifted.sum()])[:, None])[0] == 38 / 42
+    ring = 40 * 40 - 36 * 36
+    top_and_bottom = 2 * 2 * 38
+    assert boundary_counts(label, shifted, 2)[:, 1].tolist() == [top_and_bottom, ring, ring]
