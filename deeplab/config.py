@@ -269,6 +269,22 @@ class TrainConfig:
     image_size: ImageSize = None
 
 
+@dataclass(frozen=True)
+class SummarizeConfig:
+    """Settings of `summarize.py`, which prints what a network costs.
+
+    Attributes:
+        model: the network.
+        output_stride: input pixels per feature of the encoder.
+        image_size: in pixels.
+        every_layer: a line for every layer; otherwise for those with a kernel.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    output_stride: int = 16
+    image_size: int | tuple[int, int] = 513
+    every_layer: bool = False
+
 
 def build(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
     """Makes the frozen dataclass `cls` from a plain mapping, as read from YAML or JSON.
