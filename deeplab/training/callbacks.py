@@ -1,0 +1,124 @@
+"""What watches a training: saved states, log.csv, TensorBoard, the progress bar."""
+
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from deeplab.datasets.source import Example
+from deeplab.evaluation.picture import overlay
+from deeplab.files import written_aside
+from deeplab.training.state import save_state
+
+COLUMNS = ("step", "loss", "cross_entropy", "learning_rate", "images_per_second")
+
+
+class SaveState(keras.callbacks.Callback):
+    """Saves the state every so many updates, and after the last."""
+
+    def __init__(self, folder: Path, optimizer: keras.optimizers.Optimizer, every: int, steps: int) -> None:
+        super().__init__()
+        self.folder, self.optimizer, self.every, self.steps = folder, optimizer, every, steps
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Saves where it is due."""
+        done = batch + 1
+        if done % self.every == 0 or done == self.steps:
+            save_state(self.folder, done, self.model, self.optimizer)
+
+
+class CsvLog(keras.callbacks.Callback):
+    """Adds a line to log.csv every so many updates; lines beyond `start`, of a run that was cut off, are dropped."""
+
+    def __init__(self, path: Path, every: int, start: int) -> None:
+        super().__init__()
+        self.path, self.every = path, every
+        kept = []
+        if path.is_file():
+            with path.open(newline="") as file:
+                rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdecimal()]
+            kept = [row for row in rows if int(row[0]) <= start]
+        with written_aside(path) as aside, aside.open("w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *kept])
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Writes a line where it is due."""
+        if (batch + 1) % self.every == 0:
+            with self.path.open("a", newline="") as file:
+                csv.writer(file).writerow([batch + 1, *(f"{logs[name]:.6g}" for name in COLUMNS[1:])])
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Scalars every `every` updates; every `pictures_every`, what the model makes of a few validation pictures."""
+
+    def __init__(
+        self,
+        folder: Path,
+        every: int,
+        pictures_every: int,
+        examples: Sequence[Example],
+        predict: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        super().__init__()
+        self.writer = tf.summary.create_file_writer(str(folder))
+        self.every, self.pictures_every, self.examples, self.predict = every, pictures_every, examples, predict
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Writes what is due."""
+        done = batch + 1
+        with self.writer.as_default(step=done):
+            if done % self.every == 0:
+                for name in COLUMNS[1:]:
+                    tf.summary.scalar(f"training/{name}", logs[name])
+            if done % self.pictures_every == 0:
+                for number, example in enumerate(self.examples):
+                    tf.summary.image(f"validation/{number}", self._panel(example)[None])
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Writes out what is still held."""
+        self.writer.close()
+
+    def _panel(self, example: Example) -> np.ndarray:
+        """Picture, truth and prediction side by side, `[h, 3w, 3]` uint8."""
+        truth, prediction = overlay(example.image, example.label), self.predict(example.image)
+        return np.concatenate([example.image, truth, overlay(example.image, prediction)], axis=1)
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Step, loss, images a second and time left: a bar in a terminal, else a line every so many updates."""
+
+    def __init__(self, steps: int, start: int, every: int) -> None:
+        super().__init__()
+        self.steps, self.start, self.every = steps, start, every
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        console = Console(file=sys.stdout)
+        self.bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self.task = self.bar.add_task("", total=steps, completed=start)
+        self.speeds: list[float] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Shows the bar."""
+        if self.bar.console.is_terminal:
+            self.bar.start()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Moves on."""
+        done = batch + 1
+        # A median, because the first update is compiled and others wait for a checkpoint.
+        self.speeds = [*self.speeds[-50:], logs["images_per_second"]]
+        text = f"loss {logs['loss']:.3f}  {float(np.median(self.speeds)):.1f} images/s"
+        if self.bar.console.is_terminal:
+            self.bar.update(self.task, completed=done, description=text)
+        elif done % self.every == 0 or done == self.steps:
+            print(f"step {done}/{self.steps}  {text}", flush=True)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Takes the bar away."""
+        self.bar.stop()
