@@ -102,18 +102,27 @@ class AugmentConfig:
         min_scale, max_scale, scale_step: the scale is drawn from {min, min + step, ..., max}; a step of 0 draws from
             the whole interval.
         flip: probability of a left-right flip.
+        rotation: the largest turn to either side, degrees; corners are padded and ignored. Not official, hence 0.
+        brightness, contrast, saturation: each factor is drawn from 1 - v to 1 + v. Not official, hence 0.
     """
 
     min_scale: float = 0.5
     max_scale: float = 2.0
     scale_step: float = 0.25
     flip: float = 0.5
+    rotation: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises UserError where a value is out of range."""
         _require("training.augment.min_scale", self.min_scale, 0 < self.min_scale <= self.max_scale, "0 < min <= max")
         _require("training.augment.scale_step", self.scale_step, self.scale_step >= 0, "at least 0")
         _require("training.augment.flip", self.flip, 0 <= self.flip <= 1, "a probability")
+        _require("training.augment.rotation", self.rotation, 0 <= self.rotation <= 180, "from 0 to 180 degrees")
+        for name in ("brightness", "contrast", "saturation"):
+            _require(f"training.augment.{name}", getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0, below 1")
 
 
 @dataclass(frozen=True)
@@ -167,9 +176,10 @@ class EvaluateConfig:
         out: folder of evaluation.json and evaluation.html; None is the first run's own, or that of the .tflite file.
         output_stride: at which to run the networks. None takes 16 and 8 for a run, and a .tflite file as it is;
             strides given add the network inside an official .tflite file, in float, at each of them.
-        image_size: pictures are padded to this size (the official protocol: 513 for VOC); None runs each at its own.
+        image_size: pictures are padded to this size; None takes the `eval_size` of the data.
         fit: how pictures meet a .tflite file of another size: "auto" pads, or stretches those that are too large.
-        data: what to measure on; None takes the data of the run's training.
+        data: keys of DataConfig: what to measure on. Without a source they change single values of the data that the
+            first run was trained on.
         scales: factors on the picture's size; other than (1.0,) adds a row with the probabilities averaged over them
             (DeepLabv3, arXiv:1706.05587, sec. 4.1: 0.5 to 1.75 by 0.25).
         flip: whether that row averages over left-right flipped pictures too.
@@ -186,7 +196,7 @@ class EvaluateConfig:
     output_stride: int | tuple[int, ...] | None = None
     image_size: ImageSize = None
     fit: Literal["auto", "pad", "resize"] = "auto"
-    data: DataConfig | None = None
+    data: dict[str, Any] | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     multi_scale_pictures: int | None = None
@@ -346,6 +356,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 return tuple(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
             if len(value) == len(args):
                 return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+    elif origin is dict:
+        if isinstance(value, Mapping):
+            return dict(value)
     elif dataclasses.is_dataclass(hint):
         if isinstance(value, Mapping):
             return build(typing.cast(type, hint), value, where)

@@ -1,13 +1,55 @@
 """Scores near the borders of objects, where segmentation models differ most."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from deeplab.datasets.source import IGNORE_LABEL
+from deeplab.evaluation.confusion import class_counts, iou_of_counts, mean_of_occurring
 
 DILATION = 0.02
 """Width of the band of boundary IoU, as a share of the picture's diagonal (Boundary IoU, arXiv:2103.16562, sec. 5)."""
+
+
+@dataclass(frozen=True)
+class Borders:
+    """How well a model does near borders, over a set of pictures.
+
+    Attributes:
+        widths: of the trimaps in pixels, ascending.
+        matrices: `[widths, classes, classes]` int64, see `trimap_matrices`.
+        boundary: `[3, classes]` int64, see `boundary_counts`.
+    """
+
+    widths: tuple[int, ...]
+    matrices: np.ndarray
+    boundary: np.ndarray
+
+    @property
+    def trimap_mious(self) -> dict[int, float]:
+        """The mIoU within each width of a border; NaN where no pixel lies there."""
+        return {
+            width: float(mean_of_occurring(iou_of_counts(class_counts(matrix))))
+            for width, matrix in zip(self.widths, self.matrices, strict=True)
+        }
+
+    @property
+    def boundary_iou(self) -> float:
+        """Mean boundary IoU over the classes that occur there."""
+        return float(mean_of_occurring(iou_of_counts(self.boundary)))
+
+    def __add__(self, other: "Borders") -> "Borders":
+        """Both sets of pictures together."""
+        if self.widths != other.widths:
+            raise ValueError("trimaps of different widths do not add up")
+        return Borders(self.widths, self.matrices + other.matrices, self.boundary + other.boundary)
+
+
+def borders_of(label: np.ndarray, prediction: np.ndarray, classes: int, widths: Sequence[int]) -> Borders:
+    """`Borders` of one picture: `[h, w]` truth (255 = left out) and `[h, w]` prediction."""
+    matrices = trimap_matrices(label, prediction, classes, widths)
+    return Borders(tuple(widths), matrices, boundary_counts(label, prediction, classes))
 
 
 def distance_to_border(label: np.ndarray, reach: int) -> np.ndarray:

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deeplab.datasets.source import IGNORE_LABEL
 from deeplab.errors import UserError
+
+if TYPE_CHECKING:
+    from deeplab.evaluation.boundary import Borders
 
 _BYTE = 256
 
@@ -98,6 +101,7 @@ class Scores:
             over pictures draws from.
         names: of the pictures.
         resized: how many pictures had to be rescaled for a model of fixed size.
+        borders: how well it does near borders, where that was measured.
     """
 
     classes: tuple[str, ...]
@@ -105,6 +109,7 @@ class Scores:
     counts: np.ndarray
     names: tuple[str, ...]
     resized: int = 0
+    borders: "Borders | None" = None
 
     @property
     def iou(self) -> np.ndarray:
@@ -154,21 +159,31 @@ class Scores:
             np.concatenate([self.counts, other.counts]),
             self.names + other.names,
             self.resized + other.resized,
+            self.borders + other.borders if self.borders and other.borders else None,
         )
 
     def to_mapping(self) -> dict[str, Any]:
         """The scores as JSON-ready values; NaN becomes null."""
+        near: dict[str, Any] = {}
+        if self.borders:
+            widths = self.borders.trimap_mious.items()
+            near = {"boundary_iou": _or_null(self.borders.boundary_iou)}
+            near |= {"trimap_miou": {str(width): _or_null(miou) for width, miou in widths}}
         return {
             "miou": self.miou,
             "pixel_accuracy": self.pixel_accuracy,
             "mean_accuracy": self.mean_accuracy,
             "frequency_weighted_iou": self.frequency_weighted_iou,
-            "per_class": {
-                name: None if np.isnan(iou) else float(iou) for name, iou in zip(self.classes, self.iou, strict=True)
-            },
+            "per_class": {name: _or_null(iou) for name, iou in zip(self.classes, self.iou, strict=True)},
             "pictures": len(self.names),
             "resized": self.resized,
+            **near,
         }
+
+
+def _or_null(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if np.isnan(value) else float(value)
 
 
 def scores_of(matrices: Sequence[np.ndarray], classes: Sequence[str], names: Sequence[str], resized: int = 0) -> Scores:

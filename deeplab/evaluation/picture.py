@@ -1,8 +1,6 @@
 """Class ids as pictures: colour masks, id masks, overlays, legends."""
 
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from deeplab.datasets.source import IGNORE_LABEL
+from deeplab.files import written_aside
 
 
 def colour_map(entries: int = 256) -> np.ndarray:
@@ -123,10 +122,6 @@ def encode(picture: Image.Image, kind: str = "PNG", quality: int = 85) -> bytes:
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Writes the picture as PNG aside and renames it, so that a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(encode(picture))
-    os.chmod(aside, 0o644)
-    os.replace(aside, path)
+    """Writes the picture as PNG, whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_bytes(encode(picture))

@@ -8,7 +8,8 @@ import pytest
 
 from deeplab.datasets.source import Example
 from deeplab.errors import UserError
-from deeplab.evaluation.evaluate import evaluate, write_json
+from deeplab.evaluation.boundary import trimap_matrices
+from deeplab.evaluation.evaluate import evaluate
 from deeplab.evaluation.predictor import Predictor
 
 NAMES = ("background", "bright", "dark")
@@ -85,12 +86,31 @@ def test_progress_changes_nothing(capsys):
     assert evaluate(by_brightness, made, NAMES, progress="val").miou == evaluate(by_brightness, made, NAMES).miou
 
 
-def test_json_is_whole_or_absent(tmp_path):
-    path = tmp_path / "scores.json"
-    write_json(path, {"16": evaluate(by_brightness, examples(), NAMES).to_mapping()})
-    read = json.loads(path.read_text())
-    assert set(read["16"]) >= {"miou", "pixel_accuracy", "per_class"}
-    assert set(read["16"]["per_class"]) == set(NAMES)
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(path, {"16": float("nan")})
-    assert json.loads(path.read_text()) == read
+def test_scores_are_json_with_the_keys_that_others_read():
+    scores = evaluate(by_brightness, examples(), NAMES, trimaps=(2, 1))
+    read = json.loads(json.dumps(scores.to_mapping(), allow_nan=False))
+    assert set(read) >= {"miou", "pixel_accuracy", "per_class"}
+    assert set(read["per_class"]) == set(NAMES)
+    assert list(read["trimap_miou"]) == ["1", "2"]
+    assert 0 <= read["boundary_iou"] <= 1
+
+
+def test_borders_add_up_over_pictures():
+    made = examples()
+    whole = evaluate(by_brightness, made, NAMES, trimaps=(1, 3)).borders
+    parts = evaluate(by_brightness, made[:4], NAMES, trimaps=(1, 3)) + evaluate(
+        by_brightness, made[4:], NAMES, trimaps=(1, 3)
+    )
+    matrices = sum(trimap_matrices(e.label, by_brightness(e.image), 3, (1, 3)) for e in made)
+    for borders in (whole, parts.borders):
+        np.testing.assert_array_equal(borders.matrices, matrices)
+        np.testing.assert_array_equal(borders.boundary, whole.boundary)
+    assert parts.to_mapping() == evaluate(by_brightness, made, NAMES, trimaps=(1, 3)).to_mapping()
+
+
+def test_perfect_prediction_is_perfect_near_borders():
+    made = examples()
+    truth = {example.image.tobytes(): np.where(example.label == 255, 0, example.label) for example in made}
+    scores = evaluate(lambda image: truth[image.tobytes()], made, NAMES, trimaps=(1, 40))
+    assert scores.borders.trimap_mious == {1: 1.0, 40: 1.0}
+    assert scores.borders.boundary_iou == scores.miou == 1.0
