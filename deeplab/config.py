@@ -17,6 +17,15 @@ T = TypeVar("T")
 ImageSize = int | tuple[int, int] | None
 """One side of a square, (height, width), or None for any size. Pixels."""
 
+Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
+"""How a .tflite file stores and computes, see `deeplab.export.convert.convert`."""
+
+ExportOutput = Literal["logits", "probabilities", "labels"]
+"""What a .tflite file gives for each pixel: scores before the softmax, behind it, or the class id."""
+
+Ends = Literal["float32", "uint8", "int8", "int16"]
+"""The type of a .tflite file's input or output."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -249,6 +258,65 @@ class PredictConfig:
         _require("overlap", self.overlap, self.overlap >= 0, "at least 0")
         if self.tile is not None:
             _require("tile", self.tile, self.tile > self.overlap, f"above the overlap of {self.overlap}")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What export.py makes, or looks at.
+
+    Attributes:
+        run: a run folder, or an official .tflite file, which is imported first. With `verify` it is what the file must
+            agree with.
+        out: the .tflite file; its report goes beside it. Several quantizations add their names to it. None puts
+            NAME.tflite into the run folder, NAME being the quantization.
+        seed: of the choice of calibration pictures.
+        output_stride: of the network in the file: 8, 16 or 32.
+        image_size: of the file's input in pixels. None is the crop size of the training, or the size of `run`'s input
+            where that is a .tflite file.
+        quantization: one, or several to be compared in a table.
+        output: what the file gives for each pixel. The Task Library and MediaPipe do not take labels.
+        mask_stride: pixels of the image for each pixel of the output: 1 is full size; 4 (or the output stride) is less
+            work for the device, and the client enlarges the mask.
+        input_type, output_type: of the ends of a quantized file; None is uint8 for int8, float32 for the others.
+        float_layers: layers that an int8 file computes in float32 (names of the Keras model's layers).
+        max_miou_drop: how many points of mIoU (0..100) the file may lose against the Keras model.
+        calibration_pictures: how many training pictures set the ranges of int8 and int16x8.
+        agreement_pictures: how many validation pictures are compared pixel by pixel.
+        miou_pictures: how many validation pictures the mIoU is measured on; 0 measures none, and the report says so.
+        threads: of the interpreter.
+        data: keys of DataConfig, by which the pictures differ from those of the run's training.
+        inspect: a .tflite file to describe; nothing is exported.
+        verify: a .tflite file to check; nothing is exported.
+    """
+
+    run: str | None = None
+    out: str | None = None
+    seed: int = 0
+    output_stride: int = 16
+    image_size: ImageSize = None
+    quantization: Quantization | tuple[Quantization, ...] = "int8"
+    output: ExportOutput = "logits"
+    mask_stride: int = 1
+    input_type: Ends | None = None
+    output_type: Ends | None = None
+    float_layers: tuple[str, ...] = ()
+    max_miou_drop: float = 1.5
+    calibration_pictures: int = 16
+    agreement_pictures: int = 4
+    miou_pictures: int = 50
+    threads: int = 2
+    data: dict[str, Any] | None = None
+    inspect: str | None = None
+    verify: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UserError where a value is out of range."""
+        _require("max_miou_drop", self.max_miou_drop, self.max_miou_drop >= 0, "at least 0, in points")
+        for name in ("calibration_pictures", "agreement_pictures", "threads"):
+            _require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+        _require("miou_pictures", self.miou_pictures, self.miou_pictures >= 0, "at least 0")
+        if self.run is None and self.inspect is None and self.verify is None:
+            raise UserError("run", "a value is needed", "set it with run=FOLDER, or use inspect=FILE or verify=FILE")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """The official augmentation, drawn first and resampled once: scale, random crop, padding and flip.
 
 Pictures are resampled bilinearly and labels to the nearest, both at the same positions (align_corners: the first and
-the last pixel of a window stay the first and the last).
+the last pixel of a window stay the first and the last). Rotation and photometric jitter come on top where asked for.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from deeplab.config import AugmentConfig
@@ -14,26 +15,35 @@ from deeplab.datasets.source import IGNORE_LABEL
 PADDING_GREY = 127.5
 """Fills the picture below and right of its content: zero after the network's normalisation."""
 
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
-class Window(NamedTuple):
-    """What an augmentation takes out of a picture and where it puts it; whole pixels, rows before columns.
+
+@dataclass(frozen=True)
+class Draw:
+    """What an augmentation does to a picture; whole pixels, rows before columns.
 
     Attributes:
-        start: `[2]` int32, first row and column taken.
-        taken: `[2]` int32, rows and columns taken.
-        drawn: `[2]` int32, rows and columns that they fill in the crop, at its top left; padding fills the rest.
+        start: first row and column taken.
+        taken: rows and columns taken.
+        drawn: rows and columns that they fill in the crop, at its top left; padding fills the rest.
         flip: whether left and right change places.
+        angle: counter-clockwise turn about the picture's centre before anything is taken, radians.
+        brightness, contrast, saturation: factors, 1 changes nothing.
     """
 
-    start: tf.Tensor
-    taken: tf.Tensor
-    drawn: tf.Tensor
-    flip: tf.Tensor
+    start: tuple[int, int]
+    taken: tuple[int, int]
+    drawn: tuple[int, int]
+    flip: bool = False
+    angle: float = 0.0
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
 
 
 def augment(
-    image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, config: AugmentConfig, crop_size: int
-) -> tuple[tf.Tensor, tf.Tensor]:
+    image: np.ndarray, label: np.ndarray, seed: tuple[int, int], config: AugmentConfig, crop_size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Scales, crops, pads and flips a picture together with its label; a function of its arguments alone.
 
     Numbers as in tensorflow/models research/deeplab, input_preprocess.py.
@@ -41,70 +51,127 @@ def augment(
     Args:
         image: `[h, w, 3]` uint8.
         label: `[h, w]` uint8.
-        seed: `[2]` integers; the same seed gives the same result, eagerly and inside a graph.
+        seed: two numbers, at least 0; those of the training and of the position in its stream.
         config: ranges of the draws.
         crop_size: side of the result in pixels.
 
     Returns:
-        The picture `[crop, crop, 3]` float32, 0..255, padded with 127.5, and the label `[crop, crop]` uint8, padded
+        The picture `[crop, crop, 3]` float32, 0..255, padded with 127.5, and the label `[crop, crop]` int32, padded
         with 255.
     """
-    window = draw_window(tf.shape(label), seed, config, crop_size)
-    picture = take_bilinear(image, window)
-    ids = take_nearest(label, window)
-    margin = tf.stack([tf.zeros(2, tf.int32), crop_size - window.drawn], axis=1)
-    picture = tf.pad(picture, tf.concat([margin, [[0, 0]]], 0), constant_values=PADDING_GREY)
-    ids = tf.pad(ids, margin, constant_values=IGNORE_LABEL)
-    return tf.ensure_shape(picture, (crop_size, crop_size, 3)), tf.ensure_shape(ids, (crop_size, crop_size))
+    crop = np.empty((crop_size, crop_size, 3), np.float32), np.empty((crop_size, crop_size), np.int32)
+    augment_into(*crop, image, label, draw((image.shape[0], image.shape[1]), seed, config, crop_size))
+    return crop
 
 
-def draw_window(size: Any, seed: tf.Tensor, config: AugmentConfig, crop_size: int) -> Window:
-    """Draws scale, place and flip for a picture of `size` (h, w).
+def augment_into(
+    image_crop: np.ndarray, label_crop: np.ndarray, image: np.ndarray, label: np.ndarray, plan: Draw
+) -> None:
+    """Writes the augmented picture `[crop, crop, 3]` float32 and label `[crop, crop]` int32 where they are wanted."""
+    if plan.angle:
+        image, label = rotated(image, plan.angle, "BILINEAR", PADDING_GREY), turned_label(label, plan.angle)
+    rows, columns = plan.drawn
+    image_crop[:rows, :columns] = jittered(take_bilinear(image, plan), plan)
+    image_crop[:rows, columns:] = PADDING_GREY
+    image_crop[rows:] = PADDING_GREY
+    label_crop[:rows, :columns] = take_nearest(label, plan)
+    label_crop[:rows, columns:] = IGNORE_LABEL
+    label_crop[rows:] = IGNORE_LABEL
 
-    An axis that is longer than the crop after scaling is cut in the picture itself, at whole pixels; so the scale of
-    a cut axis is met to half a pixel in its window, and nothing outside the window is ever resampled.
+
+def draw(size: tuple[int, int], seed: tuple[int, int], config: AugmentConfig, crop_size: int) -> Draw:
+    """Draws what is done to a picture of `size` (h, w).
+
+    An axis that is longer than the crop after scaling is cut in the picture itself, at whole pixels, so that nothing
+    outside the crop is ever resampled; the scale of such an axis is met to half a pixel in what is taken.
     """
-    size = tf.cast(size, tf.int32)
-    draws = tf.random.stateless_uniform([4], tf.cast(seed, tf.int32))
-    scaled = tf.maximum(tf.cast(tf.cast(size, tf.float32) * _scale(draws[0], config), tf.int32), 1)
-    step = tf.cast(size - 1, tf.float32) / tf.cast(tf.maximum(scaled - 1, 1), tf.float32)
-    reach = tf.cast(tf.round(step * (crop_size - 1)), tf.int32) + 1
-    taken = tf.where(scaled > crop_size, tf.minimum(reach, size), size)
-    room = tf.cast(size - taken + 1, tf.float32)
-    start = tf.minimum(tf.cast(draws[1:3] * room, tf.int32), size - taken)
-    return Window(start, taken, tf.minimum(scaled, crop_size), draws[3] < config.flip)
+    rng = np.random.default_rng(seed)
+    # The optional draws come last: switching one on leaves the crops as they were.
+    pick, above, beside, mirror, turn, *light = rng.random(8)
+    scale = _scale(pick, config)
+    rows = _axis(size[0], scale, above, crop_size)
+    columns = _axis(size[1], scale, beside, crop_size)
+    start, taken, drawn = zip(rows, columns, strict=True)
+    strengths = (config.brightness, config.contrast, config.saturation)
+    factors = (1 + strength * (2 * u - 1) for strength, u in zip(strengths, light, strict=True))
+    angle = np.deg2rad(config.rotation) * (2 * turn - 1)
+    return Draw(start, taken, drawn, bool(mirror < config.flip), float(angle), *map(float, factors))
 
 
-def take_bilinear(image: tf.Tensor, window: Window) -> tf.Tensor:
-    """The window of `image` `[h, w, c]`, resampled to `window.drawn`; float32 of the same range."""
-    content = _content(image, window)
-    return tf.raw_ops.ResizeBilinear(images=content[None], size=window.drawn, align_corners=True)[0]
+def take_bilinear(image: np.ndarray, plan: Draw) -> np.ndarray:
+    """What is taken of `image` `[h, w, c]`, resampled to `plan.drawn`; float32 of the same range."""
+    content = _content(image, plan)
+    if plan.taken == plan.drawn:
+        return content
+    with tf.device("cpu"):
+        content = np.ascontiguousarray(content, np.float32)[None]
+        return tf.raw_ops.ResizeBilinear(images=content, size=plan.drawn, align_corners=True)[0].numpy()
 
 
-def take_nearest(image: tf.Tensor, window: Window) -> tf.Tensor:
-    """The window of `image` `[h, w, ...]`, each pixel the nearest one of the picture; same type."""
-    content = _content(image, window)
-    rows, columns = (_nearest(window.taken[axis], window.drawn[axis]) for axis in (0, 1))
-    return tf.gather(tf.gather(content, rows, axis=0), columns, axis=1)
+def take_nearest(label: np.ndarray, plan: Draw) -> np.ndarray:
+    """What is taken of `label` `[h, w, ...]`, each pixel the nearest one of the picture; same type."""
+    rows, columns = (_nearest(taken, drawn) for taken, drawn in zip(plan.taken, plan.drawn, strict=True))
+    return _content(label, plan).take(rows, 0).take(columns, 1)
 
 
-def _content(image: tf.Tensor, window: Window) -> tf.Tensor:
-    stop = window.start + window.taken
-    content = image[window.start[0] : stop[0], window.start[1] : stop[1]]
-    # Flipping before the resampling moves the fewest bytes and gives the mirrored result exactly.
-    return tf.cond(window.flip, lambda: content[:, ::-1], lambda: content)
+def jittered(picture: np.ndarray, plan: Draw) -> np.ndarray:
+    """The picture `[h, w, 3]`, 0..255, with its light changed: saturation, then contrast about the mean, brightness."""
+    if plan.brightness == plan.contrast == plan.saturation == 1:
+        return picture
+    grey = (picture @ _LUMA)[..., None]
+    changed = grey + np.float32(plan.saturation) * (picture - grey)
+    mean = grey.mean()
+    changed = (mean + np.float32(plan.contrast) * (changed - mean)) * np.float32(plan.brightness)
+    return np.clip(changed, 0, 255)
 
 
-def _nearest(taken: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
-    """Indices 0..taken-1 nearest to `drawn` evenly spread positions; halves go up, in whole numbers, hence exactly."""
-    last = tf.maximum(drawn - 1, 1)
-    return (2 * tf.range(drawn) * (taken - 1) + last) // (2 * last)
+def rotated(image: np.ndarray, angle: float, interpolation: str, fill: float) -> np.ndarray:
+    """`image` `[h, w, c]` turned by `angle` radians counter-clockwise about its centre, as float32, corners filled."""
+    middle_x, middle_y = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
+    cos, sin = np.cos(angle), np.sin(angle)
+    # The operator wants where each pixel of the result comes from; rows grow downwards.
+    shift_x = middle_x - cos * middle_x + sin * middle_y
+    shift_y = middle_y - sin * middle_x - cos * middle_y
+    with tf.device("cpu"):
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=image[None].astype(np.float32),
+            transforms=np.array([[cos, -sin, shift_x, sin, cos, shift_y, 0, 0]], np.float32),
+            output_shape=image.shape[:2],
+            fill_value=fill,
+            interpolation=interpolation,
+        )[0].numpy()
 
 
-def _scale(draw: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
-    """A factor from the configured set for a `draw` in [0, 1)."""
+def turned_label(label: np.ndarray, angle: float) -> np.ndarray:
+    """`label` `[h, w]` turned with its picture, each pixel the nearest one, corners ignored."""
+    return rotated(label[..., None], angle, "NEAREST", IGNORE_LABEL)[..., 0].astype(np.uint8)
+
+
+def _scale(pick: float, config: AugmentConfig) -> float:
+    """A factor from the configured set for a number in [0, 1)."""
     span = config.max_scale - config.min_scale
     if config.scale_step == 0:
-        return config.min_scale + draw * span
-    count = int(span / config.scale_step + 1e-6) + 1
-    return config.min_scale + tf.minimum(tf.floor(draw * count), count - 1) * config.scale_step
+        return config.min_scale + pick * span
+    steps = int(span / config.scale_step + 1e-6)
+    return config.min_scale + int(pick * (steps + 1)) * config.scale_step
+
+
+def _axis(size: int, scale: float, place: float, crop_size: int) -> tuple[int, int, int]:
+    """(start, taken, drawn) of one axis; `place` in [0, 1) says where the cut lies."""
+    scaled = max(int(size * scale), 1)
+    if scaled <= crop_size:
+        return 0, size, scaled
+    taken = min(round((crop_size - 1) * (size - 1) / (scaled - 1)) + 1, size)
+    return int(place * (size - taken + 1)), taken, crop_size
+
+
+def _content(image: np.ndarray, plan: Draw) -> np.ndarray:
+    (top, left), (rows, columns) = plan.start, plan.taken
+    content = image[top : top + rows, left : left + columns]
+    return content[:, ::-1] if plan.flip else content
+
+
+def _nearest(taken: int, drawn: int) -> np.ndarray:
+    """Indices 0..taken-1 nearest to `drawn` evenly spread positions; halves go up, in whole numbers, hence exactly."""
+    last = max(drawn - 1, 1)
+    return (2 * np.arange(drawn) * (taken - 1) + last) // (2 * last)

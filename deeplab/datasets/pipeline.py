@@ -2,16 +2,19 @@
 
 import functools
 import itertools
+import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from deeplab.config import TrainingConfig
-from deeplab.datasets.augment import augment
-from deeplab.datasets.source import Example, Source
+from deeplab.datasets.augment import augment_into, draw
+from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 
 T = TypeVar("T")
@@ -29,27 +32,36 @@ def training_batches(
     Args:
         source: the examples; an endless one is taken in its own order.
         config: batch size, crop size and augmentation.
-        seed: of order and augmentation.
+        seed: of order and augmentation, at least 0.
         start: how many pictures were taken before; a resumed training continues there.
-        threads: how many pictures are made at a time; None lets tf.data decide.
+        threads: how many pictures are made at a time; None takes as many as there are processors.
 
     Returns:
         A dataset to go over with `iterate`, which hands on the UserError of an example that cannot be loaded.
     """
-    load = _carrying_errors(lambda position: source.load(index_at(source.size, seed, position)))
+    size, crop = config.batch_size, config.crop_size
+    pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), "pictures")
 
-    def picture(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, label = tf.numpy_function(load, [position], [tf.uint8, tf.uint8])
-        image, label = tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(label, (None, None))
-        # A position may exceed 32 bits, and a seed has two numbers of 32 bits each.
-        place = tf.stack([tf.constant(seed, tf.int64), position])
-        return augment(image, label, place, config.augment, config.crop_size)
+    def make(images: np.ndarray, labels: np.ndarray, position: int) -> None:
+        example = source.load(index_at(source.size, seed, position))
+        height, width = example.label.shape
+        plan = draw((height, width), (seed, position), config.augment, crop)
+        augment_into(images, labels, example.image, example.label, plan)
 
-    pictures = tf.data.Dataset.counter(start).map(
-        picture, num_parallel_calls=threads or tf.data.AUTOTUNE, deterministic=True
-    )
-    batches = pictures.batch(config.batch_size, drop_remainder=True)
-    return batches.map(lambda image, label: (image, tf.cast(label, tf.int32))).prefetch(2)
+    def batch(first: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = _aligned((size, crop, crop, 3), np.float32), _aligned((size, crop, crop), np.int32)
+        made = [pool.submit(make, images[i], labels[i], int(first) + i) for i in range(size)]
+        for picture in made:
+            picture.result()
+        return images, labels
+
+    def tensors(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = tf.numpy_function(_carrying_errors(batch), [first], [tf.float32, tf.int32])
+        return tf.ensure_shape(image, (size, crop, crop, 3)), tf.ensure_shape(label, (size, crop, crop))
+
+    # Two batches are under way at a time, so that no processor waits for the last picture of one.
+    firsts = tf.data.Dataset.counter(start, size)
+    return firsts.map(tensors, num_parallel_calls=2, deterministic=True).prefetch(1)
 
 
 def index_at(size: int | None, seed: int, position: int) -> int:
@@ -86,23 +98,30 @@ class _CarriedError(RuntimeError):
     """Stands for a UserError within tf.data."""
 
 
-def _carrying_errors(load: Callable[[int], Example]) -> Callable[[np.int64], tuple[np.ndarray, np.ndarray]]:
-    def loaded(position: np.int64) -> tuple[np.ndarray, np.ndarray]:
+def _carrying_errors(make: Callable[[np.int64], T]) -> Callable[[np.int64], T]:
+    def made(position: np.int64) -> T:
         try:
-            example = load(int(position))
+            return make(position)
         except UserError as error:
             ticket = next(_tickets)
             _raised[ticket] = error
             raise _CarriedError(f"<user error {ticket}> {error}") from None
-        return example.image, example.label
 
-    return loaded
+    return made
 
 
 def _carried(error: tf.errors.OpError) -> Exception:
     """The UserError that `error` stands for, or `error` itself."""
     found = re.search(r"<user error (\d+)>", str(error))
     return _raised.pop(int(found.group(1)), error) if found else error
+
+
+def _aligned(shape: tuple[int, ...], kind: type) -> np.ndarray:
+    """An empty array that TensorFlow takes over as it is; from any other address it would copy it."""
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    memory = np.empty(size + 64, np.uint8)
+    offset = -memory.ctypes.data % 64
+    return memory[offset : offset + size].view(kind).reshape(shape)
 
 
 @functools.lru_cache(maxsize=4)
