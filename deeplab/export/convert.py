@@ -1,0 +1,89 @@
+"""From a graph to the bytes of a .tflite file, by the route that leaves nothing in it but builtin operators."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from deeplab.config import Ends, Quantization
+from deeplab.tflite.quiet import quiet
+
+NEEDS_CALIBRATION: tuple[Quantization, ...] = ("int8", "int16x8")
+
+_ENDS = {"float32": tf.float32, "uint8": tf.uint8, "int8": tf.int8, "int16": tf.int16}
+
+
+def convert(
+    graph: Callable[[Any], Any],
+    size: tuple[int, int],
+    quantization: Quantization = "float32",
+    images: Iterable[np.ndarray] = (),
+    input_type: Ends | None = None,
+    output_type: Ends | None = None,
+) -> bytes:
+    """Converts a graph of fixed size.
+
+    The variables become constants first and the concrete function is converted: a SavedModel or a Keras model as source
+    keeps batch norms in training mode, SPACE_TO_BATCH pairs or both.
+
+    Args:
+        graph: from `export_graph`.
+        size: (height, width) of its input in pixels.
+        quantization: "float32"; "float16" (half the size, computed in float32); "dynamic" (int8 kernels, float
+            activations); "int8" (all of it); "int16x8" (int8 kernels, int16 activations).
+        images: calibration pictures `[h, w, 3]` 0..255, for int8 and int16x8. They must span 0..255 (see `spanning`).
+        input_type: of the input; None takes uint8 for int8 and float32 otherwise.
+        output_type: of the output, in the same way. Class ids are int32 in any case.
+
+    Returns:
+        The file, without metadata.
+    """
+    with quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(graph, size)])
+        if quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantization != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantization in NEEDS_CALIBRATION:
+            converter.representative_dataset = lambda: ([_normalized(image)] for image in images)
+            converter.target_spec.supported_ops = [_OPERATORS[quantization]]
+            converter.inference_input_type = _ENDS[end_type(quantization, input_type)]
+            converter.inference_output_type = _ENDS[end_type(quantization, output_type)]
+        return bytes(converter.convert())
+
+
+_OPERATORS = {
+    "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+    "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+}
+
+
+def end_type(quantization: Quantization, wanted: Ends | None) -> Ends:
+    """The type of an input or output where `wanted` is asked for, None being the default."""
+    return wanted or ("uint8" if quantization == "int8" else "float32")
+
+
+def spanning(images: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """The pictures, the first of them with a pixel each at 0 and 255 in every channel.
+
+    Calibration sets the input's scale by the values it sees. Without both ends the scale would stop fitting raw bytes,
+    and every client would feed a slightly wrong picture without a word.
+    """
+    found = [np.array(image) for image in images]
+    if found:
+        found[0][0, 0] = 0
+        found[0][-1, -1] = 255
+    return found
+
+
+def _frozen(graph: Callable[[Any], Any], size: tuple[int, int]) -> Any:
+    """The graph as a concrete function over constants, batch 1."""
+    signature = tf.TensorSpec((1, *size, 3), tf.float32, name="image")
+    return convert_variables_to_constants_v2(tf.function(graph).get_concrete_function(signature))
+
+
+def _normalized(image: np.ndarray) -> np.ndarray:
+    """What the layer "normalize" gives: `[1, h, w, 3]` float32 -1..1 of `[h, w, 3]` 0..255."""
+    return image[None].astype(np.float32) * np.float32(2.0 / 255.0) - np.float32(1.0)
