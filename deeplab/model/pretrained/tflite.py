@@ -1,0 +1,207 @@
+"""DeepLab models out of .tflite files: the official ones, or our own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from deeplab.config import ImageSize, ModelConfig
+from deeplab.errors import UserError
+from deeplab.model.backbones.mobilenet_v2 import BLOCKS, STEM_CHANNELS, _channels
+from deeplab.model.build import build_model
+from deeplab.model.pretrained.fold import absorb_input, affine_norm
+from deeplab.model.pretrained.report import Found, fill
+from deeplab.model.pretrained.tflite_walk import Convolution, Layers, OtherNetworkError, walk
+from deeplab.tflite.flatbuffer import Graph, Tensor, read_file, read_graph
+from deeplab.tflite.interpreter import raw_pixels
+from deeplab.tflite.metadata import Metadata, read_metadata
+
+PASCAL = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv",
+)  # fmt: skip
+"""The label map of the official models."""
+PUBLISHED_MULTIPLIERS = (1.0, 0.5, 0.25, 0.35, 0.75, 1.3, 1.4)
+
+
+@dataclass(frozen=True, eq=False)
+class TfliteNetwork:
+    """A DeepLab network as a .tflite file holds it.
+
+    Attributes:
+        name: of the file.
+        config: what our network needs to be to take its weights.
+        convolutions: by the name of our layer.
+        input_scale: `[3]`, and
+        input_offset: `[3]`: the network wants input_scale * x + input_offset of our x = pixel * 2 / 255 - 1.
+        labels: names of the classes, where the file tells them.
+        image_size: (height, width) of its input.
+        output_stride: of the file; the weights fit any.
+    """
+
+    name: str
+    config: ModelConfig
+    convolutions: dict[str, Convolution]
+    input_scale: np.ndarray
+    input_offset: np.ndarray
+    labels: tuple[str, ...] | None
+    image_size: tuple[int, int]
+    output_stride: int
+
+
+def read_network(source: str | Path | bytes) -> TfliteNetwork:
+    """Reads the network in a .tflite file, quantized weights as real numbers.
+
+    Args:
+        source: path of the file, or its bytes.
+
+    Raises:
+        UserError: no .tflite file, damaged, or another network than MobileNetV2 with the head "v3" or "v3plus".
+    """
+    name, content = read_file(source)
+    graph, metadata = _opened(name, content), read_metadata(content)
+    try:
+        image = _image(graph)
+        layers = walk(graph)
+        config = _config(layers)
+    except OtherNetworkError as e:
+        raise UserError(
+            name, f"no MobileNetV2 DeepLab: {e}", "weights are taken from MobileNetV2 models with head v3 or v3plus"
+        ) from e
+    scale, offset = _input_map(image, metadata)
+    labels = metadata.labels if metadata else None
+    size = (image.shape[1], image.shape[2])
+    return TfliteNetwork(name, config, layers.convolutions, scale, offset, labels, size, layers.output_stride)
+
+
+def model_config_of(source: str | Path | bytes) -> ModelConfig:
+    """The configuration of the network in a .tflite file: depth multiplier, head, rates, classes.
+
+    Raises:
+        UserError: as `read_network`.
+    """
+    return read_network(source).config
+
+
+def describe_tflite(source: str | Path | bytes) -> tuple[ModelConfig, tuple[str, ...]]:
+    """The configuration of the network in a .tflite file, and the names of its classes by id.
+
+    A file with 21 classes and no names is taken for an official one: they all have the classes of PASCAL VOC.
+
+    Raises:
+        UserError: as `read_network`.
+    """
+    network = read_network(source)
+    classes, labels = network.config.classes, network.labels
+    if labels is None or len(labels) != classes:
+        labels = PASCAL if classes == len(PASCAL) else tuple(f"class {i}" for i in range(classes))
+    return network.config, labels
+
+
+def load_tflite(source: str | Path | bytes, output_stride: int = 8, image_size: ImageSize = None) -> keras.Model:
+    """A float Keras model with the weights of a .tflite file, at any output stride and size.
+
+    Args:
+        source: path of the file, or its bytes.
+        output_stride: 8, 16 or 32, whatever the file itself has.
+        image_size: as for `build_model`.
+
+    Raises:
+        UserError: as `read_network`, and as `build_model`.
+    """
+    network = read_network(source)
+    model = build_model(network.config, output_stride, image_size)
+    fill(model, tflite_weights(network, model))
+    return model
+
+
+def tflite_weights(network: TfliteNetwork, model: keras.Model) -> Found:
+    """The network's weights under the names of our layers, with batch norms as in `model`."""
+    epsilons = {x.name: x.epsilon for x in model.layers if isinstance(x, keras.layers.BatchNormalization)}
+    weights: dict[str, tuple[np.ndarray, ...]] = {}
+    for name, convolution in network.convolutions.items():
+        kernel, bias = convolution.kernel, convolution.bias
+        if name == "backbone_stem":
+            kernel, bias = absorb_input(kernel, bias, network.input_scale, network.input_offset)
+        if name == "logits":
+            weights[name] = (kernel, bias)
+        else:
+            weights[name] = (kernel,)
+            # A layer the model lacks is reported by its convolution; its epsilon does not matter then.
+            weights[f"{name}_bn"] = affine_norm(bias, epsilons.get(f"{name}_bn", 1e-3))
+    identity = np.allclose(network.input_scale, 1) and np.allclose(network.input_offset, 0)
+    scale, offset = (np.unique(v) for v in (network.input_scale, network.input_offset))
+    note = f"input: {_listed(scale)} * x {_listed(offset, '+')} went into the first convolution"
+    return Found(network.name, weights, notes=() if identity else (note,), folded=True)
+
+
+def _listed(values: np.ndarray, sign: str = "-") -> str:
+    return ", ".join(f"{value:{sign}.5g}" for value in values)
+
+
+def _opened(name: str, content: bytes) -> Graph:
+    """The graph, with the file's own name in what goes wrong."""
+    try:
+        return read_graph(content)
+    except UserError as e:
+        raise UserError(name, str(e).removeprefix("the model: ")) from e
+
+
+def _image(graph: Graph) -> Tensor:
+    """The one input, a colour image."""
+    if len(graph.inputs) != 1 or len(graph.tensors[graph.inputs[0]].shape) != 4:
+        raise OtherNetworkError("its input is no picture")
+    image = graph.tensors[graph.inputs[0]]
+    if image.shape[-1] != 3:
+        raise OtherNetworkError(f"its pictures have {image.shape[-1]} channels, not 3")
+    return image
+
+
+def _input_map(image: Tensor, metadata: Metadata | None) -> tuple[np.ndarray, np.ndarray]:
+    """(scale, offset), `[3]` each: what the network sees of our x = pixel / 127.5 - 1."""
+    if raw_pixels(image) and image.quantization is not None:
+        zero_point = image.quantization.zero_point[0] + (128 if image.dtype == "int8" else 0)
+        mean, std = np.full(3, zero_point, np.float64), np.full(3, 1 / image.quantization.scale[0], np.float64)
+    else:
+        known = metadata is not None and metadata.mean is not None and metadata.std is not None
+        mean = np.broadcast_to(np.array(metadata.mean if known and metadata else 127.5, np.float64), 3)
+        std = np.broadcast_to(np.array(metadata.std if known and metadata else 127.5, np.float64), 3)
+    return 127.5 / std, (127.5 - mean) / std
+
+
+def _config(layers: Layers) -> ModelConfig:
+    """The configuration that gives layers of these shapes."""
+    found = layers.convolutions
+    channels = {name: convolution.bias.size for name, convolution in found.items()}
+    multiplier, rounded = _width(
+        [channels["backbone_stem"], *(channels[f"backbone_block{n}_project"] for n in range(17))]
+    )
+    decoder = "decoder_low_level" in found
+    return ModelConfig(
+        depth_multiplier=multiplier,
+        round_channels=rounded,
+        head="v3plus" if decoder else "v3",
+        aspp_rates=layers.aspp_rates,
+        aspp_separable="aspp1" not in found,
+        aspp_channels=channels["aspp0"],
+        image_pooling="image_pooling" in found,
+        low_level_channels=channels.get("decoder_low_level", ModelConfig.low_level_channels),
+        decoder_channels=channels.get(
+            "decoder_conv1_pointwise", channels.get("decoder_conv1", ModelConfig.decoder_channels)
+        ),
+        decoder_separable="decoder_conv1" not in found,
+        classes=channels["logits"],
+    )
+
+
+def _width(widths: list[int]) -> tuple[float, bool]:
+    """(depth multiplier, whether it rounds to 8) that gives the stem and the blocks these channels."""
+    nominal = [STEM_CHANNELS, *(channels for _, channels, _ in BLOCKS)]
+    measured = widths[-1] / nominal[-1]
+    for rounded in (False, True):
+        for multiplier in (*PUBLISHED_MULTIPLIERS, round(measured, 2), measured):
+            config = ModelConfig(depth_multiplier=multiplier, round_channels=rounded)
+            if [_channels(channels, config) for channels in nominal] == widths:
+                return multiplier, rounded
+    raise OtherNetworkError(f"no depth multiplier gives blocks of {widths} channels")
