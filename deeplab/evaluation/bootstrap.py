@@ -36,22 +36,32 @@ def miou_interval(scores: Scores, resamples: int, seed: int = 0) -> Interval:
         resamples: how many sets of as many pictures to draw, with replacement.
         seed: of the draw.
     """
-    drawn = _drawn_mious(scores, _weights(len(scores.names), resamples, seed))
-    return _interval(scores.miou, drawn)
+    return _interval(scores.miou, _mious(scores.counts, _weights(len(scores.names), resamples, seed)))
 
 
 def difference_interval(one: Scores, other: Scores, resamples: int, seed: int = 0) -> Interval:
-    """The interval of `one.miou - other.miou`, both on the same draws of the same pictures.
+    """The interval of the mIoU of `one` less that of `other`, both on the same draws of the pictures they share.
 
     What makes a picture hard is then common to both, so this is far narrower than the two intervals suggest.
 
     Raises:
-        ValueError: the two were not measured on the same pictures in the same order.
+        ValueError: they share no pictures, see `comparable`.
     """
-    if not comparable(one, other):
+    shared = comparable(one, other)
+    if not shared:
         raise ValueError("a paired difference needs the same pictures and classes in both")
-    weights = _weights(len(one.names), resamples, seed)
-    return _interval(one.miou - other.miou, _drawn_mious(one, weights) - _drawn_mious(other, weights))
+    weights = _weights(shared, resamples, seed)
+    whole = np.ones((1, shared))
+    value, drawn = (
+        _mious(one.counts[:shared], each) - _mious(other.counts[:shared], each) for each in (whole, weights)
+    )
+    return _interval(float(value[0]), drawn)
+
+
+def comparable(one: Scores, other: Scores) -> int:
+    """How many pictures a difference can be measured on: those of the shorter list if it is the other's start, or 0."""
+    shared = min(len(one.names), len(other.names))
+    return shared if one.classes == other.classes and one.names[:shared] == other.names[:shared] else 0
 
 
 def _weights(pictures: int, resamples: int, seed: int) -> np.ndarray:
@@ -60,19 +70,14 @@ def _weights(pictures: int, resamples: int, seed: int) -> np.ndarray:
     return rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=resamples).astype(np.float64)
 
 
-def _drawn_mious(scores: Scores, weights: np.ndarray) -> np.ndarray:
-    """The mIoU of each resample, `[resamples]`; pixel counts below 2**53 are exact in float64."""
-    pictures, three, classes = scores.counts.shape
-    counts = weights @ scores.counts.reshape(pictures, three * classes).astype(np.float64)
-    return mean_of_occurring(iou_of_counts(counts.reshape(-1, three, classes)))
+def _mious(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mIoU of weighted pictures, `[resamples]`; pixel counts below 2**53 are exact in float64."""
+    pictures, three, classes = counts.shape
+    summed = weights @ counts.reshape(pictures, three * classes).astype(np.float64)
+    return mean_of_occurring(iou_of_counts(summed.reshape(-1, three, classes)))
 
 
 def _interval(value: float, drawn: np.ndarray) -> Interval:
     """The percentile interval of `drawn` around `value`."""
     low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(value), float(low), float(high))
-
-
-def comparable(one: Scores, other: Scores) -> bool:
-    """Whether both were measured on the same pictures and classes, so that their difference means something."""
-    return one.names == other.names and one.classes == other.classes

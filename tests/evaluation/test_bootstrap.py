@@ -74,6 +74,16 @@ def test_difference_on_the_same_pictures_is_narrower_than_either():
 def test_other_pictures_have_no_difference():
     matrix = np.array([[1, 0], [0, 1]])
     one, other = scored([matrix], ["x"]), scored([matrix], ["y"])
-    assert not comparable(one, other)
+    assert comparable(one, other) == 0
     with pytest.raises(ValueError, match="same pictures"):
         difference_interval(one, other, 10)
+
+
+def test_shorter_list_is_compared_with_the_start_of_the_longer():
+    rng = np.random.default_rng(4)
+    matrices = [rng.integers(1, 50, (2, 2)) for _ in range(9)]
+    better = [m + 20 * np.eye(2, dtype=int) for m in matrices[:4]]
+    difference = difference_interval(scored(better), scored(matrices), 200)
+    assert comparable(scored(better), scored(matrices)) == 4
+    assert difference == difference_interval(scored(better), scored(matrices[:4]), 200)
+    assert difference.value == pytest.approx(scored(better).miou - scored(matrices[:4]).miou)
