@@ -40,7 +40,7 @@ def training_batches(
         A dataset to go over with `iterate`, which hands on the UserError of an example that cannot be loaded.
     """
     size, crop = config.batch_size, config.crop_size
-    pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), "pictures")
+    pool = ThreadPoolExecutor(threads or os.cpu_count(), "pictures")
 
     def make(images: np.ndarray, labels: np.ndarray, position: int) -> None:
         example = source.load(index_at(source.size, seed, position))

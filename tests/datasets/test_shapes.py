@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from deeplab.datasets.shapes import CLASSES, shapes_source
+
+
+def test_a_scene_is_fixed_by_seed_split_and_index():
+    source = shapes_source("train", size=64, seed=3)
+    first, again = source.load(5), shapes_source("train", size=64, seed=3).load(5)
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.label, again.label)
+    for other in (source.load(6), shapes_source("val", 64, 3).load(5), shapes_source("train", 64, 4).load(5)):
+        assert (first.image != other.image).mean() > 0.5
+
+
+def test_scenes_are_endless_pictures_with_every_class():
+    source = shapes_source("train", size=96)
+    assert source.size is None
+    seen = np.zeros(256, int)
+    for example in source.examples(40):
+        assert example.image.shape == (96, 96, 3)
+        assert example.image.dtype == np.uint8
+        assert example.label.shape == (96, 96)
+        seen += np.bincount(example.label.ravel(), minlength=256)
+    assert set(np.flatnonzero(seen)) == {*range(len(CLASSES)), 255}
+    assert seen[0] / seen.sum() > 0.4  # nothing is learnt where objects crowd out the background
+
+
+def test_forms_are_parted_by_an_ignored_border():
+    touching = borders = 0
+    for example in shapes_source("train", size=96).examples(20):
+        one, other = example.label[:, :-1], example.label[:, 1:]
+        borders += int((one != other).sum())
+        touching += int(((one != other) & (one != 255) & (other != 255)).sum())
+    assert borders > 1000
+    assert touching < 0.01 * borders
+
+
+def test_classes_differ_in_form_as_drawn():
+    """Area over squared extent, by hand: box 1, disc pi/4, and the other forms less."""
+    fills: dict[int, list[float]] = {i: [] for i in range(1, len(CLASSES))}
+    for example in shapes_source("form", size=96).examples(150):
+        for class_id, found in fills.items():
+            rows, columns = np.nonzero(example.label == class_id)
+            if len(rows) > 200 and min(rows.min(), columns.min()) > 0 and max(rows.max(), columns.max()) < 95:
+                # The smallest box around the form over all turns.
+                turns = np.deg2rad(np.arange(0, 90, 3))
+                across = np.outer(np.cos(turns), columns) + np.outer(np.sin(turns), rows)
+                along = np.outer(np.cos(turns), rows) - np.outer(np.sin(turns), columns)
+                found.append(len(rows) / ((np.ptp(across, 1) + 1) * (np.ptp(along, 1) + 1)).min())
+    fill = {CLASSES[i]: np.percentile(found, 80) for i, found in fills.items()}
+    assert fill["box"] > 0.9
+    assert fill["disc"] == pytest.approx(np.pi / 4, abs=0.06)
+    assert fill["triangle"] == pytest.approx(0.5, abs=0.08)
+    assert fill["star"] < 0.5
+    assert fill["cross"] < 0.65
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_colour_does_not_tell_the_class(channel: int):
+    """The mean value of every class is that of all objects, within the spread of so few."""
+    means: dict[int, list[float]] = {i: [] for i in range(1, len(CLASSES))}
+    for example in shapes_source("colour", size=64).examples(200):
+        for class_id, found in means.items():
+            inside = example.image[example.label == class_id]
+            if len(inside):
+                found.append(float(inside[:, channel].mean()))
+    everything = np.concatenate(list(means.values()))
+    for found in means.values():
+        assert abs(np.mean(found) - everything.mean()) < 4 * everything.std() / len(found) ** 0.5

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from deeplab.datasets.source import Example, Source, checked
+from deeplab.errors import UserError
+
+CLASSES = ("background", "cat", "dog")
+
+
+def _pair(label: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.array(label, np.uint8)
+    return np.zeros((*ids.shape, 3), np.uint8), ids
+
+
+def test_classes_and_ignore_are_all_that_a_label_may_hold():
+    image, label = _pair([[0, 1], [2, 255]])
+    example = checked(image, label, CLASSES, "folder/one.jpg", "folder/one.png")
+    assert example.name == "one"
+    assert example.label is label
+    with pytest.raises(UserError, match=r"folder/one.png: label 3 with 3 classes; .*0\.\.2"):
+        checked(image, np.array([[0, 3], [1, 255]], np.uint8), CLASSES, "one.jpg", "folder/one.png")
+    with pytest.raises(UserError, match="label 254"):
+        checked(image, np.array([[0, 3], [254, 255]], np.uint8), CLASSES, "one.jpg", "one.png")
+
+
+def test_a_mask_of_nothing_but_ignore_is_no_error():
+    image, label = _pair([[255, 255]])
+    assert checked(image, label, CLASSES, "a", "b").label.max() == 255
+
+
+def test_picture_and_mask_have_one_size():
+    image, label = _pair([[0, 1], [2, 255]])
+    with pytest.raises(UserError, match=r"one.png: the mask is 1x2 pixels, its picture one.jpg 2x2; .*nearest"):
+        checked(image, label[:, :1], CLASSES, "one.jpg", "one.png")
+
+
+def test_examples_stop_at_the_limit():
+    def load(index: int) -> Example:
+        return Example(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8), str(index))
+
+    of_three = Source("three", CLASSES, 3, load)
+    assert [e.name for e in of_three.examples()] == ["0", "1", "2"]
+    assert [e.name for e in of_three.examples(2)] == ["0", "1"]
+    assert [e.name for e in of_three.examples(9)] == ["0", "1", "2"]
+    with pytest.raises(ValueError, match="limit"):
+        Source("all", CLASSES, None, load).examples()

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplab.datasets.voc import CLASSES, voc_source
+from deeplab.errors import UserError
+
+
+def make_devkit(root: Path, names: tuple[str, ...] = ("a", "b")) -> Path:
+    """A VOCdevkit with one list `train` of small pictures; the folder of the year is given back."""
+    year = root / "VOC2012"
+    for part in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
+        (year / part).mkdir(parents=True)
+    (year / "ImageSets/Segmentation/train.txt").write_text("\n".join(names) + "\n")
+    for i, name in enumerate(names):
+        Image.new("RGB", (8, 6), (40 * i, 0, 0)).save(year / f"JPEGImages/{name}.jpg")
+        save_mask(year, name, np.full((6, 8), i, np.uint8))
+    return year
+
+
+def save_mask(year: Path, name: str, ids: np.ndarray) -> None:
+    mask = Image.fromarray(ids)
+    mask.putpalette([n // 3 for n in range(768)])
+    mask.save(year / f"SegmentationClass/{name}.png")
+
+
+def test_the_real_devkit_reads_as_it_is(voc_root: Path):
+    train, val = voc_source(voc_root, "train"), voc_source(voc_root, "val")
+    assert (train.size, val.size) == (677, 345)
+    first = train.load(0)
+    # An aeroplane with persons: classes 1 and 15 of the devkit, and its white border.
+    assert first.name == "2007_000032"
+    assert first.image.shape == (281, 500, 3)
+    assert set(np.unique(first.label)) == {0, 1, 15, 255}
+    assert [CLASSES[i] for i in (1, 15)] == ["aeroplane", "person"]
+
+
+def test_the_folder_of_the_year_will_do_as_root(tmp_path: Path):
+    year = make_devkit(tmp_path)
+    assert voc_source(tmp_path, "train").size == voc_source(year, "train").size == 2
+    assert (voc_source(tmp_path, "train").load(1).label == 1).all()
+
+
+def test_missing_folders_and_lists_are_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"nowhere: no such folder"):
+        voc_source(tmp_path / "nowhere", "train")
+    year = make_devkit(tmp_path)
+    with pytest.raises(UserError, match=r"VOC2007: no such folder .*VOC2012"):
+        voc_source(tmp_path, "train", name="VOC2007")
+    with pytest.raises(UserError, match=r"training.txt: no such list file; there are: train.txt"):
+        voc_source(tmp_path, "training")
+    (year / "SegmentationClass").rename(year / "Masks")
+    with pytest.raises(UserError, match=r"SegmentationClass: no such folder"):
+        voc_source(tmp_path, "train")
+
+
+def test_what_is_wrong_with_a_file_is_said_when_it_is_loaded(tmp_path: Path):
+    year = make_devkit(tmp_path, ("a", "b", "c", "d", "e"))
+    save_mask(year, "a", np.full((6, 8), 37, np.uint8))
+    save_mask(year, "b", np.zeros((6, 7), np.uint8))
+    (year / "SegmentationClass/c.png").unlink()
+    jpeg = (year / "JPEGImages/d.jpg").read_bytes()
+    (year / "JPEGImages/d.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    source = voc_source(tmp_path, "train")
+    for index, message in enumerate(
+        (
+            r"a.png: label 37 with 21 classes",
+            r"b.png: the mask is 7x6 pixels, its picture .*b.jpg 8x6",
+            r"c.png: no such file",
+            r"d.jpg: cannot be read",
+        )
+    ):
+        with pytest.raises(UserError, match=message):
+            source.load(index)
+    assert source.load(4).name == "e"
