@@ -97,24 +97,52 @@ class DataConfig:
     """Where pictures and masks come from.
 
     Attributes:
-        source: "shapes" (drawn scenes, built in) or "voc" (a VOCdevkit folder).
-        root: folder of the data on disk; none for "shapes".
-        name: name of the data set within `root` or in a catalogue: for "voc" the year's folder, VOC2012 by default.
-        classes: names of the classes, background first; None takes the source's own.
+        source: "shapes" (drawn scenes, built in), "voc" (a VOCdevkit folder), "folder" (images/ and masks/) or "tfds"
+            (a set of TensorFlow Datasets that carries masks).
+        root: folder of the data on disk; for "tfds" that of its prepared sets, None is TFDS's own; none for "shapes".
+        name: name of the data set within `root` or in a catalogue: for "voc" the year's folder, VOC2012 by default; for
+            "tfds" the name, with the config where there are several ("cityscapes/semantic_segmentation").
+        classes: names of the classes, background first; None takes the source's own (classes.txt of a folder).
         train_split: name of the split to train on.
         val_split: name of the split to measure on.
-        val_size: how many pictures of the validation split to use; None takes all (an endless source needs a number).
+        val_size: how many pictures of the validation split to use; None takes all (64 of an endless source).
+        val_fraction: share of a folder's pictures that is kept for validation where neither list files nor sub-folders
+            name the splits; which ones is fixed by `split_seed`.
+        split_seed: see `val_fraction`.
+        label_ids: value in the masks of each class in turn; every other value is ignored. [0, 255] for masks of black
+            and white, [2, 1] for the pets. None: the values are the class ids. For "folder" and "tfds".
+        colours: YAML file with a colour (red, green, blue) for each class by name, for colour masks in a folder.
+        mask_suffix: what the masks of a folder carry behind the picture's name ("_L" in CamVid).
+        image_feature: name of the picture among the features of a "tfds" set.
+        label_feature: name of the mask among the features of a "tfds" set.
+        sbd: folder of the Semantic Boundaries Dataset (its `dataset` folder, or one of PNG masks), for the split
+            train_aug of "voc".
+        prepared: folder that "voc" is copied into once as TFRecord files and read from after that; None reads the files
+            of the devkit themselves.
+        cache: "memory", or a folder, to keep decoded pictures in; None decodes each time.
+        on_unreadable: whether a picture that cannot be used stops the training or is skipped, counted and named.
         eval_size: pictures are padded, never scaled, to this size to be measured, as the published protocol of the set
             has it (513 for VOC); None measures each picture at its own size.
     """
 
-    source: Literal["shapes", "voc"] = "shapes"
+    source: Literal["shapes", "voc", "folder", "tfds"] = "shapes"
     root: str | None = None
     name: str | None = None
     classes: tuple[str, ...] | None = None
     train_split: str = "train"
     val_split: str = "val"
     val_size: int | None = None
+    val_fraction: float = 0.2
+    split_seed: int = 0
+    label_ids: tuple[int, ...] | None = None
+    colours: str | None = None
+    mask_suffix: str = ""
+    image_feature: str = "image"
+    label_feature: str = "segmentation_mask"
+    sbd: str | None = None
+    prepared: str | None = None
+    cache: str | None = None
+    on_unreadable: Literal["stop", "skip"] = "stop"
     eval_size: ImageSize = None
 
 
@@ -208,6 +236,7 @@ class EvaluateConfig:
         scales: factors on the picture's size; other than (1.0,) adds a row with the probabilities averaged over them
             (DeepLabv3, arXiv:1706.05587, sec. 4.1: 0.5 to 1.75 by 0.25).
         flip: whether that row averages over left-right flipped pictures too.
+        multi_scale_strides: output strides of such rows, which take long; None takes those of `output_stride`.
         multi_scale_pictures: how many pictures, the first, rows of several scales are measured on; None takes all.
         trimaps: widths in pixels of the bands around borders to measure in (DeepLabv3+, arXiv:1802.02611, fig. 5).
         resamples: of the bootstrap over pictures behind the 95 % intervals; 0 makes none.
@@ -224,6 +253,7 @@ class EvaluateConfig:
     data: dict[str, Any] | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    multi_scale_strides: tuple[int, ...] | None = None
     multi_scale_pictures: int | None = None
     trimaps: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 20, 30, 40)
     resamples: int = 2000

@@ -1,8 +1,8 @@
 """The one idea of DeepLab: a stride may be traded for an atrous rate without touching the weights.
 
-DeepLabv3, arXiv:1706.05587, sec. 3.1 and 3.2. `stride_plan` owns the rule for the backbone, `rates_at` for ASPP;
-nothing else multiplies a rate. The layers below pad "same", which is symmetric at a stride only where the feature map
-is odd; `deeplab.model.resize` sees to that.
+DeepLabv3, arXiv:1706.05587, sec. 3.1 and 3.2. `stride_plan` and `rate_behind` own the rule for the backbone, `rates_at`
+for the head; nothing else multiplies a rate but ResNet's multi-grid, which is part of the network. The layers below pad
+"same", which is symmetric at a stride only where the feature map is odd; `deeplab.model.resize` sees to that.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import keras
 from keras import layers
+
+from deeplab.model.activations import ACTIVATIONS
 
 REFERENCE_OUTPUT_STRIDE = 16
 """The output stride at which `ModelConfig.aspp_rates` are meant."""
@@ -49,6 +51,11 @@ def stride_plan(strides: Sequence[int], output_stride: int) -> tuple[Step, ...]:
             f"output_stride {output_stride} cannot be had from strides {tuple(strides)}: they give {reached}"
         )
     return tuple(plan)
+
+
+def rate_behind(step: Step, stride: int) -> int:
+    """The rate of what follows a layer of nominal `stride` that moves by `step`: times the stride that it lost."""
+    return step.rate * stride // step.stride
 
 
 def rates_at(rates: Sequence[int], output_stride: int) -> tuple[int, ...]:
@@ -105,13 +112,14 @@ def depthwise_norm(
     norm: Norm,
     name: str,
     *,
+    kernel_size: int = 3,
     step: Step = Step(1, 1),
     activation: str | None = "relu",
     initializer: str | keras.initializers.Initializer = "glorot_uniform",
 ) -> keras.KerasTensor:
-    """Atrous 3x3 depthwise convolution, batch norm, activation: `[b, h, w, c]` to `[b, h / stride, ..., c]`."""
+    """Atrous depthwise convolution, batch norm, activation: `[b, h, w, c]` to `[b, h / stride, ..., c]`."""
     x = layers.DepthwiseConv2D(
-        3,
+        kernel_size,
         strides=step.stride,
         dilation_rate=step.rate,
         padding="same",
@@ -136,4 +144,7 @@ def separable_conv_norm(
 
 
 def _activate(x: keras.KerasTensor, activation: str | None, name: str) -> keras.KerasTensor:
-    return x if activation is None else layers.Activation(activation, name=f"{name}_{activation}")(x)
+    """`activation` is a name that Keras knows, or "hard_swish"."""
+    if activation is None:
+        return x
+    return layers.Activation(ACTIVATIONS.get(activation, activation), name=f"{name}_{activation}")(x)

@@ -1,14 +1,15 @@
 """MobileNetV2 (arXiv:1801.04381, table 2) with atrous convolution.
 
 Features are the last block's 320 linear channels, not the 1280 convolution behind them, as the official DeepLab takes
-them. Low-level features are the expanded channels of the second block at stride 4, after its depthwise convolution.
+them. Low-level features are the expanded channels of the second block at stride 4, after its depthwise convolution;
+those at stride 8 likewise are of the third block there.
 """
 
 import keras
 
 from deeplab.config import ModelConfig
 from deeplab.model.atrous import Norm, conv_norm, depthwise_norm, stride_plan
-from deeplab.model.backbones.features import Features
+from deeplab.model.backbones.features import Backbone, Features, scaled
 
 STEM_CHANNELS = 32
 ROWS = (  # expansion t, channels c, repeats n, stride s of the first: the letters of the paper's table
@@ -21,7 +22,7 @@ ROWS = (  # expansion t, channels c, repeats n, stride s of the first: the lette
     (6, 320, 1, 1),
 )
 BLOCKS = tuple((t, c, s if i == 0 else 1) for t, c, n, s in ROWS for i in range(n))
-LOW_LEVEL_BLOCK = 2
+LOW_BLOCK, MIDDLE_BLOCK = 2, 5
 INITIALIZER_STDDEV = 0.09
 
 
@@ -34,28 +35,22 @@ def mobilenet_v2(image: keras.KerasTensor, config: ModelConfig, output_stride: i
     norm = Norm(config.batch_norm_momentum or 0.997, 1e-3)
     start = keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
     stem, *plan = stride_plan([2, *(stride for _, _, stride in BLOCKS)], output_stride)
-    stem_channels = _channels(STEM_CHANNELS, config)
+    stem_channels = scaled(STEM_CHANNELS, config)
 
     x = conv_norm(image, stem_channels, 3, norm, "backbone_stem", step=stem, activation="relu6", initializer=start)
-    low_level = None
+    taps = {}
     for number, ((expansion, channels, stride), step) in enumerate(zip(BLOCKS, plan, strict=True)):
         name, shortcut = f"backbone_block{number}", x
         if expansion > 1:
             wide = expansion * x.shape[-1]
             x = conv_norm(x, wide, 1, norm, f"{name}_expand", activation="relu6", initializer=start)
         x = depthwise_norm(x, norm, f"{name}_depthwise", step=step, activation="relu6", initializer=start)
-        if number == LOW_LEVEL_BLOCK:
-            low_level = x
-        x = conv_norm(x, _channels(channels, config), 1, norm, f"{name}_project", activation=None, initializer=start)
+        taps[number] = x
+        x = conv_norm(x, scaled(channels, config), 1, norm, f"{name}_project", activation=None, initializer=start)
         # The nominal stride decides, not the plan's: a block has its shortcut at every output stride or at none.
         if stride == 1 and shortcut.shape[-1] == x.shape[-1]:
             x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
-    return Features(high=x, low=low_level)
+    return Features(high=x, low=taps[LOW_BLOCK], middle=taps[MIDDLE_BLOCK])
 
 
-def _channels(channels: int, config: ModelConfig) -> int:
-    """`channels` times the depth multiplier, rounded to a multiple of 8 (losing at most 10 %) or to a whole number."""
-    wanted = channels * config.depth_multiplier
-    divisor = 8 if config.round_channels else 1
-    rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * wanted else rounded
+VARIANTS: dict[str, Backbone] = {"mobilenet_v2": mobilenet_v2}
