@@ -1,14 +1,18 @@
-"""Backbones by the name they have in `ModelConfig.backbone`."""
+"""Backbones by the name they have in `ModelConfig.backbone`.
 
-from collections.abc import Callable
+A new one is a module beside these with a `VARIANTS` of its own, and its line below.
+"""
 
-import keras
+from importlib import import_module
 
-from deeplab.config import ModelConfig
-from deeplab.model.backbones.features import Features
-from deeplab.model.backbones.mobilenet_v2 import mobilenet_v2
+from deeplab.model.backbones.features import Backbone
 
-BACKBONES: dict[str, Callable[[keras.KerasTensor, ModelConfig, int], Features]] = {
-    "mobilenet_v2": mobilenet_v2,
+_MODULES = (
+    "mobilenet_v2",
+    "mobilenet_v3",
+    "resnet",
+    "xception",
+)
+BACKBONES: dict[str, Backbone] = {
+    name: backbone for module in _MODULES for name, backbone in import_module(f"{__name__}.{module}").VARIANTS.items()
 }
-"""Each maps a normalised image `[b, h, w, 3]`, the configuration and an output stride to features."""

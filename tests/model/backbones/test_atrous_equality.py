@@ -1,0 +1,63 @@
+"""Every backbone is the same function of the picture at every output stride, on the pixels they share."""
+
+import keras
+import numpy as np
+import pytest
+
+from deeplab.config import ModelConfig
+from deeplab.model.backbones import BACKBONES
+from deeplab.model.resize import Normalize, PadToGrid
+from tests.networks import picture, randomize
+
+DEEP = {"resnet101", "resnet101_beta", "xception65", "xception71"}
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in sorted(BACKBONES)]
+SIZES = ((97, 65), (80, 50))
+
+
+def encoder(name: str, output_stride: int) -> keras.Model:
+    image = keras.Input((None, None, 3))
+    config = ModelConfig(backbone=name, depth_multiplier=0.125)
+    features = BACKBONES[name](PadToGrid()(Normalize()(image)), config, output_stride)
+    return keras.Model(image, {"high": features.high, "low": features.low, "middle": features.middle})
+
+
+def on_common_grid(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Those features of the denser of two maps `[1, h, w, c]` that lie on the pixels of the other."""
+    every = [(s - 1) // (t - 1) for s, t in ((a.shape[1], b.shape[1]), (b.shape[1], a.shape[1]))]
+    return tuple(x[:, :: max(n, 1), :: max(n, 1)] for x, n in zip((a, b), every, strict=True))
+
+
+def assert_agree(name: str, output_strides: tuple[int, ...]) -> None:
+    dense = randomize(encoder(name, 8))
+    expected = {size: dense(picture(*size)) for size in SIZES}
+    for output_stride in output_strides:
+        other = encoder(name, output_stride)
+        assert [(w.path, w.shape) for w in other.weights] == [(w.path, w.shape) for w in dense.weights]
+        other.set_weights(dense.get_weights())
+        for size, theirs in expected.items():
+            ours = other(picture(*size))
+            assert ours["high"].shape[1] == -(-(size[0] - 1) // 32) * 32 // output_stride + 1
+            for kind, features in theirs.items():
+                a, b = on_common_grid(np.asarray(ours[kind]), np.asarray(features))
+                assert b.std() > 0.05, "the signal has died out; agreement would mean nothing"
+                np.testing.assert_allclose(a, b, atol=2e-4 * b.std(), rtol=0, err_msg=f"{kind}, {output_stride}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_agree_on_the_common_grid(name):
+    assert_agree(name, (16, 32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_features_agree_at_output_stride_4(name):
+    assert_agree(name, (4,))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "resnet50"])
+def test_taps_of_the_decoders_lie_at_strides_4_and_8(name):
+    channels = {"mobilenet_v3_large": (960, 72, 120), "resnet50": (2048, 256, 512)}[name]
+    features = BACKBONES[name](keras.Input((65, 65, 3)), ModelConfig(backbone=name), 16)
+    assert features.high.shape == (None, 5, 5, channels[0])
+    assert features.low.shape == (None, 17, 17, channels[1])
+    assert features.middle.shape == (None, 9, 9, channels[2])
