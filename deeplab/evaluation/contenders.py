@@ -103,7 +103,7 @@ def _of_run(run: str, title: str, config: EvaluateConfig, image_size: int | Size
     except UserError as error:
         warnings.warn(f"{run} runs as it is, with no rows for output_stride={list(asked)}: {error}", stacklevel=2)
         return
-    yield from _networks(run, f"{title} as float network", asked, config, image_size)
+    yield from _networks(run, f"{title}, float", asked, config, image_size)
 
 
 def _file(run: str, title: str, config: EvaluateConfig) -> Contender:
@@ -136,8 +136,8 @@ def _networks(
         raise UserError(str(path), "no such file", "let the training end, or restore the file")
     views = [((1.0,), False)] + ([(config.scales, config.flip)] if _several_views(config) else [])
     for scales, flip in views:
-        for stride in strides:
-            single = scales == (1.0,) and not flip
+        single = scales == (1.0,) and not flip
+        for stride in strides if single else config.multi_scale_strides or strides:
             name = f"{title} OS{stride}"
             if not single:
                 name += f" x{len(scales)} scales" * (len(scales) > 1) + " + flip" * flip

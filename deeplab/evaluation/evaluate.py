@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deeplab.datasets.source import Example
@@ -37,7 +38,7 @@ def evaluate(
         classes: names by id, background first.
         trimaps: widths in pixels of bands around borders to measure in as well, with the boundary IoU; costs some 40 ms
             a picture of 500x375 pixels.
-        progress: title of a progress bar; None shows none.
+        progress: title of a progress bar; None shows none, and neither does anything but a terminal.
         total: number of examples, for the bar, where it is known.
 
     Raises:
@@ -73,9 +74,9 @@ def warn_if_one_class(scores: Scores) -> None:
 
 def _shown(examples: Iterable[Example], title: str | None, total: int | None) -> Iterator[Example]:
     """The same examples, with a progress bar if `title` is given."""
-    if title is None:
+    if title is None or not Console(stderr=True).is_terminal:
         yield from examples
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield from bar.track(examples, total=total, description=title)

@@ -64,12 +64,20 @@ def class_edges(ids: np.ndarray) -> np.ndarray:
 
 
 def shares(ids: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """Share of the pixels, 255 left out, of each class that occurs, largest first; 0..1."""
-    counts = np.bincount(ids[ids != IGNORE_LABEL].ravel(), minlength=len(classes))
-    total = max(int(counts.sum()), 1)
-    return {
-        class_name(int(i), classes): float(counts[i] / total) for i in np.argsort(-counts, kind="stable") if counts[i]
-    }
+    """Share of the pixels, 255 left out, of each class that occurs in ids `[h, w]` uint8, largest first; 0..1."""
+    return shares_of(np.bincount(ids.ravel(), minlength=256), classes)
+
+
+def shares_of(counts: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """As `shares`, from the number of pixels of each id, `[256]`."""
+    return {class_name(i, classes): share for i, share in _ranked(counts)}
+
+
+def _ranked(counts: np.ndarray) -> list[tuple[int, float]]:
+    """(id, share) of the ids that occur, 255 left out, largest first."""
+    known = counts[:IGNORE_LABEL]
+    order = np.argsort(-known, kind="stable")
+    return [(int(i), float(known[i] / known.sum())) for i in order if known[i]]
 
 
 def class_name(index: int, classes: Sequence[str]) -> str:
@@ -88,12 +96,8 @@ def legend(ids: np.ndarray, classes: Sequence[str], height: int, size: int = 14)
     """
     font = ImageFont.load_default(size)
     line, colours = round(1.6 * size), colour_map()
-    counts = np.bincount(ids[ids != IGNORE_LABEL].ravel(), minlength=len(classes))
-    total = max(int(counts.sum()), 1)
-    rows = [
-        (int(i), f"{class_name(int(i), classes)}  {counts[i] / total:.1%}") for i in np.argsort(-counts, kind="stable")
-    ]
-    rows = [(i, text) for i, text in rows if counts[i]]
+    ranked = _ranked(np.bincount(ids.ravel(), minlength=256))
+    rows = [(i, f"{class_name(i, classes)}  {share:.1%}") for i, share in ranked]
     width = 2 * line + max((int(font.getlength(text)) for _, text in rows), default=0)
     strip = Image.new("RGB", (width, max(height, line * (len(rows) + 1))), "white")
     draw = ImageDraw.Draw(strip)

@@ -9,6 +9,7 @@ from deeplab.evaluation.fitting import Size
 from deeplab.evaluation.rows import Difference, Row
 
 COLUMNS = ("model", "mIoU", "95 %", "less row 1", "pixel acc.", "mean acc.", "fw. IoU", "MAdds", "ms", "size")
+_LEAST_NEEDED_FIRST = [COLUMNS.index(name) for name in ("fw. IoU", "mean acc.", "size", "pixel acc.", "less row 1")]
 
 
 def cells(rows: Sequence[Row], differences: Sequence[Difference]) -> list[tuple[str, ...]]:
@@ -31,15 +32,19 @@ def cells(rows: Sequence[Row], differences: Sequence[Difference]) -> list[tuple[
     ]
 
 
-def terminal_table(title: str, rows: Sequence[Row], differences: Sequence[Difference]) -> Table:
-    """The table for a terminal; columns that hold nothing are left out."""
-    table = Table(title=title, title_justify="left")
+def terminal_table(title: str, rows: Sequence[Row], differences: Sequence[Difference], width: int) -> Table:
+    """The table for a terminal of `width` letters; columns that hold nothing, or do not fit, are left out."""
     text = cells(rows, differences)
-    filled = [i for i in range(len(COLUMNS)) if any(line[i] for line in text)]
-    for i in filled:
+    shown = [i for i in range(len(COLUMNS)) if any(line[i] for line in text)]
+    wide = {i: max(len(COLUMNS[i]), *(len(line[i]) for line in text)) + 3 for i in shown}
+    for dropped in _LEAST_NEEDED_FIRST:
+        if sum(wide[i] for i in shown) >= width and dropped in shown:
+            shown.remove(dropped)
+    table = Table(title=title, title_justify="left")
+    for i in shown:
         table.add_column(COLUMNS[i], justify="right" if i else "left", overflow="fold", no_wrap=i > 0)
     for line in text:
-        table.add_row(*(line[i] for i in filled))
+        table.add_row(*(line[i] for i in shown))
     return table
 
 
