@@ -33,7 +33,7 @@ def convert(
         size: (height, width) of its input in pixels.
         quantization: "float32"; "float16" (half the size, computed in float32); "dynamic" (int8 kernels, float
             activations); "int8" (all of it); "int16x8" (int8 kernels, int16 activations).
-        images: calibration pictures `[h, w, 3]` 0..255, for int8 and int16x8. They must span 0..255 (see `spanning`).
+        images: calibration pictures `[h, w, 3]` 0..255, for int8 and int16x8; must span 0..255 (`calibration.spanning`).
         input_type: of the input; None takes uint8 for int8 and float32 otherwise.
         output_type: of the output, in the same way. Class ids are int32 in any case.
 
@@ -63,19 +63,6 @@ _OPERATORS = {
 def end_type(quantization: Quantization, wanted: Ends | None) -> Ends:
     """The type of an input or output where `wanted` is asked for, None being the default."""
     return wanted or ("uint8" if quantization == "int8" else "float32")
-
-
-def spanning(images: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """The pictures, the first of them with a pixel each at 0 and 255 in every channel.
-
-    Calibration sets the input's scale by the values it sees. Without both ends the scale would stop fitting raw bytes,
-    and every client would feed a slightly wrong picture without a word.
-    """
-    found = [np.array(image) for image in images]
-    if found:
-        found[0][0, 0] = 0
-        found[0][-1, -1] = 255
-    return found
 
 
 def _frozen(graph: Callable[[Any], Any], size: tuple[int, int]) -> Any:

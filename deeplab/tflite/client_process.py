@@ -55,4 +55,6 @@ def segment_with(
         raise ImportError(f"{client} is not installed: {reason}")
     if done.returncode == REFUSED:
         raise UserError(name, f"{client} refuses it: {reason}", "check its metadata, inputs and outputs")
-    raise UserError(name, f"{client} died with exit code {done.returncode}: {reason}", "report this model")
+    # A signal leaves no reason behind: the last line is what it printed before.
+    end = f"died of signal {-done.returncode}" if done.returncode < 0 else f"failed: {reason}"
+    raise UserError(name, f"{client} {end}", "check its metadata, inputs and outputs")

@@ -36,7 +36,7 @@ def test_a_library_that_is_not_installed_is_no_refusal(official_models, picture,
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
     bare.chmod(0o755)
-    monkeypatch.setattr(task_library.sys, "executable", str(bare))
+    monkeypatch.setattr(sys, "executable", str(bare))
     with pytest.raises(ImportError, match="not installed"):
         segment(official_models / "starter_deeplabv3_257_float.tflite", [picture])
 

@@ -1,0 +1,192 @@
+"""Whether a file computes what the Keras model computes, pixel by pixel and in mIoU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deeplab.config import ExportOutput, Quantization
+from deeplab.datasets.source import Example
+from deeplab.evaluation.confusion import Scores
+from deeplab.evaluation.evaluate import evaluate
+from deeplab.evaluation.fitting import fit_picture
+from deeplab.evaluation.predictor import keras_predictor, tflite_predictor
+from deeplab.export.report import Check, check, not_checked
+from deeplab.tflite.interpreter import TfliteModel
+
+SCORE_ERROR: dict[Quantization, float] = {
+    "float32": 1e-4,
+    "float16": 0.01,
+    "dynamic": 0.15,
+    "int16x8": 0.1,
+    "int8": 0.4,
+}
+"""Limit of rms(file - Keras) / standard deviation of Keras over the scores of a picture. A zeroed layer gives about 1."""
+
+AGREEMENT: dict[Quantization, float] = {
+    "float32": 0.999,
+    "float16": 0.995,
+    "dynamic": 0.95,
+    "int16x8": 0.98,
+    "int8": 0.85,
+}
+"""Least share of pixels with the same class. Networks that are unsure lose some to rounding; mIoU is the finer gate."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the Keras model gives, computed once for all files made from it.
+
+    Attributes:
+        pictures: `[h, w, 3]` uint8 each, at the model's size.
+        logits: `[h, w, classes]` float32 for each of them.
+        examples: labelled pictures of any size; none where there are none to measure on.
+        scores: of the Keras model on `examples`.
+    """
+
+    pictures: tuple[np.ndarray, ...]
+    logits: tuple[np.ndarray, ...]
+    examples: tuple[Example, ...] = ()
+    scores: Scores | None = None
+
+
+def make_reference(
+    model: Any, pictures: Sequence[np.ndarray], examples: Sequence[Example], classes: Sequence[str]
+) -> Reference:
+    """Runs the Keras model, built at a fixed size, on pictures and labelled examples.
+
+    Args:
+        model: from `build_model`.
+        pictures: `[h, w, 3]` uint8 of any size.
+        examples: to measure on, or none.
+        classes: names by id.
+    """
+    predictor = keras_predictor(model)
+    fitted = tuple(fit_picture(p, predictor.image_size, grey=128).image.astype(np.uint8) for p in pictures)
+    logits = tuple(predictor.run(image) for image in fitted)
+    if not examples:
+        return Reference(fitted, logits)
+    return Reference(fitted, logits, tuple(examples), evaluate(predictor, examples, classes))
+
+
+def agreement_checks(
+    model: TfliteModel,
+    reference: Reference,
+    output: ExportOutput,
+    quantization: Quantization,
+    max_miou_drop: float,
+    raised: float = 0.0,
+) -> list[Check]:
+    """Compares a file with the Keras model it was made from.
+
+    Args:
+        model: the open file.
+        reference: what the Keras model gives.
+        output: what the file gives for each pixel.
+        quantization: how it computes, which sets the limits.
+        max_miou_drop: in points, 0..100.
+        raised: what was added to all logits of the file.
+    """
+    rows, columns = (_stride(a, b) for a, b in zip(model.image_size, model.map_size, strict=True))
+    wanted = [logits[::rows, ::columns] for logits in reference.logits]
+    if any(w.shape[:2] != model.map_size for w in wanted):
+        return [check("mask size", False, f"{list(model.map_size)}", f"{list(wanted[0].shape[:2])}")]
+    found = [model(picture) for picture in reference.pictures]
+    ids = [f if model.gives_labels else f.argmax(-1) for f in found]
+    wanted_ids = [w.argmax(-1) for w in wanted]
+    agreement = float(np.mean([np.mean(a == b) for a, b in zip(ids, wanted_ids, strict=True)]))
+    checks = [
+        check("pixels that agree with Keras", agreement >= AGREEMENT[quantization], agreement, AGREEMENT[quantization]),
+        _place_check(ids, wanted_ids),
+    ]
+    if not model.gives_labels:
+        wanted = [_as_output(w, output, raised) for w in wanted]
+        error = max(_relative_error(f, w) for f, w in zip(found, wanted, strict=True))
+        most = SCORE_ERROR[quantization]
+        checks.insert(0, check("error of the scores", error <= most, error, most))
+    return [*checks, miou_check(model, reference, max_miou_drop)]
+
+
+def miou_check(model: TfliteModel, reference: Reference, max_miou_drop: float) -> Check:
+    """The gate: points of mIoU that the file loses on the validation sample."""
+    name = "mIoU drop in points"
+    if reference.scores is None:
+        return not_checked(name, "no labelled pictures")
+    classes = reference.scores.classes
+    scores = evaluate(tflite_predictor(model), reference.examples, classes)
+    drop = 100 * (reference.scores.miou - scores.miou)
+    return check(name, bool(drop <= max_miou_drop), float(drop), max_miou_drop)
+
+
+def lowest_winner(logits: Sequence[np.ndarray], mask_stride: int) -> tuple[float, float, float]:
+    """(lowest winning logit, lowest logit, highest logit) over all pixels of the masks."""
+    maps = [x[::mask_stride, ::mask_stride] for x in logits]
+    return (
+        float(min(x.max(-1).min() for x in maps)),
+        float(min(x.min() for x in maps)),
+        float(max(x.max() for x in maps)),
+    )
+
+
+def needed_raise(logits: Sequence[np.ndarray], mask_stride: int) -> float:
+    """What to add to all logits so that the Task Library finds the winner of every pixel.
+
+    Its category mask starts from a confidence of 0.0 and takes what is strictly above: where all logits are negative
+    the pixel becomes class 0. A constant added to all of them changes neither softmax nor argmax and costs nothing.
+    Networks whose winners are clear of zero are left alone; the official ones are.
+
+    Args:
+        logits: `[h, w, classes]` of the Keras model on a few pictures.
+        mask_stride: of the file.
+
+    Returns:
+        0.0, or as much as makes the lowest of all logits zero. A quantized range holds zero in any case, so this costs
+        no resolution.
+    """
+    winner, low, high = lowest_winner(logits, mask_stride)
+    return 0.0 if winner > _CLEAR_OF_ZERO * (high - low) else -low
+
+
+_CLEAR_OF_ZERO = 0.02
+
+
+def _stride(image: int, mask: int) -> int:
+    """Pixels of the image for each of the mask."""
+    return max(1, round((image - 1) / max(mask - 1, 1)))
+
+
+def _as_output(logits: np.ndarray, output: ExportOutput, raised: float) -> np.ndarray:
+    """The scores that the file should give."""
+    if output == "probabilities":
+        e = np.exp(logits - logits.max(-1, keepdims=True))
+        return np.asarray(e / e.sum(-1, keepdims=True))
+    return logits + np.float32(raised)
+
+
+def _relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Rms of the difference over the standard deviation of what was wanted; infinite where the file gives no number."""
+    if not np.isfinite(found).all():
+        return float("inf")
+    return float(np.sqrt(np.mean(np.square(found - wanted))) / max(float(wanted.std()), 1e-12))
+
+
+def _place_check(ids: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> Check:
+    """Whether a mask fits best where it is, and not one pixel beside it."""
+    name = "shift at which the masks fit best"
+    if all((w == w.flat[0]).all() for w in wanted):
+        return not_checked(name, "the Keras masks have one class each")
+    fits = {
+        (dy, dx): float(np.mean([_overlap(a, b, dy, dx) for a, b in zip(ids, wanted, strict=True)]))
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+    }
+    best = max(fits, key=lambda shift: (fits[shift], shift == (0, 0)))
+    return check(name, best == (0, 0), str(best), "(0, 0)")
+
+
+def _overlap(ids: np.ndarray, wanted: np.ndarray, dy: int, dx: int) -> float:
+    """Share of equal pixels with `ids` moved by (dy, dx), one pixel of border left out."""
+    height, width = wanted.shape
+    moved = ids[1 + dy : height - 1 + dy, 1 + dx : width - 1 + dx]
+    return float(np.mean(moved == wanted[1:-1, 1:-1]))

@@ -1,0 +1,254 @@
+"""From a run to proven .tflite files."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from deeplab.config import DataConfig, ExportConfig, Quantization, height_width, to_mapping
+from deeplab.datasets.open import limited, open_source
+from deeplab.datasets.shapes import shapes_source
+from deeplab.datasets.source import Example
+from deeplab.errors import UserError
+from deeplab.export.agreement import make_reference, needed_raise
+from deeplab.export.benchmark import median_milliseconds
+from deeplab.export.calibration import Calibration, choose_calibration
+from deeplab.export.convert import NEEDS_CALIBRATION, convert, end_type
+from deeplab.export.graph import check_mask_stride, export_graph
+from deeplab.export.report import Report, report_path, sha256, versions
+from deeplab.export.structure import Expected, activation_for
+from deeplab.export.verify import Proof, verify
+from deeplab.files import written_aside
+from deeplab.model.resize import feature_size
+from deeplab.run import data_of, describe, is_tflite, load_model, names_match, training_of
+from deeplab.tflite.flatbuffer import read_graph
+from deeplab.tflite.interpreter import TfliteModel
+from deeplab.tflite.metadata import write_metadata
+
+ORIGIN_FILE = "origin.json"
+"""Attached to every file: how the model came about."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that files of one run have in common."""
+
+    model: keras.Model
+    classes: tuple[str, ...]
+    image_size: tuple[int, int]
+    raised: float
+    calibration: Calibration | None
+    proof: Proof
+    origin: Mapping[str, Any]
+
+
+def export(config: ExportConfig) -> tuple[Report, ...]:
+    """Makes, checks and writes one .tflite file for each quantization, with its report beside it.
+
+    Args:
+        config: what to make.
+
+    Returns:
+        The report of each file.
+
+    Raises:
+        UserError: something needed is missing or does not fit; or a check failed: the message names it with the value
+            and its limit. A file whose checks failed is not written; those that passed are.
+    """
+    quantizations = _as_tuple(config.quantization)
+    paths = _paths(config, quantizations)
+    prepared = prepare(config)
+    reports, contents = [], {}
+    for quantization in quantizations:
+        content = make_file(config, prepared, quantization)
+        reports.append(_report(config, prepared, quantization, paths[quantization], content))
+        contents[quantization] = content
+    times = median_milliseconds({q: contents[q] for q, r in zip(quantizations, reports, strict=True) if not r.failed})
+    finished = [dataclasses.replace(r, milliseconds=times.get(q)) for q, r in zip(quantizations, reports, strict=True)]
+    for quantization, report in zip(quantizations, finished, strict=True):
+        if not report.failed:
+            _write(paths[quantization], contents[quantization], report)
+    failed = [(q, r.failed) for q, r in zip(quantizations, finished, strict=True) if r.failed]
+    if failed:
+        lines = "; ".join(f"{q}: {', '.join(map(str, checks))}" for q, checks in failed)
+        raise UserError("export", f"not written, a check failed: {lines}", _remedy(failed[0][1][0].name))
+    return tuple(finished)
+
+
+def prepare(config: ExportConfig) -> Prepared:
+    """Loads the model, the pictures and what the Keras model gives for them.
+
+    Raises:
+        UserError: something needed is missing or does not fit.
+    """
+    run = _run(config)
+    size = _image_size(config, run)
+    check_mask_stride(size, config.mask_stride)
+    description = describe(run)
+    model = load_model(run, config.output_stride, size)
+    data = _data(config, run)
+    calibration = None
+    examples: list[Example] = []
+    if data is not None:
+        training = open_source(data, data.train_split, config.seed)
+        names_match(training.classes, description.classes, "data")
+        if set(_as_tuple(config.quantization)) & set(NEEDS_CALIBRATION):
+            calibration = choose_calibration(training, config.calibration_pictures, size, config.seed)
+        validation = open_source(data, data.val_split, config.seed)
+        wanted = max(config.miou_pictures, config.agreement_pictures)
+        examples = list(limited(validation, wanted).examples())
+        pictures = [e.image for e in examples[: config.agreement_pictures]]
+    else:
+        scenes = shapes_source("export", max(32, min(size)), config.seed)
+        pictures = [e.image for e in scenes.examples(config.agreement_pictures)]
+    reference = make_reference(model, pictures, examples[: config.miou_pictures], description.classes)
+    raised = needed_raise(reference.logits, config.mask_stride) if config.output == "logits" else 0.0
+    map_size = (feature_size(size[0], config.mask_stride), feature_size(size[1], config.mask_stride))
+    # The quantization and the types of the ends are filled in for each file.
+    expected = Expected(size, map_size, description.classes, config.output, "float32", "float32", "float32")
+    return Prepared(
+        model=model,
+        classes=description.classes,
+        image_size=size,
+        raised=raised,
+        calibration=calibration,
+        proof=Proof(expected, reference, raised, config.max_miou_drop),
+        origin=_origin(config, model, description.config, calibration, raised),
+    )
+
+
+def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantization) -> bytes:
+    """The content of one file, with metadata, unchecked."""
+    graph = export_graph(prepared.model, config.output, config.mask_stride, prepared.raised)
+    images = prepared.calibration.images if prepared.calibration else ()
+    content = convert(graph, prepared.image_size, quantization, images, config.input_type, config.output_type)
+    origin = json.dumps({"quantization": quantization, **prepared.origin}, indent=1).encode()
+    return write_metadata(
+        content, prepared.classes, activation=activation_for(config.output), files={ORIGIN_FILE: origin}
+    )
+
+
+def run_export(config: ExportConfig) -> None:
+    """Exports, and prints a table and where the files are."""
+    from deeplab.export.present import print_reports
+
+    print_reports(export(config), _paths(config, _as_tuple(config.quantization)).values())
+
+
+def _report(config: ExportConfig, prepared: Prepared, quantization: Quantization, path: Path, content: bytes) -> Report:
+    """Checks one file and says what is known of it."""
+    expected = dataclasses.replace(
+        prepared.proof.expected,
+        quantization=quantization,
+        input_type=end_type(quantization, config.input_type),
+        output_type=end_type(quantization, config.output_type),
+        float_layers=bool(config.float_layers),
+    )
+    proof = dataclasses.replace(prepared.proof, expected=expected)
+    checks = verify(content, proof, prepared.proof.reference.pictures, config.threads)
+    graph = read_graph(content)
+    ends = [graph.tensors[i] for i in (graph.inputs[0], graph.outputs[0])]
+    given, result = (f"{t.dtype} {list(t.shape)}" for t in ends)
+    return Report(
+        file=path.name,
+        bytes=len(content),
+        sha256=sha256(content),
+        input=given,
+        output=result,
+        operators=graph.operator_counts(),
+        checks=checks,
+        milliseconds=None,
+        settings={**to_mapping(config), "quantization": quantization},
+        origin=prepared.origin,
+    )
+
+
+def _write(path: Path, content: bytes, report: Report) -> None:
+    """The file and its report, each whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
+    report.save(report_path(path))
+
+
+def _origin(
+    config: ExportConfig, model: keras.Model, network: Any, calibration: Calibration | None, raised: float
+) -> dict[str, Any]:
+    """How a file came about, without paths of this machine."""
+    weights = sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_weights()))
+    return {
+        "model": to_mapping(network),
+        "output_stride": config.output_stride,
+        "output": config.output,
+        "mask_stride": config.mask_stride,
+        "raised_logits": raised,
+        "weights_sha256": weights,
+        "calibration": None
+        if calibration is None
+        else {
+            "seed": calibration.seed,
+            "pictures": list(calibration.names),
+            "classes": calibration.classes,
+            "span": list(calibration.span),
+        },
+        "versions": versions(),
+    }
+
+
+def _run(config: ExportConfig) -> str:
+    if config.run is None:
+        raise UserError("run", "a value is needed", "set it with run=FOLDER")
+    return config.run
+
+
+def _image_size(config: ExportConfig, run: str) -> tuple[int, int]:
+    """The size of the file's input in pixels."""
+    height, width = height_width(config.image_size)
+    if height is not None and width is not None:
+        if min(height, width) < 33:
+            raise UserError("image_size", f"{height}x{width} pixels", "at least 33 a side")
+        return height, width
+    if is_tflite(run):
+        return TfliteModel(run).image_size
+    training = training_of(run)
+    side = training.training.crop_size if training else 513
+    return side, side
+
+
+def _data(config: ExportConfig, run: str) -> DataConfig | None:
+    """The data to calibrate and measure with; None where none is given and none is needed."""
+    needed = bool(set(_as_tuple(config.quantization)) & set(NEEDS_CALIBRATION))
+    if is_tflite(run) and not config.data and not needed:
+        return None
+    return data_of(run, config.data)
+
+
+def _paths(config: ExportConfig, quantizations: tuple[Quantization, ...]) -> dict[Quantization, Path]:
+    """Where each file goes."""
+    if config.out is None:
+        if is_tflite(_run(config)):
+            raise UserError("out", "a value is needed", "set it with out=FILE.tflite")
+        return {q: Path(_run(config)) / f"{q}.tflite" for q in quantizations}
+    out = Path(config.out)
+    if out.suffix != ".tflite":
+        raise UserError("out", f"{config.out!r} is no .tflite file", "let the name end in .tflite")
+    if is_tflite(_run(config)) and out.exists() and out.samefile(_run(config)):
+        raise UserError("out", "is the file that is imported", "choose another name")
+    if len(quantizations) == 1:
+        return {quantizations[0]: out}
+    return {q: out.with_name(f"{out.stem}_{q}.tflite") for q in quantizations}
+
+
+def _as_tuple(quantization: Quantization | tuple[Quantization, ...]) -> tuple[Quantization, ...]:
+    return quantization if isinstance(quantization, tuple) else (quantization,)
+
+
+def _remedy(name: str) -> str:
+    """What to do about a check that failed."""
+    if name.startswith("mIoU"):
+        return "raise max_miou_drop, use another quantization, or train longer"
+    return "report this as a fault of the toolkit, or choose another quantization or output"

@@ -1,0 +1,27 @@
+"""Exports a model as proven .tflite files: `python export.py run=DIR quantization=int8 image_size=257 out=FILE`."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from deeplab import command
+from deeplab.config import ExportConfig
+
+
+def work(config: ExportConfig) -> None:
+    """Imported late, so that a wrong key is told before TensorFlow takes its seconds to load."""
+    from deeplab.export.export import run_export
+
+    run_export(config)
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="export")
+def main(settings: DictConfig) -> None:
+    """Hands the settings to the library, which knows nothing of hydra."""
+    command.run(ExportConfig, OmegaConf.to_container(settings, resolve=True), work)
+
+
+if __name__ == "__main__":
+    command.prepare_arguments(Path(__file__).parent / "configs")
+    main()
