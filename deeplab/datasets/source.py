@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -37,12 +37,16 @@ class Source:
         size: number of examples, None if endless.
         load: gives example number `index`, 0 <= index < size; raises UserError naming the file where it cannot be
             read, where picture and mask differ in size, or where a label is neither a class nor 255.
+        names: what the examples are called, by index; () where only `load` knows.
+        files: everything that is read, to tell whether it has changed; () where nothing is.
     """
 
     name: str
     classes: tuple[str, ...]
     size: int | None
     load: Callable[[int], Example]
+    names: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def examples(self, limit: int | None = None) -> Iterator[Example]:
         """The first `limit` examples in order; all of them if None (then the source must not be endless)."""

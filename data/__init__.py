@@ -1,0 +1,1 @@
+"""Data sets in the way of TensorFlow Datasets, a folder each."""
