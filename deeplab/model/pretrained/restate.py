@@ -23,14 +23,14 @@ def restate_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> Non
         ValueError: there is no picture.
     """
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    moments = keras.Model(model.input, [_moments(layer.input) for layer in norms])
+    moments = keras.Model(model.input, [moment for layer in norms for moment in _moments(layer.input)])
     pictures = 0
     mean = [np.zeros(layer.gamma.shape) for layer in norms]
     square = [np.zeros(layer.gamma.shape) for layer in norms]
     for batch in batches:
         pictures += len(batch)
-        for i, pair in enumerate(moments(batch, training=False)):
-            batch_mean, batch_variance = (np.asarray(ops.convert_to_numpy(v), np.float64) for v in pair)
+        found = [np.asarray(ops.convert_to_numpy(v), np.float64) for v in moments(batch, training=False)]
+        for i, (batch_mean, batch_variance) in enumerate(zip(found[::2], found[1::2], strict=True)):
             mean[i] += len(batch) * batch_mean
             square[i] += len(batch) * (batch_variance + batch_mean**2)
     if not pictures:

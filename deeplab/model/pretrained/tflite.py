@@ -8,7 +8,8 @@ import numpy as np
 
 from deeplab.config import ImageSize, ModelConfig
 from deeplab.errors import UserError
-from deeplab.model.backbones.mobilenet_v2 import BLOCKS, STEM_CHANNELS, _channels
+from deeplab.model.backbones.features import scaled
+from deeplab.model.backbones.mobilenet_v2 import BLOCKS, STEM_CHANNELS
 from deeplab.model.build import build_model
 from deeplab.model.pretrained.fold import absorb_input, affine_norm
 from deeplab.model.pretrained.report import Found, fill
@@ -202,6 +203,6 @@ def _width(widths: list[int]) -> tuple[float, bool]:
     for rounded in (False, True):
         for multiplier in (*PUBLISHED_MULTIPLIERS, round(measured, 2), measured):
             config = ModelConfig(depth_multiplier=multiplier, round_channels=rounded)
-            if [_channels(channels, config) for channels in nominal] == widths:
+            if [scaled(channels, config) for channels in nominal] == widths:
                 return multiplier, rounded
     raise OtherNetworkError(f"no depth multiplier gives blocks of {widths} channels")

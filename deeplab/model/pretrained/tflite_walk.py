@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deeplab.model.atrous import REFERENCE_OUTPUT_STRIDE, Step, stride_plan
-from deeplab.model.backbones.mobilenet_v2 import BLOCKS, LOW_LEVEL_BLOCK
+from deeplab.model.backbones.mobilenet_v2 import BLOCKS, LOW_BLOCK
 from deeplab.tflite.flatbuffer import Graph, Operator
 
 TRANSPARENT = ("QUANTIZE", "DEQUANTIZE", "RESIZE_BILINEAR", "PAD", "PADV2", "CAST")
@@ -85,7 +85,7 @@ def _backbone(graph: Graph, found: dict[str, Convolution]) -> tuple[int, int]:
         if expansion > 1:
             x = _take(graph, found, f"{name}_expand", x, "CONV_2D", 1, "RELU6")
         x = _take(graph, found, f"{name}_depthwise", x, "DEPTHWISE_CONV_2D", 3, "RELU6")
-        low_level = x if number == LOW_LEVEL_BLOCK else low_level
+        low_level = x if number == LOW_BLOCK else low_level
         x = _take(graph, found, f"{name}_project", x, "CONV_2D", 1, "NONE")
         if stride == 1 and graph.tensors[shortcut].shape[-1] == graph.tensors[x].shape[-1]:
             ends = {_base(graph, shortcut), x}
