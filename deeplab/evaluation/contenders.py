@@ -103,7 +103,7 @@ def _of_run(run: str, title: str, config: EvaluateConfig, image_size: int | Size
     except UserError as error:
         warnings.warn(f"{run} runs as it is, with no rows for output_stride={list(asked)}: {error}", stacklevel=2)
         return
-    yield from _networks(run, f"{title}, float", asked, config, image_size)
+    yield from _networks(run, f"{title.removesuffix('.tflite')} float", asked, config, image_size)
 
 
 def _file(run: str, title: str, config: EvaluateConfig) -> Contender:

@@ -31,8 +31,9 @@ table{border-collapse:collapse;width:100%;font-size:.875rem;font-variant-numeric
 th,td{padding:6px 10px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
 tr:last-child td{border-bottom:0}th{color:var(--soft);font-weight:600}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--card);text-align:left;white-space:normal;
-min-width:9.5em;max-width:15em;overflow-wrap:anywhere}
-.chip{display:inline-block;min-width:1.5em;padding:0 .3em;margin-right:.4em;border-radius:4px;color:var(--card);
+min-width:10em;max-width:19em;overflow-wrap:anywhere}
+.named{display:inline-flex;gap:.4em;align-items:baseline}
+.chip{flex:none;display:inline-block;min-width:1.5em;padding:0 .3em;border-radius:4px;color:var(--card);
 text-align:center;font-weight:700;font-size:.8rem}
 .settled{font-weight:700;color:var(--ink)}.open{color:var(--soft)}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr));gap:14px}
@@ -132,12 +133,17 @@ def _chip(number: int) -> str:
     return f'<span class="chip" style="background:{charts.colour(number)}">{number}</span>'
 
 
+def _named(number: int, name: str) -> str:
+    """The number of a row in its colour, and its name."""
+    return f'<span class="named">{_chip(number)}<span>{escape(name)}</span></span>'
+
+
 def _table(rows: Sequence[Row], differences: Sequence[Difference]) -> str:
     text = cells(rows, differences)
     filled = [i for i in range(len(COLUMNS)) if any(line[i] for line in text)]
     head = "".join(f"<th>{escape(COLUMNS[i])}</th>" for i in filled)
     body = "".join(
-        "<tr>" + "".join(f"<td>{_chip(number) if not i else ''}{escape(line[i])}</td>" for i in filled) + "</tr>"
+        "<tr>" + "".join(f"<td>{escape(line[i]) if i else _named(number, line[i])}</td>" for i in filled) + "</tr>"
         for number, line in enumerate(text, 1)
     )
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
@@ -169,11 +175,7 @@ def _costs(rows: Sequence[Row]) -> str:
 
 
 def _key(rows: Sequence[Row]) -> str:
-    return (
-        '<ul class="key">'
-        + "".join(f"<li>{_chip(i)}{escape(row.name)}</li>" for i, row in enumerate(rows, 1))
-        + "</ul>"
-    )
+    return '<ul class="key">' + "".join(f"<li>{_named(i, row.name)}</li>" for i, row in enumerate(rows, 1)) + "</ul>"
 
 
 def _differences(rows: Sequence[Row], differences: Sequence[Difference]) -> str:
@@ -183,7 +185,7 @@ def _differences(rows: Sequence[Row], differences: Sequence[Difference]) -> str:
     head = "<tr><th>less</th>" + "".join(f"<th>{_chip(i + 1)}</th>" for i in range(len(rows) - 1)) + "</tr>"
     body = ""
     for i in range(1, len(rows)):
-        body += f"<tr><td>{_chip(i + 1)}{escape(rows[i].name)}</td>"
+        body += f"<tr><td>{_named(i + 1, rows[i].name)}</td>"
         for j in range(len(rows) - 1):
             found = by_pair.get((i, j))
             kind = "settled" if found and found.interval.settled else "open"
@@ -191,8 +193,8 @@ def _differences(rows: Sequence[Row], differences: Sequence[Difference]) -> str:
         body += "</tr>"
     return (
         "<h2>Differences in mIoU</h2><p>The row on the left less the row above, in points, on the same pictures, with "
-        f"the {LEVEL:.0%} interval of a bootstrap over pictures. Bold: the interval leaves out 0, so other pictures of the "
-        f'kind would hardly turn it round.</p><div class="wide"><table>{head}{body}</table></div>'
+        f"the {LEVEL:.0%} interval of a bootstrap over pictures. Bold: the interval leaves out 0, so other pictures of "
+        f'the kind would hardly turn it round.</p><div class="wide"><table>{head}{body}</table></div>'
     )
 
 
@@ -201,7 +203,7 @@ def _per_class(rows: Sequence[Row]) -> str:
     for run in dict.fromkeys(row.contender.run for row in rows):
         own = [(i, row) for i, row in enumerate(rows, 1) if row.contender.run == run]
         values = [(i, [float(x) for x in row.scores.iou]) for i, row in own]
-        key = "".join(f"<li>{_chip(i)}{escape(row.name)}</li>" for i, row in own)
+        key = "".join(f"<li>{_named(i, row.name)}</li>" for i, row in own)
         cards.append(
             f'<div class="card"><ul class="key">{key}</ul>{charts.bars(own[0][1].scores.classes, values)}</div>'
         )
@@ -220,14 +222,15 @@ def _borders(rows: Sequence[Row]) -> str:
     if not lines:
         return ""
     body = "".join(
-        f"<tr><td>{_chip(i)}{escape(row.name)}</td><td>{percent(row.scores.borders.boundary_iou)}</td></tr>"
+        f"<tr><td>{_named(i, row.name)}</td><td>{percent(row.scores.borders.boundary_iou)}</td></tr>"
         for i, row in enumerate(rows, 1)
         if row.scores.borders
     )
     chart = charts.curves(lines, "pixels from a border", "mIoU")
     return (
-        "<h2>Near borders</h2><p>mIoU of the pixels within some distance of a border (trimaps), and boundary IoU within "
-        f'2 % of the diagonal.</p><div class="grid2"><div class="card">{chart}</div><div class="wide"><table><tr><th>model</th><th>boundary IoU</th></tr>{body}</table></div></div>'
+        "<h2>Near borders</h2><p>mIoU of the pixels within some distance of a border (trimaps), and boundary IoU "
+        f'within 2 % of the diagonal.</p><div class="grid2"><div class="card">{chart}</div>'
+        f'<div class="wide"><table><tr><th>model</th><th>boundary IoU</th></tr>{body}</table></div></div>'
     )
 
 
