@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from deeplab.datasets.source import ExampleError
 from deeplab.errors import UserError
 
 _Place = Path | BinaryIO
@@ -16,7 +17,7 @@ def read_image(path: Path) -> np.ndarray:
     """The picture of a file as RGB `[h, w, 3]` uint8; grey is spread over the channels, transparency dropped.
 
     Raises:
-        UserError: missing, unreadable or truncated, or more than 8 bits a channel.
+        ExampleError: missing, unreadable or truncated, or more than 8 bits a channel.
     """
     return decode_image(path, str(path))
 
@@ -25,7 +26,7 @@ def read_mask(path: Path) -> np.ndarray:
     """The class ids of a one-channel mask `[h, w]` uint8; a palette is only its colouring and the ids are kept.
 
     Raises:
-        UserError: missing, unreadable or truncated, or a colour picture.
+        ExampleError: missing, unreadable or truncated, or a colour picture.
     """
     return decode_mask(path, str(path))
 
@@ -34,7 +35,9 @@ def decode_image(place: _Place, name: str) -> np.ndarray:
     """As `read_image`, from a path or an open file that messages call `name`."""
     image = _opened(place, name)
     if image.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
-        raise UserError(name, f"more than 8 bits a channel (Pillow mode {image.mode})", "save it as 8-bit JPEG or PNG")
+        raise ExampleError(
+            "unreadable", name, f"more than 8 bits a channel (Pillow mode {image.mode})", "save it as 8-bit JPEG or PNG"
+        )
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
@@ -47,9 +50,11 @@ def decode_mask(place: _Place, name: str) -> np.ndarray:
         wide = np.asarray(mask)
         if wide.min() >= 0 and wide.max() <= 255:
             return wide.astype(np.uint8)
-        raise UserError(name, f"label {int(wide.max())}", "labels are 0..255")
+        values = tuple(np.unique(wide)[:300].tolist())
+        raise ExampleError("value", name, f"label {int(wide.max())}", "labels are 0..255", values)
     if mask.mode not in ("L", "P"):
-        raise UserError(
+        raise ExampleError(
+            "colour",
             name,
             f"the mask is a colour picture (Pillow mode {mask.mode}), not class ids",
             "save class ids as 8-bit grey or palette PNG, or give a colour table (data=folder, data.colours)",
@@ -104,9 +109,9 @@ def _opened(place: _Place, name: str) -> Image.Image:
         image = Image.open(place)
         image.load()
     except FileNotFoundError:
-        raise UserError(name, "no such file", "restore it, or take its name out of the list") from None
+        raise ExampleError("missing", name, "no such file", "restore it, or take its name out of the list") from None
     except (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UserError(
-            name, f"cannot be read ({error})", "copy or save it again, or take it out of the list"
+        raise ExampleError(
+            "unreadable", name, f"cannot be read ({error})", "copy or save it again, or take it out of the list"
         ) from None
     return image

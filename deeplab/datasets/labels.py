@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import yaml  # type: ignore[import-untyped]
 
-from deeplab.datasets.source import IGNORE_LABEL
+from deeplab.datasets.source import IGNORE_LABEL, ExampleError
 from deeplab.errors import UserError
 
 _UNKNOWN = 254
@@ -61,7 +61,7 @@ def ids_of_colours(mask: np.ndarray, table: ColourTable, name: str) -> np.ndarra
     """Class ids `[h, w]` uint8 of a colour mask `[h, w, 3]` uint8 that messages call `name`.
 
     Raises:
-        UserError: a colour that the table lacks; says where it is first met and how much of the mask has it.
+        ExampleError: a colour that the table lacks; says where it is first met and how much of the mask has it.
     """
     wide = mask.astype(np.uint32)
     ids = _lookup(table)[wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]]
@@ -71,7 +71,8 @@ def ids_of_colours(mask: np.ndarray, table: ColourTable, name: str) -> np.ndarra
         colour = mask[row, column].tolist()
         distances = [sum(abs(a - b) for a, b in zip(colour, known, strict=True)) for known in table.colours]
         nearest = int(np.argmin(distances))
-        raise UserError(
+        raise ExampleError(
+            "colour",
             name,
             f"colour {colour} at row {row}, column {column} is not in {table.path} (nearest: {table.classes[nearest]} "
             f"{list(table.colours[nearest])}); {unknown.mean():.1%} of the mask has no known colour",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Literal
 
 import numpy as np
 
@@ -10,6 +11,26 @@ from deeplab.errors import UserError
 
 IGNORE_LABEL = 255
 """Label of pixels that take no part in the loss or in any score (the white border in PASCAL VOC)."""
+
+
+FaultKind = Literal["missing", "unreadable", "size", "value", "colour"]
+
+
+class ExampleError(UserError):
+    """What is wrong with one example.
+
+    Args:
+        kind: missing file; unreadable file; picture and mask of different sizes; a value in the mask that is no class;
+            a mask of colours that are no classes.
+        what: the file.
+        problem: what is wrong with it.
+        remedy: what to do about it.
+        values: for kind "value", all values of the mask.
+    """
+
+    def __init__(self, kind: FaultKind, what: str, problem: str, remedy: str, values: tuple[int, ...] = ()) -> None:
+        super().__init__(what, problem, remedy)
+        self.kind, self.file, self.values = kind, what, values
 
 
 @dataclass(frozen=True)
@@ -69,21 +90,23 @@ def checked(
         label_name: file of the label, for messages.
 
     Raises:
-        UserError: picture and label differ in size, or a label is neither a class nor 255.
+        ExampleError: picture and label differ in size, or a label is neither a class nor 255.
     """
     (h, w), (rows, columns) = image.shape[:2], label.shape
     if (h, w) != (rows, columns):
-        raise UserError(
-            label_name,
-            f"the mask is {columns}x{rows} pixels, its picture {image_name} {w}x{h}",
-            "save the mask at the picture's size, enlarged without smoothing (nearest neighbour)",
-        )
+        turned = "the picture is shown turned (EXIF): save it turned" if (w, h) == (rows, columns) else ""
+        remedy = turned or "save the mask at the picture's size, enlarged without smoothing (nearest neighbour)"
+        problem = f"the mask is {columns}x{rows} pixels, its picture {image_name} {w}x{h}"
+        raise ExampleError("size", label_name, problem, remedy)
     # 255 + 1 wraps to 0, so one pass over the bytes finds the largest label that is not to be ignored.
     largest = int((label + np.uint8(1)).max(initial=0)) - 1
     if largest >= len(classes):
-        raise UserError(
+        raise ExampleError(
+            "value",
             label_name,
             f"label {largest} with {len(classes)} classes",
-            f"labels are 0..{len(classes) - 1}, and 255 for pixels to ignore: correct the mask or name more classes",
+            f"labels are 0..{len(classes) - 1}, and 255 for pixels to ignore: correct the mask, name more classes, or "
+            "give data.label_ids",
+            tuple(np.unique(label).tolist()),
         )
     return Example(image, label, PurePath(image_name).stem)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplab.datasets.files import read_image, read_list, read_mask, required_folder
-from deeplab.datasets.source import Example, Source, checked
+from deeplab.datasets.source import Example, ExampleError, Source, checked
 from deeplab.errors import UserError
 
 CLASSES = (
@@ -125,7 +125,7 @@ def read_any_mask(path: Path) -> np.ndarray:
         content = loadmat(str(path), squeeze_me=True, struct_as_record=False)
         return np.ascontiguousarray(content["GTcls"].Segmentation, np.uint8)
     except Exception as error:  # scipy raises many kinds for a file that is no MATLAB file
-        raise UserError(str(path), f"cannot be read ({error})", "restore it, or take it out") from None
+        raise ExampleError("unreadable", str(path), f"cannot be read ({error})", "restore it, or take it out") from None
 
 
 def _names(listed: Path) -> list[str]:

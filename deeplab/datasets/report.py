@@ -1,0 +1,124 @@
+"""What a check of the data has found, to print, to keep and to act on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from deeplab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the data that the user should know.
+
+    Attributes:
+        severity: "stop" would ruin a training; "warning" may be as it should be.
+        what: what was found, with numbers.
+        meaning: what comes of it.
+        remedy: what to do.
+        files: where, a few of them.
+    """
+
+    severity: Literal["stop", "warning"]
+    what: str
+    meaning: str
+    remedy: str
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Split:
+    """What was counted in one split.
+
+    Attributes:
+        name: of the data set and split.
+        size: number of examples, None if endless.
+        looked_at: how many were loaded.
+        pixels: number of pixels of each class.
+        pictures: number of pictures with each class.
+        shared: number of pixels, over the pictures with each class, that are not ignored.
+        ignored: number of pixels to ignore.
+    """
+
+    name: str
+    size: int | None
+    looked_at: int
+    pixels: tuple[int, ...]
+    pictures: tuple[int, ...]
+    shared: tuple[int, ...]
+    ignored: int
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """The outcome of a check.
+
+    Attributes:
+        fingerprint: of the data that were checked.
+        classes: names by id.
+        splits: the training split, and the validation split where there is one.
+        findings: those that stop a training first.
+    """
+
+    fingerprint: str
+    classes: tuple[str, ...]
+    splits: tuple[Split, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def stops(self) -> tuple[Finding, ...]:
+        """What would ruin a training."""
+        return tuple(finding for finding in self.findings if finding.severity == "stop")
+
+    @property
+    def class_weights(self) -> tuple[float | None, ...]:
+        """Weights of the loss that balance the classes; None for a class that was not met.
+
+        Median frequency balancing (arXiv:1411.4734, sec. 6.3.2): the frequency of a class is its share of the pixels
+        of the pictures that have it; a weight is the median of all frequencies over that of the class.
+        """
+        train = self.splits[0]
+        frequencies = {i: p / s for i, (p, s) in enumerate(zip(train.pixels, train.shared, strict=True)) if p}
+        median = float(np.median(list(frequencies.values()))) if frequencies else 0.0
+        return tuple(median / frequencies[i] if i in frequencies else None for i in range(len(self.classes)))
+
+    def raise_if_ruined(self) -> None:
+        """Raises UserError with the first finding that would ruin a training."""
+        if self.stops:
+            first, more = self.stops[0], len(self.stops) - 1
+            where = f" ({first.files[0]})" if first.files else ""
+            others = f" (and {more} more, see above)" if more else ""
+            raise UserError(f"{self.splits[0].name}", f"{first.what}{where}: {first.meaning}", first.remedy + others)
+
+    def text(self) -> str:
+        """The report for a terminal."""
+        lines = [_counted(split) for split in self.splits]
+        lines += ["", *_table(self)]
+        for finding in self.findings:
+            lines += ["", f"{finding.severity.upper()}: {finding.what}", f"  means:  {finding.meaning}"]
+            lines += [f"  remedy: {finding.remedy}", *(f"  where:  {file}" for file in finding.files)]
+        if not self.findings:
+            lines += ["", "no fault found"]
+        return "\n".join(lines)
+
+
+def _counted(split: Split) -> str:
+    size = "endless" if split.size is None else f"{split.size} pictures"
+    total = sum(split.pixels) + split.ignored
+    share = f", {split.ignored / total:.1%} of the pixels ignored" if total else ""
+    return f"{split.name}: {size}, {split.looked_at} looked at{share}"
+
+
+def _table(report: DataReport) -> list[str]:
+    """Pixels, pictures and proposed weight by class."""
+    width = max(len(name) for name in report.classes)
+    head = " " * (width + 4) + "".join(f"{split.name.rsplit('/', 1)[-1]:>20}" for split in report.splits)
+    lines = [head, f"{'':{width + 4}}" + "   pixels    pictures" * len(report.splits) + "   weight"]
+    for i, (name, weight) in enumerate(zip(report.classes, report.class_weights, strict=True)):
+        cells = ""
+        for split in report.splits:
+            total = max(sum(split.pixels), 1)
+            cells += f"{split.pixels[i] / total:>9.2%}{split.pictures[i]:>11}"
+        lines.append(f"{i:>3} {name:<{width}}{cells}" + ("        -" if weight is None else f"{weight:>9.2f}"))
+    return lines
