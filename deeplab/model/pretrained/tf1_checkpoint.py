@@ -1,7 +1,7 @@
 """Official TensorFlow 1 checkpoints (tensorflow/models research/deeplab), by the names of their variables.
 
 There a layer is a scope: SCOPE/weights or SCOPE/depthwise_weights, SCOPE/biases, SCOPE/BatchNorm/gamma and so on. A
-backbone joins by an entry in `BACKBONES`: how its scopes begin, and a function from our layer's name to its scope.
+backbone joins by an entry in `tf1_scopes.BACKBONES`.
 """
 
 import re
@@ -14,25 +14,11 @@ import numpy as np
 
 from deeplab.errors import UserError
 from deeplab.model.pretrained.report import BACKBONE, Found
+from deeplab.model.pretrained.tf1_scopes import BACKBONES
 
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _NOT_WEIGHTS = re.compile(r"global_step|.*/(Momentum|Adam(_1)?|RMSProp(_1)?|ExponentialMovingAverage)")
 """What an optimizer and its averages leave beside the weights."""
-
-
-def mobilenet_v2_scope(layer: str) -> str | None:
-    """Scope of a layer of our MobileNetV2: "backbone_block3_expand" is "MobilenetV2/expanded_conv_3/expand"."""
-    if layer == "backbone_stem":
-        return "MobilenetV2/Conv"
-    match = re.fullmatch(r"backbone_block(\d+)_(expand|depthwise|project)", layer)
-    if match is None:
-        return None
-    number, part = int(match[1]), match[2]
-    return f"MobilenetV2/expanded_conv{f'_{number}' if number else ''}/{part}"
-
-
-BACKBONES: dict[str, Callable[[str], str | None]] = {"MobilenetV2/": mobilenet_v2_scope}
-"""From our layer's name to its scope, by how the scopes of that backbone begin."""
 
 
 def head_scope(layer: str) -> str:
@@ -66,7 +52,7 @@ def read_checkpoint(path: Path, model: keras.Model) -> Found:
         shapes = reader.get_variable_to_shape_map()
         scope_of = _backbone(str(path), shapes)
         weights, used = _read(reader, shapes, model, scope_of)
-    except (tf.errors.OpError, ValueError, RuntimeError) as e:
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as e:
         raise UserError(str(path), f"damaged or cut short ({type(e).__name__})", "copy or download it again") from e
     unused = sorted(name for name in shapes if name not in used and not _NOT_WEIGHTS.fullmatch(name))
     return Found(str(path), weights, unused=tuple(unused))
