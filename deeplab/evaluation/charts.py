@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 WIDTH = 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 10, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 20, 34
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def bars(names: Sequence[str], values: Sequence[tuple[int, Sequence[float]]]) ->
         names: of the groups.
         values: for each row its number and the values of the groups, 0..1.
     """
-    left, thick, gap = 96, 5, 7
+    left, thick = 96, 5 if len(values) > 2 else 7
+    gap = max(7, 15 - thick * len(values))
     group = thick * len(values) + gap
     parts, x = [], _Axis(0, 1, left, WIDTH - 34)
     height = group * len(names) + 22
@@ -120,7 +121,7 @@ def confusion_picture(matrix: np.ndarray, names: Sequence[str]) -> str:
                 f'<text x="{left - 4}" y="{y + 0.5 * cell + 3:.1f}" text-anchor="end" style="font-size:{size:.1f}px">'
                 f"{escape(_cut(name, 14))} {i}</text>"
                 f'<text x="{left + (i + 0.5) * cell:.1f}" y="{top - 5}" text-anchor="middle" '
-                f'style="font-size:{min(size, 9):.1f}px">{i}</text>'
+                f'style="font-size:{size:.1f}px">{i}</text>'
             )
         for j in range(classes):
             share = float(shares[i, j])
@@ -185,9 +186,11 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten in low..high, thinned where there are many."""
+    """1, 2 and 5 times powers of ten in low..high, thinned where there are many; other round numbers where few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found = [s * 10.0**p for p in powers for s in (1, 2, 5) if low <= s * 10.0**p <= high]
+    if len(found) < 3:
+        return _ticks(low, high)
     return found if len(found) <= 7 else [10.0**p for p in powers if low <= 10.0**p <= high]
 
 
@@ -207,7 +210,7 @@ def _svg(height: float, parts: Sequence[str], x_label: str, y_label: str) -> str
     """A chart with both axes named."""
     axes = (
         f'<text x="{WIDTH - _RIGHT}" y="{height - 5}" text-anchor="end">{escape(x_label)}</text>'
-        f'<text x="2" y="{_TOP}" >{escape(y_label)}</text>'
+        f'<text x="2" y="10">{escape(y_label)}</text>'
     )
     return _frame(height, [*parts, axes])
 

@@ -24,7 +24,8 @@ _STYLE = """
 *{box-sizing:border-box}
 body{margin:0 auto;padding:16px;max-width:1080px;background:var(--ground);color:var(--ink);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-h1{font-size:1.5rem;margin:.2em 0}h2{font-size:1.15rem;margin:1.6em 0 .4em}h3{font-size:1rem;margin:.4em 0}
+h1,h2{overflow-wrap:anywhere}h1{font-size:1.5rem;margin:.2em 0}
+h2{font-size:1.15rem;margin:1.6em 0 .4em}h3{font-size:1rem;margin:.4em 0}
 p,li,figcaption{color:var(--soft);font-size:.9rem}p{margin:.3em 0 .8em;max-width:70ch}
 .wide{overflow-x:auto;border:1px solid var(--line);border-radius:8px;background:var(--card)}
 table{border-collapse:collapse;width:100%;font-size:.875rem;font-variant-numeric:tabular-nums}
@@ -32,7 +33,8 @@ th,td{padding:6px 10px;text-align:right;white-space:nowrap;border-bottom:1px sol
 tr:last-child td{border-bottom:0}th{color:var(--soft);font-weight:600}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--card);text-align:left;white-space:normal;
 min-width:10em;max-width:19em;overflow-wrap:anywhere}
-.named{display:inline-flex;gap:.4em;align-items:baseline}
+.named{display:inline-flex;gap:.4em;align-items:baseline;max-width:100%}
+.named>:last-child{min-width:0;overflow-wrap:anywhere}
 .chip{flex:none;display:inline-block;min-width:1.5em;padding:0 .3em;border-radius:4px;color:var(--card);
 text-align:center;font-weight:700;font-size:.8rem}
 .settled{font-weight:700;color:var(--ink)}.open{color:var(--soft)}

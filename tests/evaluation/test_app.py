@@ -1,0 +1,119 @@
+"""evaluate.py as its users call it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from deeplab.config import DataConfig, EvaluateConfig, ModelConfig, TrainConfig, to_mapping
+from deeplab.datasets.open import open_source
+from deeplab.errors import UserError
+from deeplab.evaluation.app import run_evaluation
+from deeplab.evaluation.evaluate import evaluate
+from deeplab.model.build import build_model
+from deeplab.run import Description, load_model, save_model
+
+ROOT = Path(__file__).parents[2]
+DATA = DataConfig(source="shapes", val_size=3)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A run folder of a tiny network for drawn shapes, random but for its logits."""
+    classes = open_source(DATA, "val").classes
+    config = ModelConfig(depth_multiplier=0.1, head="v3", aspp_rates=(), aspp_channels=8, classes=len(classes))
+    keras.utils.set_random_seed(3)
+    model = build_model(config)
+    kernel, _ = model.get_layer("logits").weights
+    kernel.assign(np.random.default_rng(0).normal(0, 30, kernel.shape))
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    folder.mkdir()
+    save_model(folder, model, Description(config, classes))
+    training = TrainConfig(run=str(folder), model=config, data=DATA)
+    (folder / "train.json").write_text(json.dumps(to_mapping(training)))
+    return folder
+
+
+def test_table_json_and_page_of_a_run(run, capsys):
+    rows = run_evaluation(
+        EvaluateConfig(str(run), resamples=20, trimaps=(2,), scales=(0.5, 1.0), multi_scale_pictures=2)
+    )
+    printed = capsys.readouterr().out
+    written = json.loads((run / "evaluation.json").read_text())
+    assert [row["name"] for row in written["rows"]] == [
+        "tiny OS16",
+        "tiny OS8",
+        "tiny OS16 x2 scales",
+        "tiny OS8 x2 scales",
+    ]
+    for row in written["rows"]:
+        assert row["name"] in printed
+        assert f"{100 * row['miou']:.2f}" in printed
+    assert [row["pictures"] for row in written["rows"]] == [3, 3, 2, 2]
+    assert "<h1>Evaluation" in (run / "evaluation.html").read_text()
+
+    # The same scores by the library alone, with the network asked directly.
+    model = load_model(run, 8)
+    source = open_source(DATA, "val", 0)
+    direct = evaluate(
+        lambda image: np.asarray(model(image[None].astype(np.float32), training=False))[0].argmax(-1),
+        source.examples(),
+        source.classes,
+    )
+    np.testing.assert_array_equal(rows[1].scores.matrix, direct.matrix)
+
+
+def test_data_keys_alone_change_the_data_of_the_training(run, tmp_path):
+    config = EvaluateConfig(str(run), str(tmp_path), 16, data={"val_size": 2}, resamples=0, trimaps=(), pictures=0)
+    (row,) = run_evaluation(config)
+    assert len(row.scores.names) == 2
+    assert json.loads((tmp_path / "evaluation.json").read_text())["rows"][0]["miou_interval"] is None
+
+
+def test_data_of_other_classes_are_refused(run, voc_root):
+    with pytest.raises(UserError, match="21 classes in the data"):
+        run_evaluation(EvaluateConfig(str(run), data={"source": "voc", "root": str(voc_root)}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run=nowhere"], "nowhere"),
+        (["run={run}", "ouput_stride=[8]"], "did you mean 'output_stride'"),
+        (["run={run}", "output_stride=[7]"], "output_stride"),
+        (["run={run}", "data=voc"], "data.root"),
+        (["run={run}", "data=vok"], "did you mean 'voc'"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_exit_code_1(run, arguments, line):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "evaluate.py"), *(a.format(run=run) for a in arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    errors = [each for each in done.stderr.splitlines() if each.startswith("error: ")]
+    assert len(errors) == 1
+    assert line in errors[0]
+
+
+@pytest.mark.slow
+def test_command_takes_a_list_of_runs_and_strides(run, tmp_path):
+    arguments = [f"run=[{run},{run}]", "output_stride=[32,16]", "resamples=10", f"out={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "evaluate.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "evaluation.json").read_text())["rows"]) == 4
+    assert "OS32" in done.stdout
