@@ -1,0 +1,97 @@
+"""Parameters and multiply-adds of the published variants, ours against theirs: `python -m benchmarks.model_table`.
+
+The published figures come from TensorFlow 1's profiler. There an atrous convolution ran between SPACE_TO_BATCH and
+BATCH_TO_SPACE, which round both sides of a feature map up to a multiple of the rate, and the profiler counted the
+rounded map: at rate 18 a map of 33x33 costs as much as one of 36x36. The column "as profiled" counts so too, and is
+compared; the one before it counts the features that there are, which is what a kernel with dilation computes.
+
+LR-ASPP is counted below the paper: there 128 channels are resized before the last 1x1 convolution, which costs 0.06 B
+and is the same function; what the paper counts besides is not known.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from keras import layers
+
+from deeplab.config import ImageSize, ModelConfig, build
+from deeplab.model.build import build_model
+from deeplab.model.cost import cost, multiply_adds
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "model"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One row: a file of configs/model, the output stride, millions of parameters, billions of multiply-adds."""
+
+    name: str
+    output_stride: int
+    parameters: float | None
+    multiply_adds: float | None
+    image_size: ImageSize = 513
+    classes: int = 21
+    changes: tuple[tuple[str, Any], ...] = ()
+
+
+PLAIN_DECODER = (("head", "v3plus"), ("decoder_separable", False))
+CITYSCAPES = {"image_size": (1025, 2049), "classes": 19}
+ROWS = (
+    Published("deeplabv3_mobilenet_v2", 16, 2.11, 2.75),
+    Published("deeplabv3_mobilenet_v2_050", 16, None, 0.88),
+    Published("deeplabv3_mobilenet_v2_050", 8, None, 2.84),
+    Published("deeplabv3_mobilenet_v2_aspp", 16, 4.52, 5.8),
+    Published("deeplabv3_resnet101", 16, 58.16, 81.02),
+    Published("deeplabv3_resnet101", 8, None, 276.18),
+    Published("deeplabv3plus_resnet101", 16, None, 101.28),
+    Published("deeplabv3plus_resnet101", 8, None, 297.92),
+    Published("deeplabv3_xception65", 16, None, 68.00),
+    Published("deeplabv3_xception65", 8, None, 240.85),
+    Published("deeplabv3_xception65", 16, None, 89.76, changes=PLAIN_DECODER),
+    Published("deeplabv3_xception65", 8, None, 262.59, changes=PLAIN_DECODER),
+    Published("deeplabv3plus_xception65", 16, 41.06, 54.17),
+    Published("deeplabv3plus_xception65", 8, None, 177.10),
+    Published("lraspp_mobilenet_v3_large", 16, 1.51, 9.74, **CITYSCAPES),
+    Published("lraspp_mobilenet_v3_small", 16, 0.47, 2.90, **CITYSCAPES),
+)
+
+
+def as_profiled(layer: layers.Layer) -> int:
+    """Multiply-adds of `layer` on a map whose sides are rounded up to multiples of its rate."""
+    counted = multiply_adds(layer)
+    if not isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+        return counted
+    sides = layer.output.shape[1:3]
+    rounded = [math.ceil(side / rate) * rate for side, rate in zip(sides, layer.dilation_rate, strict=True)]
+    return counted * math.prod(rounded) // math.prod(sides)
+
+
+def difference(found: float, published: float | None) -> str:
+    return "-" if published is None else f"{100 * (found / published - 1):+.1f} %"
+
+
+def main() -> None:
+    print("| model | size | OS | parameters, M | published | | multiply-adds, B | as profiled | published | |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for row in ROWS:
+        config = build(ModelConfig, yaml.safe_load((CONFIGS / f"{row.name}.yaml").read_text()))
+        config = replace(config, classes=row.classes, **dict(row.changes))
+        model = build_model(config, row.output_stride, row.image_size)
+        counted = cost(model)
+        profiled = sum(as_profiled(layer) for layer in model.layers) / 1e9
+        changes = "".join(f" {key}={value}" for key, value in row.changes)
+        size = "x".join(map(str, row.image_size)) if isinstance(row.image_size, tuple) else row.image_size
+        millions, billions = counted.parameters / 1e6, counted.multiply_adds / 1e9
+        print(
+            f"| {row.name}{changes} | {size} | {row.output_stride} | {millions:.2f} | {row.parameters or '-'} "
+            f"| {difference(millions, row.parameters)} | {billions:.2f} | {profiled:.2f} | {row.multiply_adds} "
+            f"| {difference(profiled, row.multiply_adds)} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

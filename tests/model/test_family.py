@@ -1,0 +1,100 @@
+"""Every head on every backbone trains, keeps its weights over output strides, and becomes a .tflite file."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab.config import ModelConfig
+from deeplab.export.convert import convert
+from deeplab.export.graph import export_graph
+from deeplab.model.backbones import BACKBONES
+from deeplab.model.build import build_model
+from deeplab.model.heads import HEADS
+from deeplab.tflite.flatbuffer import read_graph
+from deeplab.tflite.interpreter import TfliteModel
+from tests.networks import picture, randomize
+
+RATES = {"v1": (6,), "v2": (4, 6), "v3": (2, 4), "v3plus": (2, 4), "lraspp": ()}
+# Each head and each kind of backbone once; all other pairs are slow.
+QUICK = {
+    ("v1", "mobilenet_v2"),
+    ("v2", "resnet50_beta"),
+    ("v3", "resnet50"),
+    ("v3plus", "mobilenet_v3_small"),
+    ("lraspp", "mobilenet_v3_large"),
+}
+PAIRS = [
+    pytest.param(head, backbone, id=f"{head}-{backbone}", marks=() if (head, backbone) in QUICK else pytest.mark.slow)
+    for head, backbone in itertools.product(HEADS, BACKBONES)
+]
+
+
+def config(head: str, backbone: str) -> ModelConfig:
+    return ModelConfig(
+        backbone=backbone,
+        depth_multiplier=0.125,
+        head=head,
+        aspp_rates=RATES[head],
+        aspp_channels=8,
+        decoder_channels=8,
+        low_level_channels=4,
+        classes=3,
+        dropout=0.0,
+    )
+
+
+def loss(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> tf.Tensor:
+    logits = model(images, training=True)
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
+
+
+@pytest.mark.parametrize(("head", "backbone"), PAIRS)
+def test_one_step_lowers_the_loss_and_reaches_every_weight(head, backbone):
+    model = build_model(config(head, backbone), image_size=65)
+    images = np.concatenate([picture(65, 65, seed) for seed in range(4)])
+    labels = (images.mean(axis=-1) > 127.5).astype("int32")
+    weights = model.trainable_variables
+    before = [np.asarray(w) for w in weights]
+    with tf.GradientTape() as tape:
+        start = loss(model, images, labels)
+    gradients = tape.gradient(start, [w.value for w in weights])
+    assert all(g is not None and np.isfinite(g).all() for g in gradients)
+    norm = float(tf.linalg.global_norm(gradients))
+    assert norm > 0
+    # A step far shorter than the curve of the loss: its length is 1 % of the weights' own.
+    length = 0.01 * float(tf.linalg.global_norm(before))
+    for weight, value, gradient in zip(weights, before, gradients, strict=True):
+        weight.assign(value - length / norm * gradient)
+    assert loss(model, images, labels) < start
+
+
+@pytest.mark.parametrize(("head", "backbone"), PAIRS)
+def test_weights_pass_through_another_output_stride_and_a_file(head, backbone, tmp_path):
+    dense, other = (build_model(config(head, backbone), output_stride) for output_stride in (8, 16))
+    randomize(dense).save_weights(tmp_path / "a.weights.h5")
+    other.load_weights(tmp_path / "a.weights.h5")
+    other.save_weights(tmp_path / "b.weights.h5")
+    again = build_model(config(head, backbone), output_stride=8)
+    again.load_weights(tmp_path / "b.weights.h5")
+    image = picture(40, 65)
+    expected = np.asarray(dense(image))
+    assert expected.std() > 1e-3
+    np.testing.assert_array_equal(np.asarray(again(image)), expected)
+    assert other(image).shape == expected.shape
+
+
+@pytest.mark.parametrize(("head", "backbone"), PAIRS)
+def test_a_float_file_equals_keras(head, backbone):
+    model = randomize(build_model(config(head, backbone), image_size=129))
+    content = convert(export_graph(model), (129, 129))
+    image = np.round(picture(129, 129)[0]).astype(np.uint8)
+    expected = np.asarray(model(image[None].astype("float32"), training=False))[0]
+    assert expected.std() > 1e-3
+    np.testing.assert_allclose(TfliteModel(content)(image), expected, atol=1e-4 * max(1.0, np.abs(expected).max()))
+    operators = read_graph(content).operator_counts()
+    assert not {name for name in operators if name.startswith(("FLEX", "CUSTOM", "SPACE", "BATCH"))}
+    if backbone.startswith("mobilenet_v3"):
+        assert operators["HARD_SWISH"] > 0
