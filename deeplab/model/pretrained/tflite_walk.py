@@ -63,7 +63,7 @@ def walk(graph: Graph) -> Layers:
     """
     found: dict[str, Convolution] = {}
     features, low_level = _backbone(graph, found)
-    output_stride = _check_strides(graph, found, features)
+    output_stride = _check_strides(found)
     head, rates = _aspp(graph, found, features)
     rates = tuple(rate * output_stride // REFERENCE_OUTPUT_STRIDE for rate in rates)
     following = list(_consumers(graph, head))
@@ -98,9 +98,8 @@ def _backbone(graph: Graph, found: dict[str, Convolution]) -> tuple[int, int]:
     return x, low_level
 
 
-def _check_strides(graph: Graph, found: dict[str, Convolution], features: int) -> int:
+def _check_strides(found: dict[str, Convolution]) -> int:
     """The output stride, once strides and rates are known to be what our network has at it."""
-    size = graph.tensors[graph.inputs[0]].shape[1]
     steps = {name: c.step for name, c in found.items() if name.endswith(("_stem", "_depthwise"))}
     output_stride = int(np.prod([step.stride for step in steps.values()]))
     plan = stride_plan([2, *(stride for _, _, stride in BLOCKS)], output_stride) if output_stride >= 2 else ()
@@ -110,8 +109,6 @@ def _check_strides(graph: Graph, found: dict[str, Convolution], features: int) -
                 f"{name} has stride {step.stride} and rate {step.rate}; at output stride {output_stride} it should be "
                 f"{wanted.stride} and {wanted.rate}"
             )
-    if graph.tensors[features].shape[1] != -(-size // output_stride):
-        raise OtherNetworkError(f"its features are {graph.tensors[features].shape} for {size} pixels")
     return output_stride
 
 
@@ -218,6 +215,8 @@ def _take(
 
 def _convolution(graph: Graph, op: Operator) -> Convolution:
     """The constants of a convolution in Keras' layout."""
+    if op.options["padding"] != "SAME" and _size(graph, op) > 1:
+        raise OtherNetworkError(f"{graph.tensors[op.outputs[0]].name!r} does not pad")
     kernel = _constant(graph, op.inputs[1]).transpose(1, 2, 3, 0)
     outputs = graph.tensors[op.outputs[0]].shape[-1]
     has_bias = len(op.inputs) > 2 and op.inputs[2] >= 0

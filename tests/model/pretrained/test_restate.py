@@ -9,11 +9,16 @@ from deeplab.model.build import build_model
 from deeplab.model.pretrained import import_weights, restate_batch_norm
 from tests.networks import picture, randomize
 
-SMALL = ModelConfig(depth_multiplier=0.25, aspp_channels=16, decoder_channels=16, classes=5, dropout=0.0)
+SMALL = ModelConfig(depth_multiplier=0.25, aspp_channels=16, head="v3", aspp_rates=(), classes=5, dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    return build_model(SMALL)
 
 
 def pictures() -> np.ndarray:
-    return np.concatenate([picture(65, 65, seed) for seed in range(4)])
+    return np.concatenate([picture(65, 65, seed) for seed in (1, 2, 3, 4)])
 
 
 def test_one_norm_by_hand():
@@ -35,8 +40,8 @@ def test_one_norm_by_hand():
     np.testing.assert_allclose(beta, [5 + 2, 5 + 4], rtol=1e-6)
 
 
-def test_inference_stays_and_training_starts_from_it():
-    model = randomize(build_model(SMALL))
+def test_inference_stays_and_training_starts_from_it(model):
+    randomize(model)
     images = pictures()
     before = np.asarray(model(images, training=False))
     strange = np.abs(np.asarray(model(images, training=True)) - before).max()
@@ -50,18 +55,20 @@ def test_inference_stays_and_training_starts_from_it():
     assert strange > before.std(), "training was near inference before; the test shows nothing"
 
 
-def test_batches_are_combined():
-    whole, parts = randomize(build_model(SMALL)), randomize(build_model(SMALL))
+def test_batches_are_combined(model):
+    randomize(model)
     images = pictures()
-    restate_batch_norm(whole, [images])
-    restate_batch_norm(parts, (images[i : i + 3] for i in (0, 3)))
-    for a, b in zip(whole.get_weights(), parts.get_weights(), strict=True):
+    restate_batch_norm(model, [images])
+    whole = model.get_weights()
+    randomize(model)
+    restate_batch_norm(model, (images[i : i + 3] for i in (0, 3)))
+    for a, b in zip(whole, model.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_nothing_to_measure_on_is_an_error():
+def test_nothing_to_measure_on_is_an_error(model):
     with pytest.raises(ValueError, match="no pictures"):
-        restate_batch_norm(build_model(SMALL), [])
+        restate_batch_norm(model, [])
 
 
 @pytest.mark.slow
