@@ -1,4 +1,7 @@
-"""Exports a model as proven .tflite files: `python export.py run=DIR quantization=int8 image_size=257 out=FILE`."""
+"""Exports a model as proven .tflite files: `python export.py run=DIR quantization=int8 image_size=257 out=FILE`.
+
+`inspect=FILE` prints what a .tflite file carries; `verify=FILE` checks it, with `run=DIR` against its Keras model.
+"""
 
 from pathlib import Path
 
@@ -11,9 +14,18 @@ from deeplab.config import ExportConfig
 
 def work(config: ExportConfig) -> None:
     """Imported late, so that a wrong key is told before TensorFlow takes its seconds to load."""
-    from deeplab.export.export import run_export
+    if config.inspect is not None:
+        from deeplab.export.inspection import inspect
 
-    run_export(config)
+        print(inspect(config.inspect))
+    elif config.verify is not None:
+        from deeplab.export.verify_file import run_verify
+
+        run_verify(config)
+    else:
+        from deeplab.export.export import run_export
+
+        run_export(config)
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="export")

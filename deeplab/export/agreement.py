@@ -22,7 +22,7 @@ SCORE_ERROR: dict[Quantization, float] = {
     "int16x8": 0.1,
     "int8": 0.4,
 }
-"""Limit of rms(file - Keras) / standard deviation of Keras over the scores of a picture. A zeroed layer gives about 1."""
+"""Limit of rms(file - Keras) / standard deviation of Keras, by picture. A zeroed layer gives about 1."""
 
 AGREEMENT: dict[Quantization, float] = {
     "float32": 0.999,

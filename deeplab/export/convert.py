@@ -1,11 +1,11 @@
 """From a graph to the bytes of a .tflite file, by the route that leaves nothing in it but builtin operators."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from deeplab.config import Ends, Quantization
 from deeplab.tflite.quiet import quiet
@@ -25,23 +25,27 @@ def convert(
 ) -> bytes:
     """Converts a graph of fixed size.
 
-    The variables become constants first and the concrete function is converted: a SavedModel or a Keras model as source
-    keeps batch norms in training mode, SPACE_TO_BATCH pairs or both.
+    A concrete function alone makes the converter turn the variables into constants before anything else. A SavedModel or
+    a Keras model as source, or beside the function, keeps batch norms in training mode, SPACE_TO_BATCH pairs or both.
 
     Args:
         graph: from `export_graph`.
         size: (height, width) of its input in pixels.
         quantization: "float32"; "float16" (half the size, computed in float32); "dynamic" (int8 kernels, float
             activations); "int8" (all of it); "int16x8" (int8 kernels, int16 activations).
-        images: calibration pictures `[h, w, 3]` 0..255, for int8 and int16x8; must span 0..255 (`calibration.spanning`).
+        images: calibration pictures `[h, w, 3]` for int8 and int16x8; must span 0..255 (`calibration.spanning`).
         input_type: of the input; None takes uint8 for int8 and float32 otherwise.
         output_type: of the output, in the same way. Class ids are int32 in any case.
 
     Returns:
         The file, without metadata.
     """
-    with quiet():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(graph, size)])
+    # Batch 1 is fixed: with a free batch the converter writes SPACE_TO_BATCH_ND in place of dilations.
+    signature = tf.TensorSpec((1, *size, 3), tf.float32, name="image")
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        function = tf.function(graph, autograph=False).get_concrete_function(signature)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
         if quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantization != "float32":
@@ -63,12 +67,6 @@ _OPERATORS = {
 def end_type(quantization: Quantization, wanted: Ends | None) -> Ends:
     """The type of an input or output where `wanted` is asked for, None being the default."""
     return wanted or ("uint8" if quantization == "int8" else "float32")
-
-
-def _frozen(graph: Callable[[Any], Any], size: tuple[int, int]) -> Any:
-    """The graph as a concrete function over constants, batch 1."""
-    signature = tf.TensorSpec((1, *size, 3), tf.float32, name="image")
-    return convert_variables_to_constants_v2(tf.function(graph).get_concrete_function(signature))
 
 
 def _normalized(image: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from deeplab.export.benchmark import median_milliseconds
 from deeplab.export.calibration import Calibration, choose_calibration
 from deeplab.export.convert import NEEDS_CALIBRATION, convert, end_type
 from deeplab.export.graph import check_mask_stride, export_graph
+from deeplab.export.present import print_reports
 from deeplab.export.report import Report, report_path, sha256, versions
 from deeplab.export.structure import Expected, activation_for
 from deeplab.export.verify import Proof, verify
@@ -135,8 +136,6 @@ def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantizati
 
 def run_export(config: ExportConfig) -> None:
     """Exports, and prints a table and where the files are."""
-    from deeplab.export.present import print_reports
-
     print_reports(export(config), _paths(config, _as_tuple(config.quantization)).values())
 
 

@@ -26,5 +26,5 @@ def test_the_starter_gives_the_golden_mask(official_models, activation):
 
 
 def test_what_kills_it_is_an_error_of_the_model(official_models):
-    with pytest.raises(UserError, match="MediaPipe (refuses it|died of signal)"):
+    with pytest.raises(UserError, match=r"MediaPipe (refuses it|died of signal)"):
         segment(official_models / "deeplabv3_mnv2_pascal_quant.tflite", [np.zeros((513, 513, 3), np.uint8)])

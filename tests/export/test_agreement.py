@@ -1,0 +1,45 @@
+"""Raising logits for the Task Library, and the checks against Keras by hand-made numbers."""
+
+import numpy as np
+import pytest
+
+from deeplab.export.agreement import _place_check, _relative_error, needed_raise
+
+
+def _logits(winner, loser):
+    return [np.array([[[winner, loser], [loser, 9.0]]], np.float32)]
+
+
+def test_clear_winners_are_left_alone():
+    assert needed_raise(_logits(5.0, -3.0), 1) == 0.0
+
+
+def test_a_winner_below_zero_raises_the_lowest_logit_to_zero():
+    assert needed_raise(_logits(-1.0, -3.0), 1) == 3.0
+
+
+def test_only_pixels_of_the_mask_count():
+    logits = [np.full((5, 5, 2), 4.0, np.float32)]
+    logits[0][1, 1] = -8.0
+    assert needed_raise(logits, 1) == 8.0
+    assert needed_raise(logits, 4) == 0.0
+
+
+def test_the_relative_error_is_rms_over_spread():
+    wanted = np.array([1.0, 3.0])
+    assert _relative_error(wanted + 0.5, wanted) == pytest.approx(0.5)
+    assert _relative_error(np.array([1.0, np.nan]), wanted) == float("inf")
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (0, 1), (-1, 0), (1, 1)])
+def test_a_shifted_mask_is_seen(shift):
+    rng = np.random.default_rng(0)
+    wanted = np.kron(rng.integers(0, 3, (6, 6)), np.ones((5, 5), int))
+    ids = np.roll(wanted, shift, (0, 1))
+    found = _place_check([ids], [wanted])
+    assert found.state == ("passed" if shift == (0, 0) else "failed")
+    assert found.measured == str(shift)
+
+
+def test_masks_of_one_class_tell_nothing_about_their_place():
+    assert _place_check([np.zeros((9, 9))], [np.zeros((9, 9))]).state == "not checked"

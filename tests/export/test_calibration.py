@@ -1,0 +1,57 @@
+"""Which pictures calibrate, and that they span the input."""
+
+import numpy as np
+import pytest
+
+from deeplab.datasets.source import Example, Source
+from deeplab.export.calibration import choose_calibration, spanning
+
+
+def _source(size=40):
+    def load(index):
+        label = np.zeros((20, 30), np.uint8)
+        # Class 7 is in one picture only, and 255 is no class.
+        label[0, :2] = (7 if index == 31 else index % 3, 255)
+        return Example(np.full((20, 30, 3), 100 + index, np.uint8), label, f"picture {index}")
+
+    return Source("test", ("a",) * 8, size, load)
+
+
+def test_the_same_seed_takes_the_same_pictures():
+    first, again = (choose_calibration(_source(), 4, (33, 33), seed=5) for _ in range(2))
+    other = choose_calibration(_source(), 4, (33, 33), seed=6)
+    assert first.names == again.names
+    assert first.names != other.names
+    assert len(set(first.names)) == 4
+
+
+def test_rare_classes_are_taken_first():
+    chosen = choose_calibration(_source(), 10, (33, 33), seed=0)
+    assert "picture 31" in chosen.names
+    assert chosen.classes == 4
+
+
+def test_pictures_are_padded_with_grey_not_augmented():
+    chosen = choose_calibration(_source(), 3, (33, 40), seed=0)
+    index = int(chosen.names[1].split()[1])
+    image = chosen.images[1]
+    assert image.shape == (33, 40, 3)
+    assert (image[:20, :30] == 100 + index).all()
+    assert (image[20:] == 127.5).all()
+    assert (image[:, 30:] == 127.5).all()
+
+
+def test_a_small_source_gives_all_it_has():
+    assert len(choose_calibration(_source(3), 16, (33, 33), seed=0).names) == 3
+
+
+@pytest.mark.parametrize("value", [0, 100, 255])
+def test_dull_pictures_are_made_to_span_the_input(value):
+    images = (np.full((5, 5, 3), value, np.float32), np.full((5, 5, 3), 60, np.float32))
+    spanned = spanning(images)
+    for channel in range(3):
+        assert spanned[0][..., channel].min() == 0
+        assert spanned[0][..., channel].max() == 255
+    assert np.count_nonzero(spanned[0][..., 0] != value) <= 2
+    np.testing.assert_array_equal(spanned[1], images[1])
+    assert (images[0] == value).all()

@@ -1,0 +1,82 @@
+"""Files against the Keras model they were made from."""
+
+import numpy as np
+import pytest
+
+from deeplab.config import ModelConfig
+from deeplab.export.convert import convert, end_type
+from deeplab.export.graph import export_graph
+from deeplab.model.build import build_model
+from deeplab.tflite.flatbuffer import read_graph
+from deeplab.tflite.interpreter import TfliteModel, raw_pixels
+from tests.networks import picture, randomize
+
+NETWORK = ModelConfig(depth_multiplier=0.25, aspp_channels=16, decoder_channels=16, low_level_channels=8, classes=5)
+
+
+@pytest.mark.parametrize("size", [(257, 257), (256, 256), (200, 300)])
+def test_a_float_file_equals_keras(size):
+    model = randomize(build_model(NETWORK, 16, size), seed=1)
+    content = convert(export_graph(model), size)
+    image = np.round(picture(*size)[0]).astype(np.uint8)
+    found = TfliteModel(content)(image)
+    wanted = np.asarray(model(image[None].astype(np.float32), training=False))[0]
+    assert wanted.std() > 0.1
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * max(1.0, float(np.abs(wanted).max())))
+    counts = read_graph(content).operator_counts()
+    if size == (257, 257):
+        # Depthwise: 17 blocks, 3 branches of ASPP, 2 of the decoder. Other convolutions: stem, 16 expansions, 17
+        # projections; in ASPP pooling, 1x1, 3 branches and the projection; low level, 2 of the decoder, logits.
+        assert counts == {
+            "CONV_2D": 1 + 16 + 17 + 6 + 4,
+            "DEPTHWISE_CONV_2D": 17 + 3 + 2,
+            "ADD": 10,
+            "RESIZE_BILINEAR": 3,
+            "CONCATENATION": 2,
+            "MEAN": 1,
+        }
+    else:
+        assert set(counts) == {
+            "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "RESIZE_BILINEAR", "CONCATENATION", "MEAN", "PAD", "STRIDED_SLICE"
+        }  # fmt: skip
+
+
+def test_an_int8_file_is_int8_throughout(workshop):
+    graph = read_graph(workshop.bare("int8"))
+    counts = graph.operator_counts()
+    assert counts["QUANTIZE"] == 2
+    assert not set(counts) & {"DEQUANTIZE", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "MUL", "SUB"}
+    assert {t.dtype for t in graph.tensors} <= {"uint8", "int8", "int32"}
+    given, result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    assert (given.dtype, result.dtype) == ("uint8", "uint8")
+    assert raw_pixels(given)
+    assert given.quantization is not None
+    np.testing.assert_allclose(given.quantization.scale[0], 2 / 255, rtol=1e-4)
+    kernels = [graph.tensors[op.inputs[1]] for op in graph.operators if op.name == "CONV_2D"]
+    assert all(k.quantization is not None and k.quantization.per_channel for k in kernels if k.shape[0] > 1)
+
+
+def test_raised_logits_cost_no_operator(workshop):
+    raised = convert(export_graph(workshop.model, raise_logits=3.0), (129, 129))
+    assert read_graph(raised).operator_counts() == read_graph(workshop.bare("float32")).operator_counts()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("quantization", "kernel", "activation"),
+    [("float16", "float16", "float32"), ("dynamic", "int8", "float32"), ("int16x8", "int8", "int16")],
+)
+def test_what_each_quantization_stores(workshop, quantization, kernel, activation):
+    content = workshop.bare(quantization)
+    graph = read_graph(content)
+    types = {t.dtype for t in graph.tensors if t.data is not None and t.data.ndim == 4}
+    assert kernel in types
+    assert activation in {graph.tensors[op.outputs[0]].dtype for op in graph.operators if op.name == "CONV_2D"}
+    assert len(content) < 0.75 * len(workshop.bare("float32"))
+    assert graph.tensors[graph.inputs[0]].dtype == "float32"
+
+
+def test_types_of_the_ends():
+    assert end_type("int8", None) == "uint8"
+    assert end_type("int8", "float32") == "float32"
+    assert end_type("int16x8", None) == "float32"
