@@ -40,8 +40,8 @@ class ImportReport:
     Attributes:
         source: where the weights came from.
         loaded: variables that now have the source's values.
-        reinitialized: variables that the source has in another shape (logits of other classes); left as the model's
-            initialiser made them.
+        reinitialized: variables that the source has in another shape (logits of other classes) or behind other layers;
+            left as the model's initialiser made them.
         missing: variables that the source has not; left likewise.
         unused: what the source has and the model has not, by the source's names.
         notes: what had to be done to the weights.
@@ -74,7 +74,8 @@ class ImportReport:
 def fill(model: keras.Model, found: Found, *, allow_missing: bool = False) -> ImportReport:
     """Gives the layers of `model` the weights in `found`; nothing is touched where this fails.
 
-    A layer is filled as a whole or not at all, and a batch norm only together with its convolution.
+    A layer is filled as a whole or not at all, a batch norm only together with its convolution, and the logits only
+    together with the layer before them: the classifier of one head means nothing behind another.
 
     Args:
         model: from `build_model`.
@@ -89,6 +90,7 @@ def fill(model: keras.Model, found: Found, *, allow_missing: bool = False) -> Im
     missing: list[str] = []
     plan: list[tuple[keras.layers.Layer, tuple[np.ndarray, ...]]] = []
     unfit: set[str] = set()
+    before = False
     for layer in model.layers:
         if not layer.weights:
             continue
@@ -96,12 +98,17 @@ def fill(model: keras.Model, found: Found, *, allow_missing: bool = False) -> Im
         values = found.weights.get(layer.name)
         if values is None:
             missing += names
-        elif layer.name.removesuffix("_bn") in unfit or _shapes(values) != _shapes(layer.weights):
+        elif (
+            layer.name.removesuffix("_bn") in unfit
+            or _shapes(values) != _shapes(layer.weights)
+            or (layer.name == "logits" and not before)
+        ):
             unfit.add(layer.name)
             reinitialized += names
         else:
             plan.append((layer, values))
             loaded += names
+        before = bool(plan) and plan[-1][0] is layer
     _check(model, found, plan, reinitialized + missing, allow_missing)
     for layer, values in plan:
         layer.set_weights([np.asarray(v, np.float32) for v in values])

@@ -75,6 +75,16 @@ def test_a_norm_goes_with_its_convolution(model, other):
                                          ("gamma", "beta", "moving_mean", "moving_variance"))}  # fmt: skip
 
 
+def test_logits_behind_another_head_stay_fresh(other):
+    """Of the same shape, but they would read the decoder instead of ASPP."""
+    model = build_model(ModelConfig(**{**vars(SMALL), "head": "v3plus", "decoder_channels": 16}))
+    assert model.get_layer("logits").kernel.shape == other.get_layer("logits").kernel.shape
+    report = fill(model, Found("there", weights_of(other)))
+    assert report.reinitialized == ("logits/kernel", "logits/bias")
+    assert "concat_projection/kernel" in report.loaded
+    assert {v.split("_")[0] for v in report.missing} == {"decoder"}
+
+
 def test_part_of_the_backbone_is_refused_and_nothing_is_touched(model, other):
     weights, before = weights_of(other), model.get_weights()
     del weights["backbone_block7_expand"]
