@@ -1,5 +1,6 @@
-"""Drawn scenes for the built-in demo: forms to be told apart by form alone, endless and without a download."""
+"""Drawn scenes for the built-in demo: forms on a textured ground, endless and without a download."""
 
+import colorsys
 import math
 import zlib
 from collections.abc import Callable
@@ -14,15 +15,19 @@ CLASSES = ("background", "disc", "box", "triangle", "star", "ring", "cross")
 VALIDATION_SCENES = 64
 """How many scenes the validation of an endless source takes where no number is given."""
 
+HUE_SPREAD = 0.6
+"""How far a hue strays from its class's, in steps to the next class's; beyond 0.5 neighbours are told by form alone."""
+
 _Rng = np.random.Generator
 
 
 def shapes_source(split: str, size: int = 160, seed: int = 0) -> Source:
     """Scenes of two to five forms on a cluttered background.
 
-    Colour, texture, light and clutter are drawn independently of the class, so only the form tells it. Each object has
-    the border of ignored pixels that PASCAL VOC has, 1 to 3 pixels wide. The picture is anti-aliased; a pixel of the
-    mask belongs to the topmost form that covers its centre.
+    As with things in photographs, colour is a hint: each class has hues of its own, a little into those of its two
+    neighbours, and the ground is greyish with streaks of any colour. Texture, light and clutter are independent of the
+    class. Each object has the border of ignored pixels that PASCAL VOC has, 1 to 3 pixels wide. The picture is
+    anti-aliased; a pixel of the mask belongs to the topmost form that covers its centre.
 
     Args:
         split: any name; another name gives other scenes.
@@ -88,7 +93,8 @@ def _draw(rng: _Rng, image: np.ndarray, label: np.ndarray, place: tuple[float, f
     distance = _FORMS[class_id - 1](u, v, np.float32(radius))
     cover = np.clip(np.float32(0.5) - distance, 0, 1)
     window = image[:, top:bottom, left:right]
-    paint = _surface(rng, dx + np.float32(x), dy + np.float32(y))
+    colours = _colour(rng, class_id), _colour(rng, class_id)
+    paint = _surface(rng, dx + np.float32(x), dy + np.float32(y), *colours)
     paint -= window
     paint *= cover
     window += paint
@@ -149,9 +155,21 @@ _FORMS: tuple[Callable[[np.ndarray, np.ndarray, np.float32], np.ndarray], ...] =
 # While a scene is drawn its channels come first: numpy is three times as fast there as with three values side by side.
 
 
-def _surface(rng: _Rng, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A textured surface `[3, h, w]` float32, 0..255, at the pixels of column `x` `[1, w]` and row `y` `[h, 1]`."""
-    one, other = rng.uniform(15, 240, (2, 3, 1, 1)).astype(np.float32)
+def _colour(rng: _Rng, class_id: int) -> np.ndarray:
+    """A strong colour of a class, or a greyish one of the ground (class 0): `[3, 1, 1]` float32, 0..255."""
+    if class_id == 0:
+        grey, tint = rng.uniform(30, 225), rng.uniform(-18, 18, 3)
+        return (grey + tint).astype(np.float32)[:, None, None]
+    hue = (class_id + rng.uniform(-HUE_SPREAD, HUE_SPREAD)) / (len(CLASSES) - 1)
+    colour = colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(0.5, 1.0), rng.uniform(0.4, 1.0))
+    return np.array(colour, np.float32)[:, None, None] * np.float32(255)
+
+
+def _surface(rng: _Rng, x: np.ndarray, y: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """A surface `[3, h, w]` float32 with a texture between two colours `[3, 1, 1]`, 0..255.
+
+    `x` `[1, w]` and `y` `[h, 1]` are the columns and rows of its pixels.
+    """
     contrast = np.float32(rng.uniform(0.15, 0.7)) * (other - one)
     kind = rng.integers(5)
     angle, period = rng.uniform(0, np.pi), rng.uniform(5, 16)
@@ -177,7 +195,7 @@ def _background(rng: _Rng, size: int) -> np.ndarray:
     """A surface with streaks and soft spots, none of them with the outline of a form. `[3, size, size]` float32."""
     line = np.arange(size, dtype=np.float32)
     x, y = line[None, :], line[:, None]
-    image = _surface(rng, x, y)
+    image = _surface(rng, x, y, _colour(rng, 0), _colour(rng, 0))
     pixels = image.reshape(3, -1)
     for _ in range(rng.integers(0, 7)):
         angle, offset, width = rng.uniform(0, np.pi), rng.uniform(0.1, 0.9, 2) * size, rng.uniform(0.6, 2.5)
@@ -190,7 +208,7 @@ def _background(rng: _Rng, size: int) -> np.ndarray:
     for _ in range(rng.integers(0, 4)):
         centre, spread = rng.uniform(0, size, 2).astype(np.float32), np.float32(size * rng.uniform(0.05, 0.2))
         row, column = np.exp(-(((line - centre[:, None]) / spread) ** 2))
-        image += (column[:, None] * row[None, :]) * rng.uniform(-60, 60, (3, 1, 1)).astype(np.float32)
+        image += (column[:, None] * row[None, :]) * np.float32(rng.uniform(-60, 60))
     return image
 
 
