@@ -59,7 +59,8 @@ def make_step(
         optimizer.apply(gradients, model.trainable_variables)
         return entropy, decay
 
-    @tf.function
+    # Keras' code needs no autograph, which would take most of the time of tracing.
+    @tf.function(autograph=False)
     def step(batch: Any) -> dict[str, tf.Tensor]:
         rate = tf.identity(tf.cast(optimizer.learning_rate, tf.float32))
         parts = strategy.run(on_replica, args=batch)
