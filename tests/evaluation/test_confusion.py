@@ -35,11 +35,14 @@ def test_hand_worked_scores():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
-def test_random_matrix_equals_a_plain_loop(dtype):
+@pytest.mark.parametrize("block", [1, 2, 9])
+def test_random_matrix_equals_a_plain_loop(dtype, block):
     rng = np.random.default_rng(3)
-    label = rng.integers(0, 7, (23, 31)).astype(dtype)
+    label = rng.integers(0, 7, (5, 7)).astype(dtype)
     label[rng.random(label.shape) < 0.2] = 255
     prediction = rng.integers(0, 7, label.shape).astype(dtype)
+    # Blocks make runs of equal pixels, as real masks do.
+    label, prediction = (np.kron(x, np.ones((block, block), dtype)) for x in (label, prediction))
     expected = np.zeros((7, 7), np.int64)
     for truth, guess in zip(label.ravel(), prediction.ravel(), strict=True):
         if truth != 255:
@@ -115,6 +118,12 @@ def test_256_classes_leave_the_last_label_to_ignore():
 def test_what_cannot_be_counted_is_named(label, prediction, message):
     with pytest.raises(UserError, match=message):
         confusion_matrix(np.array(label), np.array(prediction), 21, "cat.png")
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (1, 9)])
+def test_tiny_pictures_count_every_pixel(shape):
+    label = np.zeros(shape, np.uint8)
+    np.testing.assert_array_equal(confusion_matrix(label, label, 2), [[shape[0] * shape[1], 0], [0, 0]])
 
 
 def test_no_picture_is_an_error():

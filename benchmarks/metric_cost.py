@@ -1,0 +1,81 @@
+"""What the confusion matrix costs beside the network it measures.
+
+    python benchmarks/metric_cost.py [--voc VOCDEVKIT] [--model FILE.tflite]
+
+Prints milliseconds of CPU time for a picture, which a busy machine disturbs less than the clock. Without a VOCdevkit
+the pictures are drawn shapes, without a file the network is the smallest published one (MobileNetV2 depth 0.5, output
+stride 16, 513 pixels) with random weights, run by TensorFlow.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from deeplab.datasets.shapes import shapes_source
+from deeplab.datasets.source import Example
+from deeplab.datasets.voc import voc_source
+from deeplab.evaluation.confusion import confusion_matrix
+from deeplab.evaluation.fitting import fit_picture
+
+SIZE = 513
+PICTURES = 20
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--voc", help="a VOCdevkit")
+    arguments.add_argument("--model", help="a .tflite file of 513 pixels")
+    given = arguments.parse_args()
+    source = voc_source(given.voc, "val") if given.voc else shapes_source("val", seed=0)
+    network = file_network(given.model) if given.model else keras_network()
+    examples = [full_size(example) for example in source.examples(PICTURES)]
+    predictions = [np.roll(example.label, 3, axis=1) % len(source.classes) for example in examples]
+    for example in examples[:2]:
+        network(example.image)
+    of_network = [cpu_ms(lambda e=e: network(e.image)) for e in examples]
+    of_metric = [
+        cpu_ms(lambda e=e, p=p: confusion_matrix(e.label, p, len(source.classes)), 20)
+        for e, p in zip(examples, predictions, strict=True)
+    ]
+    metric, whole = statistics.median(of_metric), statistics.median(of_network)
+    print(f"confusion matrix {metric:.2f} ms, network {whole:.1f} ms: {metric / whole:.1%} ({SIZE}x{SIZE}, CPU time)")
+
+
+def full_size(example: Example) -> Example:
+    """The example repeated and cut to 513x513, with every pixel labelled: the dearest case for the metric."""
+    down, across = (-(-SIZE // side) for side in example.label.shape)
+    label = np.tile(np.where(example.label == 255, 0, example.label), (down, across))[:SIZE, :SIZE]
+    image = np.tile(example.image, (down, across, 1))[:SIZE, :SIZE]
+    return Example(fit_picture(np.ascontiguousarray(image), (SIZE, SIZE)).image, label, example.name)
+
+
+def keras_network() -> Callable[[np.ndarray], np.ndarray]:
+    from deeplab.config import ModelConfig
+    from deeplab.evaluation.predictor import keras_predictor
+    from deeplab.model.build import build_model
+
+    config = ModelConfig(depth_multiplier=0.5, head="v3", aspp_rates=())
+    return keras_predictor(build_model(config, 16, SIZE)).run
+
+
+def file_network(path: str) -> Callable[[np.ndarray], np.ndarray]:
+    from deeplab.tflite.interpreter import TfliteModel
+
+    return TfliteModel(path, threads=1)
+
+
+def cpu_ms(work: Callable[[], object], repeats: int = 1) -> float:
+    start = time.process_time()
+    for _ in range(repeats):
+        work()
+    return 1000 * (time.process_time() - start) / repeats
+
+
+if __name__ == "__main__":
+    main()
