@@ -94,7 +94,7 @@ def test_rates_that_do_not_fit_the_head_are_refused(name, rates):
 
 def test_a_rate_that_the_output_stride_halves_is_refused():
     config = ModelConfig(head="v2", aspp_rates=(3,), depth_multiplier=0.125)
-    with pytest.raises(UserError, match="output_stride: .*not whole at 32"):
+    with pytest.raises(UserError, match=r"output_stride: .*not whole at 32"):
         build_model(config, output_stride=32)
 
 

@@ -7,17 +7,19 @@ import pytest
 from deeplab.config import ModelConfig
 from deeplab.model.backbones import BACKBONES
 from deeplab.model.resize import Normalize, PadToGrid
+from tests.model.short_backbones import SHORT
 from tests.networks import picture, randomize
 
-DEEP = {"resnet101", "resnet101_beta", "xception65", "xception71"}
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in sorted(BACKBONES)]
+ALL = BACKBONES | SHORT
+QUICK = ["mobilenet_v3_small", *SHORT]
+NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES if name not in QUICK)]
 SIZES = ((97, 65), (80, 50))
 
 
 def encoder(name: str, output_stride: int) -> keras.Model:
     image = keras.Input((None, None, 3))
     config = ModelConfig(backbone=name, depth_multiplier=0.125)
-    features = BACKBONES[name](PadToGrid()(Normalize()(image)), config, output_stride)
+    features = ALL[name](PadToGrid()(Normalize()(image)), config, output_stride)
     return keras.Model(image, {"high": features.high, "low": features.low, "middle": features.middle})
 
 
@@ -49,12 +51,12 @@ def test_features_agree_on_the_common_grid(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(BACKBONES))
+@pytest.mark.parametrize("name", ["mobilenet_v2", *QUICK])
 def test_features_agree_at_output_stride_4(name):
     assert_agree(name, (4,))
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_large", "resnet50"])
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_taps_of_the_decoders_lie_at_strides_4_and_8(name):
     channels = {"mobilenet_v3_large": (960, 72, 120), "resnet50": (2048, 256, 512)}[name]
     features = BACKBONES[name](keras.Input((65, 65, 3)), ModelConfig(backbone=name), 16)

@@ -1,0 +1,16 @@
+"""The deep backbones with few repeats: every kind of block, a fraction of the time."""
+
+from functools import partial
+
+from deeplab.model.backbones import xception
+from deeplab.model.backbones.features import Backbone
+from deeplab.model.backbones.resnet import resnet
+
+UNITS = (2, 3, 1, 3)
+SHORT: dict[str, Backbone] = {
+    "resnet_short": partial(resnet, UNITS, False),
+    "resnet_beta_short": partial(resnet, UNITS, True),
+    "xception_short": partial(
+        xception.xception, xception.Variant(xception.ENTRY + xception.MIDDLE + xception.EXIT, low=1, middle=2)
+    ),
+}
