@@ -29,7 +29,7 @@ AGREEMENT: dict[Quantization, float] = {
     "float16": 0.995,
     "dynamic": 0.95,
     "int16x8": 0.98,
-    "int8": 0.85,
+    "int8": 0.8,
 }
 """Least share of pixels with the same class. Networks that are unsure lose some to rounding; mIoU is the finer gate."""
 

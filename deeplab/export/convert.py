@@ -25,8 +25,8 @@ def convert(
 ) -> bytes:
     """Converts a graph of fixed size.
 
-    A concrete function alone makes the converter turn the variables into constants before anything else. A SavedModel or
-    a Keras model as source, or beside the function, keeps batch norms in training mode, SPACE_TO_BATCH pairs or both.
+    From a concrete function alone the converter makes the variables constants before anything else. A SavedModel or a
+    Keras model as source, or beside the function, keeps batch norms in training mode, SPACE_TO_BATCH pairs or both.
 
     Args:
         graph: from `export_graph`.
