@@ -96,19 +96,18 @@ def _receptive_field(layer: layers.Layer, field: dict[int, tuple[float, float]])
     """(receptive field, pixels from one output value to the next) behind `layer`, from those of its inputs."""
     inputs = layer.input if isinstance(layer.input, list) else [layer.input]
     seen = max(field[id(x)][0] for x in inputs)
-    # A resize gives the grid of its second input; elsewhere all inputs share one.
-    pixels = field[id(inputs[-1])][1]
+    # A resize gives the grid of its second input; elsewhere all inputs share one, but for a gate that sees all.
+    pixels = field[id(inputs[-1])][1] if isinstance(layer, ResizeBilinear) else min(field[id(x)][1] for x in inputs)
     if isinstance(layer, ResizeBilinear):
         # One output value mixes two neighbours of the input, which lie one of its steps apart.
         return field[id(inputs[0])][0] + field[id(inputs[0])][1], pixels
-    if isinstance(layer, layers.GlobalAveragePooling2D):
-        return math.inf, math.inf
     if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
         reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
         return seen + reach * pixels if reach else seen, pixels * layer.strides[0]
     if isinstance(layer, layers.MaxPooling2D):
         return seen + (layer.pool_size[0] - 1) * pixels, pixels * layer.strides[0]
-    return seen, pixels
+    points = [tuple(x.shape[1:-1]) in ((), (1, 1)) for x in (inputs[0], layer.output)]
+    return (seen, pixels) if points[0] or not points[1] else (math.inf, math.inf)
 
 
 def table(counted: Cost, every_layer: bool = False) -> str:

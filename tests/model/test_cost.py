@@ -1,4 +1,7 @@
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import pytest
@@ -20,8 +23,10 @@ def small():
     wide = layers.Conv2D(4, 1, name="pointwise")(pooled)
     resized = ResizeBilinear(name="resize")(wide, x)
     x = layers.Concatenate(name="concat")([resized, x])
+    gate = layers.Conv2D(12, 1, name="gate")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    gated = layers.Multiply(name="gated")([x, gate])
     x = layers.Dense(5, name="dense")(layers.GlobalAveragePooling2D(name="mean")(x))
-    return {row.name: row for row in cost(keras.Model(image, x)).layers}
+    return {row.name: row for row in cost(keras.Model(image, [x, gated])).layers}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,7 @@ def small():
         ("depthwise", 9 * 8 + 8, 17 * 33 * 8 * 9),
         ("pointwise", 8 * 4 + 4, 9 * 17 * 4 * 8),
         ("dense", 12 * 5 + 5, 12 * 5),
+        ("gate", 12 * 12 + 12, 12 * 12),
         ("concat", 0, 0),
     ],
 )
@@ -51,6 +57,8 @@ def test_hand_counted_layers(small, name, parameters, multiply_adds):
         ("resize", 19),
         ("concat", 19),
         ("mean", math.inf),
+        ("gate", math.inf),
+        ("gated", math.inf),
     ],
 )
 def test_hand_counted_receptive_fields(small, name, pixels):
@@ -74,3 +82,15 @@ def test_a_model_of_free_size_is_refused():
     free = keras.Model(image := keras.Input((None, None, 3)), layers.Conv2D(2, 1)(image))
     with pytest.raises(UserError, match=r"image_size.*513"):
         cost(free)
+
+
+@pytest.mark.slow
+def test_the_command_prints_the_table_or_one_line():
+    script = Path(__file__).parents[2] / "summarize.py"
+    for arguments, code, text in (
+        (("model=lraspp_mobilenet_v3_large", "model.classes=19"), 0, "1.51 M parameters"),
+        (("model.backbone=vgg16",), 1, "error: model.backbone: there is no 'vgg16'"),
+    ):
+        ended = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
+        assert ended.returncode == code
+        assert text in (ended.stdout if code == 0 else ended.stderr)
