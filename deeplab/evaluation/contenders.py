@@ -4,11 +4,11 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab.config import EvaluateConfig
+from deeplab.config import EvaluateConfig, ModelConfig
 from deeplab.errors import UserError
 from deeplab.evaluation.fitting import Size
 from deeplab.evaluation.multi_scale import multi_scale_predictor, scaled_size
@@ -168,11 +168,17 @@ def _open_several(
 
 def _network_multiply_adds(run: str, stride: int, scales: tuple[float, ...], flip: bool, size: Size) -> int:
     """Multiply-adds over all the views of one picture."""
-    from deeplab.model.cost import cost
-
     config = describe(run).config
     views = [(scaled_size(size[0], scale), scaled_size(size[1], scale)) for scale in scales]
-    return (1 + flip) * sum(cost(config, stride, view).multiply_adds for view in views)
+    return (1 + flip) * sum(_view_multiply_adds(config, stride, view) for view in views)
+
+
+@lru_cache(maxsize=64)
+def _view_multiply_adds(config: ModelConfig, stride: int, size: Size) -> int:
+    """Multiply-adds at one size; remembered, for counting builds the network and rows have views in common."""
+    from deeplab.model.cost import cost
+
+    return cost(config, stride, size).multiply_adds
 
 
 def file_multiply_adds(graph: "Graph") -> int:

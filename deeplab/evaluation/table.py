@@ -50,7 +50,10 @@ def terminal_table(title: str, rows: Sequence[Row], differences: Sequence[Differ
 
 def notes(rows: Sequence[Row], size: Size) -> list[str]:
     """What a reader of the table must know, one sentence each."""
-    found = [f"MAdds: multiply-adds for a picture of {size[0]}x{size[1]} pixels (a .tflite file: of its own size)"]
+    found = [
+        f"MAdds: multiply-adds for a picture of {size[0]}x{size[1]} pixels (a .tflite file: of its own size)",
+        "ms: the network alone, all views of a picture, median, on this machine as busy as it was",
+    ]
     for row in rows:
         if row.scores.resized:
             found.append(

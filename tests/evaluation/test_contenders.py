@@ -2,26 +2,16 @@
 
 from pathlib import Path
 
-import keras
 import pytest
 
-from deeplab.config import EvaluateConfig, ModelConfig
+from deeplab.config import EvaluateConfig
 from deeplab.errors import UserError
 from deeplab.evaluation.contenders import contenders, file_multiply_adds, titles
-from deeplab.model.build import build_model
-from deeplab.run import Description, save_model
-
-TINY = ModelConfig(depth_multiplier=0.1, head="v3", aspp_rates=(), aspp_channels=8, classes=3)
 
 
-@pytest.fixture(scope="session")
-def run(tmp_path_factory) -> str:
-    """A run folder of a tiny network with random weights."""
-    keras.utils.set_random_seed(0)
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    folder.mkdir()
-    save_model(folder, build_model(TINY), Description(TINY, ("background", "a", "b")))
-    return str(folder)
+@pytest.fixture(scope="module")
+def run(make_run) -> str:
+    return str(make_run(("background", "a", "b")))
 
 
 def names(config: EvaluateConfig) -> list[str]:
