@@ -324,7 +324,6 @@ class ExportConfig:
         mask_stride: pixels of the image for each pixel of the output: 1 is full size; 4 (or the output stride) is less
             work for the device, and the client enlarges the mask.
         input_type, output_type: of the ends of a quantized file; None is uint8 for int8, float32 for the others.
-        float_layers: layers that an int8 file computes in float32 (names of the Keras model's layers).
         max_miou_drop: how many points of mIoU (0..100) the file may lose against the Keras model.
         calibration_pictures: how many training pictures set the ranges of int8 and int16x8.
         agreement_pictures: how many validation pictures are compared pixel by pixel.
@@ -345,7 +344,6 @@ class ExportConfig:
     mask_stride: int = 1
     input_type: Ends | None = None
     output_type: Ends | None = None
-    float_layers: tuple[str, ...] = ()
     max_miou_drop: float = 1.5
     calibration_pictures: int = 16
     agreement_pictures: int = 4
@@ -378,6 +376,7 @@ class TrainConfig:
         pretrained: weights to start from: a run folder, an official .tflite file, a checkpoint or .h5 file, or
             "imagenet"; None starts from random ones.
         allow_missing: whether weights that do not fill the whole backbone will do.
+        check_data: look at every picture and mask, report, and do not train. Every training begins with a quick look.
         output_stride: strides at which the result is measured.
         image_size: pictures are padded to this size to be measured; None takes `data.eval_size`.
     """
@@ -389,6 +388,7 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     pretrained: str | None = None
     allow_missing: bool = False
+    check_data: bool = False
     output_stride: tuple[int, ...] = (16, 8)
     image_size: ImageSize = None
 

@@ -146,7 +146,6 @@ def _report(config: ExportConfig, prepared: Prepared, quantization: Quantization
         quantization=quantization,
         input_type=end_type(quantization, config.input_type),
         output_type=end_type(quantization, config.output_type),
-        float_layers=bool(config.float_layers),
     )
     proof = dataclasses.replace(prepared.proof, expected=expected)
     checks = verify(content, proof, prepared.proof.reference.pictures, config.threads)

@@ -58,7 +58,6 @@ class Expected:
         quantization: how it computes.
         input_type: of the input.
         output_type: of the output.
-        float_layers: whether some layers of an int8 file stay float.
     """
 
     image_size: tuple[int, int]
@@ -68,7 +67,6 @@ class Expected:
     quantization: Quantization
     input_type: str
     output_type: str
-    float_layers: bool = False
 
 
 def structure_checks(model: TfliteModel, expected: Expected | None) -> list[Check]:
@@ -161,7 +159,7 @@ def _quantization_checks(graph: Graph, expected: Expected) -> list[Check]:
     used = {i for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
     floats = sum(graph.tensors[i].dtype == "float32" for i in used - ends)
     conversions = counts.get("QUANTIZE", 0) + counts.get("DEQUANTIZE", 0)
-    if expected.quantization in ("int8", "int16x8") and not expected.float_layers:
+    if expected.quantization in ("int8", "int16x8"):
         return [
             check("float tensors", floats == 0, floats, 0),
             check("conversions", conversions <= 2, conversions, 2),

@@ -14,7 +14,7 @@ from tests.networks import picture, randomize
 NETWORK = ModelConfig(depth_multiplier=0.25, aspp_channels=16, decoder_channels=16, low_level_channels=8, classes=5)
 
 
-@pytest.mark.parametrize("size", [(257, 257), (256, 256), (200, 300)])
+@pytest.mark.parametrize("size", [(257, 257), (200, 300), pytest.param((256, 256), marks=pytest.mark.slow)])
 def test_a_float_file_equals_keras(size):
     model = randomize(build_model(NETWORK, 16, size), seed=1)
     content = convert(export_graph(model), size)
@@ -56,6 +56,7 @@ def test_an_int8_file_is_int8_throughout(workshop):
     assert all(k.quantization is not None and k.quantization.per_channel for k in kernels if k.shape[0] > 1)
 
 
+@pytest.mark.slow
 def test_raised_logits_cost_no_operator(workshop):
     raised = convert(export_graph(workshop.model, raise_logits=3.0), (129, 129))
     assert read_graph(raised).operator_counts() == read_graph(workshop.bare("float32")).operator_counts()

@@ -5,12 +5,13 @@ import importlib.util
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder
 
 from deeplab.datasets.shapes import CLASSES
+from deeplab.export.convert import convert
 from deeplab.export.verify import verify
-from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.metadata import write_metadata
 
 
@@ -155,12 +156,31 @@ def test_a_drop_beyond_the_limit_is_refused(workshop):
     assert drop.measured > 50
 
 
-def test_arithmetic_on_the_image_is_refused(workshop):
-    from deeplab.export.convert import convert
-    from deeplab.export.graph import export_graph
+def test_arithmetic_on_the_image_is_refused():
+    kernel = tf.random.stateless_normal((3, 3, 3, len(CLASSES)), (1, 2))
 
-    graph = export_graph(workshop.model)
-    content = _written(convert(lambda image: graph(image * 0.5 + 0.25), (129, 129)))
-    assert set(read_graph(content).operator_counts()) & {"MUL", "ADD"}
-    states = _states(verify(content, None, workshop.pictures[:1]))
+    def normalise_and_convolve(image):
+        return tf.nn.conv2d(image * (2 / 255) - 1, kernel, 1, "SAME")
+
+    content = _written(convert(normalise_and_convolve, (33, 33)))
+    states = _states(verify(content, None, ()))
     assert states["normalisation costs nothing"] == "failed"
+
+
+def test_an_operator_that_no_plain_runtime_has_is_refused():
+    content = _written(convert(lambda image: tf.reverse(image, [1]), (33, 33)))
+    checks = [c for c in verify(content, None, ()) if c.name == "operators"]
+    assert [(c.state, c.measured) for c in checks] == [("failed", "REVERSE_V2")]
+
+
+def test_a_dilation_that_was_not_folded_is_refused():
+    kernel = tf.random.stateless_normal((3, 3, 3, len(CLASSES)), (1, 2))
+
+    def in_pieces(image):
+        x = tf.space_to_batch(image, [2, 2], [[2, 3], [2, 3]])
+        return tf.batch_to_space(tf.nn.conv2d(x + 1.0, kernel, 1, "VALID"), [2, 2], [[0, 1], [0, 1]])
+
+    content = _written(convert(in_pieces, (33, 33)))
+    (operators,) = [c for c in verify(content, None, ()) if c.name == "operators"]
+    assert operators.state == "failed"
+    assert operators.measured == "BATCH_TO_SPACE_ND, SPACE_TO_BATCH_ND"
