@@ -1,5 +1,6 @@
 """Pictures and masks from files."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -106,7 +107,8 @@ def _listed(folder: Path) -> str:
 def _opened(place: _Place, name: str) -> Image.Image:
     """The picture, all of its bytes read."""
     try:
-        image = Image.open(place)
+        # One read of the whole file: Pillow would make dozens of small ones.
+        image = Image.open(io.BytesIO(place.read_bytes()) if isinstance(place, Path) else place)
         image.load()
     except FileNotFoundError:
         raise ExampleError("missing", name, "no such file", "restore it, or take its name out of the list") from None

@@ -5,6 +5,8 @@ import itertools
 import math
 import os
 import re
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -42,6 +44,9 @@ def training_batches(
     size, crop = config.batch_size, config.crop_size
     pool = ThreadPoolExecutor(threads or os.cpu_count(), "pictures")
 
+    image_memory = _Memory((size, crop, crop, 3), np.float32)
+    label_memory = _Memory((size, crop, crop), np.int32)
+
     def make(images: np.ndarray, labels: np.ndarray, position: int) -> None:
         example = source.load(index_at(source.size, seed, position))
         height, width = example.label.shape
@@ -49,7 +54,7 @@ def training_batches(
         augment_into(images, labels, example.image, example.label, plan)
 
     def batch(first: np.int64) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = _aligned((size, crop, crop, 3), np.float32), _aligned((size, crop, crop), np.int32)
+        images, labels = image_memory.take(), label_memory.take()
         made = [pool.submit(make, images[i], labels[i], int(first) + i) for i in range(size)]
         for picture in made:
             picture.result()
@@ -116,12 +121,26 @@ def _carried(error: tf.errors.OpError) -> Exception:
     return _raised.pop(int(found.group(1)), error) if found else error
 
 
-def _aligned(shape: tuple[int, ...], kind: type) -> np.ndarray:
-    """An empty array that TensorFlow takes over as it is; from any other address it would copy it."""
-    size = math.prod(shape) * np.dtype(kind).itemsize
-    memory = np.empty(size + 64, np.uint8)
-    offset = -memory.ctypes.data % 64
-    return memory[offset : offset + size].view(kind).reshape(shape)
+class _Memory:
+    """Arrays for batches, used again when nobody holds them any more: fresh pages cost more than what is written."""
+
+    def __init__(self, shape: tuple[int, ...], kind: type) -> None:
+        self._shape = shape
+        self._kind: np.dtype = np.dtype(kind)
+        self._blocks: list[np.ndarray] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> np.ndarray:
+        """An array of undefined values, at an address that TensorFlow takes over without a copy."""
+        size = math.prod(self._shape) * self._kind.itemsize
+        with self._lock:
+            # A view in use, TensorFlow's too, counts as a reference beside those of the list, the loop and the call.
+            block = next((b for b in self._blocks if sys.getrefcount(b) <= 3), None)
+            if block is None:
+                block = np.empty(size + 64, np.uint8)
+                self._blocks.append(block)
+            offset = -block.ctypes.data % 64
+            return block[offset : offset + size].view(self._kind).reshape(self._shape)
 
 
 @functools.lru_cache(maxsize=4)

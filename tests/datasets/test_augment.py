@@ -4,16 +4,41 @@ import numpy as np
 import pytest
 
 from deeplab.config import AugmentConfig
-from deeplab.datasets.augment import Draw, augment, draw, jittered, rotated, take_bilinear, take_nearest, turned_label
+from deeplab.datasets.augment import (
+    Draw,
+    augment,
+    draw,
+    jitter,
+    resized_by_tensorflow,
+    rotated,
+    take_bilinear,
+    take_nearest,
+    turned_label,
+)
 
 EXACT = AugmentConfig()
 RNG = np.random.default_rng(0)
 
 
+def _taken(image: np.ndarray, plan: Draw) -> np.ndarray:
+    # A part of a larger array, as in a batch.
+    out = np.full((plan.drawn[0] + 2, plan.drawn[1] + 3, 3), -1, np.float32)
+    take_bilinear(image, plan, out[: plan.drawn[0], : plan.drawn[1]])
+    assert (out[plan.drawn[0] :] == -1).all()
+    assert (out[:, plan.drawn[1] :] == -1).all()
+    return out[: plan.drawn[0], : plan.drawn[1]]
+
+
+def _jittered(picture: np.ndarray, plan: Draw) -> np.ndarray:
+    changed = picture.copy()
+    jitter(changed, plan)
+    return changed
+
+
 def _bilinear_by_hand(image: np.ndarray, drawn: tuple[int, int]) -> np.ndarray:
-    """align_corners: pixel i of n lies at i * (size - 1) / (n - 1)."""
-    rows = np.linspace(0, image.shape[0] - 1, drawn[0])
-    columns = np.linspace(0, image.shape[1] - 1, drawn[1])
+    """The centre of pixel i of n lies at (i + 1/2) * size / n of the edges, and the outermost pixels go on outwards."""
+    rows = (np.arange(drawn[0]) + 0.5) * image.shape[0] / drawn[0] - 0.5
+    columns = (np.arange(drawn[1]) + 0.5) * image.shape[1] / drawn[1] - 0.5
     by_column = np.stack(
         [[np.interp(columns, np.arange(image.shape[1]), r) for r in c] for c in image.T.swapaxes(1, 2)]
     )
@@ -21,21 +46,30 @@ def _bilinear_by_hand(image: np.ndarray, drawn: tuple[int, int]) -> np.ndarray:
     return np.array(out).transpose(2, 1, 0)
 
 
-def test_a_window_is_resampled_at_its_corners():
+def test_a_window_is_resampled_at_the_centres_of_its_pixels():
     image = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)
     plan = Draw((3, 5), (11, 17), (24, 13))
     np.testing.assert_allclose(
-        take_bilinear(image, plan), _bilinear_by_hand(image[3:14, 5:22].astype(float), (24, 13)), atol=1e-3
+        _taken(image, plan), _bilinear_by_hand(image[3:14, 5:22].astype(float), (24, 13)), atol=1e-3
     )
     flipped = dataclasses.replace(plan, flip=True)
-    np.testing.assert_allclose(take_bilinear(image, flipped), take_bilinear(image, plan)[:, ::-1], atol=1e-3)
+    np.testing.assert_allclose(_taken(image, flipped), _taken(image, plan)[:, ::-1], atol=1e-3)
+
+
+def test_opencv_and_tensorflow_resample_alike():
+    pytest.importorskip("cv2")
+    image = RNG.integers(0, 256, (23, 31, 3)).astype(np.uint8)
+    for drawn in ((12, 15), (40, 70), (23, 9)):
+        np.testing.assert_allclose(
+            _taken(image, Draw((0, 0), (23, 31), drawn)), resized_by_tensorflow(image, drawn), atol=0.01
+        )
 
 
 def test_nearest_takes_the_nearest():
     ids = np.arange(7, dtype=np.uint8)[None, :].repeat(2, 0)
-    # 7 pixels at 4 places: 0, 2, 4, 6; 5 of them at 9 places: 0, .5, 1 ... 4, halves go up.
+    # 7 pixels at 4 places have their centres at 7/8, 21/8, 35/8 and 49/8; the 5 from 1 on at 10 places each come twice.
     assert take_nearest(ids, Draw((0, 0), (2, 7), (2, 4)))[0].tolist() == [0, 2, 4, 6]
-    assert take_nearest(ids, Draw((0, 1), (2, 5), (2, 9)))[0].tolist() == [1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert take_nearest(ids, Draw((0, 1), (2, 5), (2, 10)))[0].tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert take_nearest(ids, Draw((0, 1), (2, 5), (2, 5), flip=True))[0].tolist() == [5, 4, 3, 2, 1]
 
 
@@ -79,13 +113,13 @@ def test_a_cut_axis_keeps_its_scale_and_covers_the_picture():
     starts = set()
     for position in range(300):
         plan = draw((100, 60), (0, position), double, 65)
-        # 65 pixels at twice the size span 64 / (199 / 99) = 31.8 and 64 / (119 / 59) = 31.7 steps of the picture.
-        assert plan.taken == (33, 33)
+        # 65 pixels at twice the size are 32.5 of the picture, which leaves 100 - 32 and 60 - 32 for the place.
+        assert plan.taken == (32, 32)
         assert plan.drawn == (65, 65)
-        assert plan.start[0] in range(68)
-        assert plan.start[1] in range(28)
+        assert plan.start[0] in range(69)
+        assert plan.start[1] in range(29)
         starts.add(plan.start[1])
-    assert starts == set(range(28))
+    assert starts == set(range(29))
 
 
 def test_small_pictures_are_padded_below_and_right():
@@ -123,12 +157,12 @@ def test_jitter_is_off_by_default_and_does_what_it_says():
     picture = np.array([[[10.0, 20.0, 30.0], [50.0, 60.0, 70.0]]], np.float32)
     plan = draw((9, 9), (0, 0), EXACT, 9)
     assert (plan.angle, plan.brightness, plan.contrast, plan.saturation) == (0, 1, 1, 1)
-    brighter = jittered(picture, dataclasses.replace(plan, brightness=1.5))
+    brighter = _jittered(picture, dataclasses.replace(plan, brightness=1.5))
     np.testing.assert_allclose(brighter, picture * 1.5, rtol=1e-5)
     # Grey values by ITU-R BT.601: 0.299 * 10 + 0.587 * 20 + 0.114 * 30 = 18.15, and 58.15; their mean is 38.15.
-    dull = jittered(picture, dataclasses.replace(plan, saturation=0.0))
+    dull = _jittered(picture, dataclasses.replace(plan, saturation=0.0))
     np.testing.assert_allclose(dull, [[[18.15] * 3, [58.15] * 3]], rtol=1e-5)
-    harder = jittered(picture, dataclasses.replace(plan, contrast=2.0))
+    harder = _jittered(picture, dataclasses.replace(plan, contrast=2.0))
     np.testing.assert_allclose(harder, np.clip(picture * 2 - 38.15, 0, 255), rtol=1e-5)
 
 

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deeplab.config import DataConfig
+from deeplab.datasets.cache import cached
+from deeplab.datasets.fingerprint import fingerprint
+from deeplab.datasets.open import open_source
+from deeplab.datasets.source import Example, Source
+from tests.datasets.test_folder import make_folder
+
+
+def _counting() -> tuple[Source, list[int]]:
+    asked: list[int] = []
+
+    def load(index: int) -> Example:
+        asked.append(index)
+        rng = np.random.default_rng(index)
+        return Example(rng.integers(0, 256, (5, 7, 3), np.uint8), rng.integers(0, 3, (5, 7), np.uint8), f"n{index}")
+
+    return Source("s", ("a", "b", "c"), 3, load), asked
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_what_was_decoded_once_is_not_decoded_again(tmp_path: Path, place: str):
+    source, asked = _counting()
+    kept = cached(source, "memory" if place == "memory" else str(tmp_path), "f" * 64)
+    first = [kept.load(i) for i in (0, 2, 0, 2)]
+    assert asked == [0, 2]
+    for example, index in zip(first, (0, 2, 0, 2), strict=True):
+        np.testing.assert_array_equal(example.image, source.load(index).image)
+        np.testing.assert_array_equal(example.label, source.load(index).label)
+        assert example.name == f"n{index}"
+
+
+def test_a_damaged_file_on_disk_is_made_anew(tmp_path: Path):
+    source, asked = _counting()
+    cached(source, str(tmp_path), "f" * 64).load(1)
+    (kept,) = tmp_path.rglob("1.npy")
+    kept.write_bytes(kept.read_bytes()[:50])
+    again = cached(source, str(tmp_path), "f" * 64).load(1)
+    assert asked == [1, 1]
+    np.testing.assert_array_equal(again.label, source.load(1).label)
+
+
+def test_changed_files_are_decoded_again(tmp_path: Path):
+    config = make_folder(tmp_path / "data", 3)
+    before = open_source(config, "train")
+    state = fingerprint(before, config)
+    assert fingerprint(open_source(config, "train"), config) == state
+    before.files[1].write_bytes(before.files[3].read_bytes() + b" ")
+    assert fingerprint(open_source(config, "train"), config) != state
+    other = DataConfig(source="folder", root=config.root, classes=config.classes, label_ids=(0, 1))
+    assert fingerprint(before, other) != fingerprint(before, config)
+
+
+def test_an_endless_source_is_not_kept():
+    source = open_source(DataConfig(cache="memory"), "train")
+    assert source.load(0) is not source.load(0)

@@ -1,0 +1,128 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplab.config import DataConfig, TrainingConfig
+from deeplab.datasets.folder import folder_source, shared_out
+from deeplab.datasets.open import open_source
+from deeplab.datasets.pipeline import iterate, training_batches
+from deeplab.errors import UserError
+
+NAMES = ("background", "leaf")
+
+
+def make_folder(root: Path, count: int = 5, suffix: str = "", classes: tuple[str, ...] = NAMES) -> DataConfig:
+    """Pictures p0.jpg ... with masks whose ids are 0 on the left and i % classes on the right."""
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        rng = np.random.default_rng(i)
+        Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).save(root / f"images/p{i}.jpg")
+        ids = np.zeros((24, 32), np.uint8)
+        ids[:, 16:] = 1 + i % (len(classes) - 1)
+        Image.fromarray(ids).save(root / f"masks/p{i}{suffix}.png")
+    return DataConfig(source="folder", root=str(root), classes=classes)
+
+
+def test_a_share_is_kept_for_validation_and_stays_the_same(tmp_path: Path):
+    config = make_folder(tmp_path, 10)
+    train, val = (open_source(config, split) for split in ("train", "val"))
+    assert (train.size, val.size) == (8, 2)
+    assert set(train.names) | set(val.names) == {f"p{i}" for i in range(10)}
+    assert open_source(config, "val").names == val.names
+    others = [open_source(dataclasses.replace(config, split_seed=s), "val").names for s in range(1, 6)]
+    assert any(names != val.names for names in others)
+
+
+def test_new_pictures_move_few_old_ones():
+    before = set(shared_out([f"p{i}" for i in range(100)], 0.2, 0)[1])
+    after = set(shared_out([f"p{i}" for i in range(105)], 0.2, 0)[1])
+    assert len(before) == 20
+    assert len(after) == 21
+    assert len(before & after) >= 17
+
+
+def test_list_files_and_sub_folders_name_the_splits(tmp_path: Path):
+    config = make_folder(tmp_path / "lists", 4)
+    (tmp_path / "lists/train.txt").write_text("p2.jpg\nimages/p0.jpg\n")
+    (tmp_path / "lists/val.txt").write_text("p3\n")
+    assert open_source(config, "train").names == ("p2", "p0")
+    assert open_source(config, "val").names == ("p3",)
+    (tmp_path / "lists/val.txt").write_text("p9\n")
+    with pytest.raises(UserError, match=r"val.txt: names p9, not in"):
+        open_source(config, "val")
+    for split, count in (("train", 3), ("val", 1)):
+        config = make_folder(tmp_path / "made" / split, count)
+        for part in ("images", "masks"):
+            (tmp_path / "sub" / part).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "made" / split / part).rename(tmp_path / "sub" / part / split)
+    config = dataclasses.replace(config, root=str(tmp_path / "sub"))
+    assert (open_source(config, "train").size, open_source(config, "val").size) == (3, 1)
+
+
+def test_what_is_missing_is_said(tmp_path: Path):
+    config = make_folder(tmp_path, 3)
+    with pytest.raises(UserError, match=r"data.classes: the names of the classes are not known"):
+        folder_source(tmp_path, "train", dataclasses.replace(config, classes=None))
+    (tmp_path / "classes.txt").write_text("background\nleaf\n")
+    assert folder_source(tmp_path, "train", dataclasses.replace(config, classes=None)).classes == NAMES
+    Image.open(tmp_path / "masks/p1.png").save(tmp_path / "masks/p1.jpg")
+    (tmp_path / "masks/p1.png").unlink()
+    both = dataclasses.replace(config, train_split="all", val_split="all")
+    with pytest.raises(UserError, match=r"no mask for 1 of 3 pictures: p1; p1 and others are JPEG"):
+        folder_source(tmp_path, "all", both)
+    (tmp_path / "masks/p1.jpg").unlink()
+    with pytest.raises(UserError, match=r"no mask for 1 of 3 pictures: p1; .*data.mask_suffix"):
+        folder_source(tmp_path, "all", both)
+    (tmp_path / "masks").rename(tmp_path / "labels")
+    with pytest.raises(UserError, match=r"masks: no such folder .*there are: classes.txt, images, labels"):
+        folder_source(tmp_path, "all", both)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path):
+    config = make_folder(tmp_path, 2)
+    Image.new("RGB", (32, 24)).save(tmp_path / "images/p0.png")
+    with pytest.raises(UserError, match=r"p0.png: has the name of p0.jpg"):
+        open_source(config, "train")
+
+
+def test_a_street_folder_of_colour_masks_makes_batches(tmp_path: Path):
+    """As CamVid is: colour masks, `_L` behind their names, a void colour."""
+    colours = {"sky": [128, 128, 128], "road": [128, 64, 128], "car": [64, 0, 128]}
+    make_folder(tmp_path, 6, suffix="_L", classes=tuple(colours))
+    palette = np.array([*colours.values(), [0, 0, 0]], np.uint8)
+    for path in (tmp_path / "masks").iterdir():
+        ids = np.asarray(Image.open(path)).copy()
+        ids[:4] = 3
+        Image.fromarray(palette[ids]).save(path)
+    (tmp_path / "colours.yaml").write_text("".join(f"{n}: {c}\n" for n, c in colours.items()) + "ignore: [0, 0, 0]\n")
+    config = DataConfig(
+        source="folder", root=str(tmp_path), mask_suffix="_L", colours=str(tmp_path / "colours.yaml"), val_fraction=0.34
+    )
+    source = open_source(config, "train")
+    assert source.classes == ("sky", "road", "car")
+    label = source.load(0).label
+    assert (label[:4] == 255).all()
+    assert (label[4:, :16] == 0).all()
+    image, label = next(iterate(training_batches(source, TrainingConfig(batch_size=2, crop_size=33), 0)))
+    assert image.shape == (2, 33, 33, 3)
+    assert set(np.unique(label)) <= {0, 1, 2, 255}
+
+
+def test_a_pet_folder_of_other_values_makes_batches(tmp_path: Path):
+    """As the Oxford pets are: 1 the animal, 2 background, 3 the border between."""
+    make_folder(tmp_path, 4)
+    for path in (tmp_path / "masks").iterdir():
+        ids = np.where(np.asarray(Image.open(path)) == 1, 1, 2).astype(np.uint8)
+        ids[:, 15:17] = 3
+        Image.fromarray(ids).save(path)
+    config = DataConfig(source="folder", root=str(tmp_path), classes=("background", "pet"), label_ids=(2, 1))
+    label = open_source(config, "train").load(0).label
+    assert (label[:, :15] == 0).all()
+    assert (label[:, 15:17] == 255).all()
+    assert (label[:, 17:] == 1).all()
+    with pytest.raises(UserError, match=r"data.label_ids=\[2\]: 1 values for 2 classes"):
+        open_source(dataclasses.replace(config, label_ids=(2,)), "train")
