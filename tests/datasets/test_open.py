@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,28 @@ def test_names_of_your_own_fit_the_source():
     assert open_source(DataConfig(classes=names), "train").classes == names
     with pytest.raises(UserError, match=r"data.classes: 2 names for 7 classes"):
         open_source(DataConfig(classes=("a", "b")), "train")
+
+
+def test_unreadable_pictures_stop_or_are_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    make_devkit(tmp_path, ("a", "b", "c"))
+    (tmp_path / "VOC2012/JPEGImages/b.jpg").write_bytes(b"no picture")
+    config = DataConfig(source="voc", root=str(tmp_path))
+    with pytest.raises(UserError, match=r"b.jpg: cannot be read"):
+        open_source(config, "train").load(1)
+    skipping = open_source(dataclasses.replace(config, on_unreadable="skip"), "train")
+    assert [skipping.load(i).name for i in (0, 1, 2, 1)] == ["a", "c", "c", "c"]
+    assert [record.message.partition(": ")[0] for record in caplog.records] == ["skipped (1 so far)"]
+    assert "b.jpg" in caplog.text
+    # What is measured is never exchanged for something else.
+    measured = dataclasses.replace(config, on_unreadable="skip", val_split="train", train_split="other")
+    with pytest.raises(UserError, match=r"b.jpg: cannot be read"):
+        open_source(measured, "train").load(1)
+    for name in "ac":
+        (tmp_path / f"VOC2012/JPEGImages/{name}.jpg").unlink()
+    with pytest.raises(UserError, match=r"c.jpg: no such file"):
+        open_source(dataclasses.replace(config, on_unreadable="skip"), "train").load(2)
+
+
+def test_keys_of_another_source_are_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="takes neither label_ids nor colours"):
+        open_source(DataConfig(label_ids=(0, 1)), "train")
