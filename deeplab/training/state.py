@@ -65,6 +65,6 @@ def load_state(path: Path, model: keras.Model, optimizer: keras.optimizers.Optim
 
 
 def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
-    """Every variable by a key that is unique: Keras' paths alone are not (each Dropout's seed, say)."""
-    both = [*(("model", v) for v in model.variables), *(("optimizer", v) for v in optimizer.variables)]
-    return {f"{part}:{number}:{v.path}": v for number, (part, v) in enumerate(both)}
+    """Every variable by its place: Keras numbers some paths by how many layers of a kind the process has made before."""
+    parts = {"model": model.variables, "optimizer": optimizer.variables}
+    return {f"{part}/{number}": v for part, variables in parts.items() for number, v in enumerate(variables)}

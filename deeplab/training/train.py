@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from deeplab.config import ModelConfig, TrainConfig, to_mapping
+from deeplab.datasets.doctor import check_before_training
 from deeplab.datasets.open import open_source
 from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.source import Source
@@ -23,7 +24,14 @@ from deeplab.training.callbacks import CsvLog, ProgressBar, SaveState, TensorBoa
 from deeplab.training.loop import make_optimizer, make_step, run_loop, set_batch_norm
 from deeplab.training.state import load_state, saved_states
 
-FREE_TO_CHANGE = ("output_stride", "image_size", "training.save_every", "training.log_every", "training.pictures")
+FREE_TO_CHANGE = (
+    "output_stride",
+    "image_size",
+    "check_data",
+    "training.save_every",
+    "training.log_every",
+    "training.pictures",
+)
 """Settings that a training may go on with although they differ, for they do not touch its weights."""
 
 
@@ -49,6 +57,7 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
     )
     config = dataclasses.replace(config, model=_model_for(config.model, training))
     _claim(folder, config)
+    check_before_training(config.data, folder, config.seed)
     keras.utils.set_random_seed(config.seed)
     strategy = _strategy()
     with strategy.scope():
@@ -108,7 +117,7 @@ def _flat(value: object, path: str = "") -> dict[str, object]:
     if not isinstance(value, dict):
         return {path: list(value) if isinstance(value, tuple) else value}
     inner = (_flat(v, f"{path}.{k}" if path else k) for k, v in value.items() if v or not isinstance(v, dict))
-    return {key: item for part in inner for key, item in part.items() if key not in FREE_TO_CHANGE}
+    return {key: item for part in inner for key, item in part.items()}
 
 
 def _resume(
@@ -163,7 +172,10 @@ def _measure(config: TrainConfig, model: keras.Model, validation: Source) -> dic
 
 
 def run_training(config: TrainConfig) -> None:
-    """Trains, and prints where the run is and how well it does."""
+    """Trains, or only checks the data; prints where the run is and how well it does."""
+    if config.check_data:
+        check_before_training(config.data, Path(config.run), config.seed, full=True)
+        return
     scores = train(config)
     for output_stride, score in scores.items():
         print(f"output stride {output_stride:2d}: mIoU {score.miou:.4f}  pixel accuracy {score.pixel_accuracy:.4f}")
