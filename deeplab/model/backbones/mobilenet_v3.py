@@ -78,7 +78,8 @@ class GridMean(layers.Layer):
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """`[b, h, w, c]` to `[b, 1, 1, c]`."""
-        return keras.ops.mean(x[:, :: self.every, :: self.every, :], axis=(1, 2), keepdims=True)
+        kept = x[:, :: self.every, :: self.every, :] if self.every > 1 else x
+        return keras.ops.mean(kept, axis=(1, 2), keepdims=True)
 
     def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Batch and channels of `x`."""
