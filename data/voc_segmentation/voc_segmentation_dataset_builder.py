@@ -68,8 +68,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         """The devkit's folder of 2012, and that of SBD if there is one."""
         if self._devkit is not None:
             return devkit_year(Path(self._devkit), "VOC2012"), None if self._sbd is None else Path(self._sbd)
-        # TFDS raises where the manual folder is asked for and is not there.
-        manual = Path(dl_manager._manual_dir) if dl_manager._manual_dir else None
+        try:
+            manual = Path(dl_manager.manual_dir)
+        except AssertionError:  # TFDS's way to say that there is no such folder
+            manual = None
         if manual is not None and (manual / "VOCdevkit").is_dir():
             places = [manual / name for name in ("sbd", "benchmark_RELEASE", "SegmentationClassAug")]
             return devkit_year(manual / "VOCdevkit", "VOC2012"), next((p for p in places if p.is_dir()), None)
