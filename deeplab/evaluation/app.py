@@ -13,7 +13,7 @@ from deeplab.evaluation.page import Sample, best_row, extremes, page, picture_mi
 from deeplab.evaluation.rows import Row, differences, measure
 from deeplab.evaluation.table import notes, terminal_table, to_mapping
 from deeplab.files import write_json, written_aside
-from deeplab.run import data_of, is_tflite, names_match
+from deeplab.run import data_of, describe, is_tflite, names_match
 
 PAGE, SCORES = "evaluation.html", "evaluation.json"
 FILE_WIDTH = 160
@@ -32,6 +32,8 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
         UserError: a run, a file or the data are missing or do not fit together.
     """
     first = config.run if isinstance(config.run, str) else config.run[0]
+    if not is_tflite(first):
+        describe(first)  # A path that is no run is told as such, not as a run without settings.
     data = data_of(first, config.data)
     image_size = data.eval_size if config.image_size is None else config.image_size
     source = open_source(data, data.val_split, config.seed)

@@ -62,8 +62,8 @@ def run_prediction(config: PredictConfig) -> dict[str, dict[str, float]]:
     if rescaled:
         size = predictor.image_size or (0, 0)
         warnings.warn(
-            f"{rescaled} pictures are larger than the {size[0]}x{size[1]} pixels of the file and were stretched to it; "
-            f"tile={min(size)} keeps their resolution",
+            f"{rescaled} pictures or frames are larger than the {size[0]}x{size[1]} pixels of the file and were "
+            f"stretched to it; tile={min(size)} keeps their resolution",
             stacklevel=2,
         )
     return shares
