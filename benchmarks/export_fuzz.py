@@ -19,7 +19,7 @@ from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.export.agreement import make_reference, needed_raise
 from deeplab.export.calibration import choose_calibration
-from deeplab.export.convert import convert, end_type
+from deeplab.export.convert import NO_LABELS, convert, end_type
 from deeplab.export.graph import check_mask_stride, export_graph
 from deeplab.export.structure import Expected, activation_for
 from deeplab.export.verify import Proof, verify
@@ -86,6 +86,8 @@ def run_case(case: Case) -> str:
     keras.utils.clear_session()
     try:
         check_mask_stride(case.size, case.mask_stride)
+        if case.output == "labels" and case.quantization in NO_LABELS:
+            return "refused in words"
         model = build_model(case.network, case.output_stride, case.size)
     except UserError:
         return "refused in words"

@@ -60,7 +60,7 @@ def describe(path: str | os.PathLike[str]) -> Description:
     if is_tflite(path):
         from deeplab.model.pretrained.tflite import describe_tflite
 
-        config, classes = describe_tflite(path)
+        config, classes = describe_tflite(Path(path))
         return Description(config, classes)
     folder = Path(path)
     if not (folder / MODEL).is_file():
@@ -76,9 +76,7 @@ def describe(path: str | os.PathLike[str]) -> Description:
     return description
 
 
-def load_model(
-    path: str | os.PathLike[str], output_stride: int = 8, image_size: ImageSize = None
-) -> "keras.Model":
+def load_model(path: str | os.PathLike[str], output_stride: int = 8, image_size: ImageSize = None) -> "keras.Model":
     """Builds the model of a run folder or of an official .tflite file at any output stride, with its weights.
 
     Args:
@@ -95,7 +93,7 @@ def load_model(
     if is_tflite(path):
         from deeplab.model.pretrained.tflite import load_tflite
 
-        return load_tflite(path, output_stride, image_size)
+        return load_tflite(Path(path), output_stride, image_size)
     from deeplab.model.build import build_model
 
     model = build_model(describe(path).config, output_stride, image_size)

@@ -17,18 +17,18 @@ from deeplab.tflite.interpreter import TfliteModel
 
 SCORE_ERROR: dict[Quantization, float] = {
     "float32": 1e-4,
-    "float16": 0.01,
-    "dynamic": 0.15,
-    "int16x8": 0.1,
+    "float16": 0.05,
+    "dynamic": 0.2,
+    "int16x8": 0.2,
     "int8": 0.4,
 }
 """Limit of rms(file - Keras) / standard deviation of Keras, by picture. A zeroed layer gives about 1."""
 
 AGREEMENT: dict[Quantization, float] = {
     "float32": 0.999,
-    "float16": 0.995,
-    "dynamic": 0.95,
-    "int16x8": 0.98,
+    "float16": 0.97,
+    "dynamic": 0.9,
+    "int16x8": 0.9,
     "int8": 0.8,
 }
 """Least share of pixels with the same class. Networks that are unsure lose some to rounding; mIoU is the finer gate."""
@@ -149,6 +149,10 @@ def needed_raise(logits: Sequence[np.ndarray], mask_stride: int) -> float:
 
 
 _CLEAR_OF_ZERO = 0.02
+"""Of the range of the logits; quantization may move a winner by as much."""
+
+_BY_CHANCE = 0.1
+"""Share of the differing pixels that a shift must mend to count as one."""
 
 
 def _stride(image: int, mask: int) -> int:
@@ -181,7 +185,10 @@ def _place_check(ids: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> Che
         for dy in (-1, 0, 1)
         for dx in (-1, 0, 1)
     }
-    best = max(fits, key=lambda shift: (fits[shift], shift == (0, 0)))
+    best = max(fits, key=lambda shift: fits[shift])
+    # A mask beside its place loses pixels by that; rounding alone makes some shift better by a pixel or two.
+    if fits[best] - fits[0, 0] <= _BY_CHANCE * (1 - fits[0, 0]):
+        best = (0, 0)
     return check(name, best == (0, 0), str(best), "(0, 0)")
 
 

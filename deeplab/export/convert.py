@@ -10,6 +10,9 @@ import tensorflow as tf
 from deeplab.config import Ends, Quantization
 from deeplab.tflite.quiet import quiet
 
+NO_LABELS: tuple[Quantization, ...] = ("int16x8",)
+"""Quantizations for which the converter has no ARG_MAX."""
+
 NEEDS_CALIBRATION: tuple[Quantization, ...] = ("int8", "int16x8")
 
 _ENDS = {"float32": tf.float32, "uint8": tf.uint8, "int8": tf.int8, "int16": tf.int16}

@@ -18,7 +18,7 @@ from deeplab.errors import UserError
 from deeplab.export.agreement import make_reference, needed_raise
 from deeplab.export.benchmark import median_milliseconds
 from deeplab.export.calibration import Calibration, choose_calibration
-from deeplab.export.convert import NEEDS_CALIBRATION, convert, end_type
+from deeplab.export.convert import NEEDS_CALIBRATION, NO_LABELS, convert, end_type
 from deeplab.export.graph import check_mask_stride, export_graph
 from deeplab.export.present import print_reports
 from deeplab.export.report import Report, report_path, sha256, versions
@@ -62,6 +62,8 @@ def export(config: ExportConfig) -> tuple[Report, ...]:
             and its limit. A file whose checks failed is not written; those that passed are.
     """
     quantizations = _as_tuple(config.quantization)
+    if config.output == "labels" and set(quantizations) & set(NO_LABELS):
+        raise UserError("output", f"labels cannot be had with {', '.join(NO_LABELS)}", "use output=logits, or int8")
     paths = _paths(config, quantizations)
     prepared = prepare(config)
     reports, contents = [], {}

@@ -159,11 +159,14 @@ def _quantization_checks(graph: Graph, expected: Expected) -> list[Check]:
     used = {i for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
     floats = sum(graph.tensors[i].dtype == "float32" for i in used - ends)
     conversions = counts.get("QUANTIZE", 0) + counts.get("DEQUANTIZE", 0)
-    if expected.quantization in ("int8", "int16x8"):
+    if expected.quantization == "int8":
         return [
             check("float tensors", floats == 0, floats, 0),
             check("conversions", conversions <= 2, conversions, 2),
         ]
+    if expected.quantization == "int16x8":
+        # The converter adds conversions of its own where branches meet.
+        return [check("float tensors", floats == 0, floats, 0)]
     if expected.quantization == "float32":
         return [check("conversions", conversions == 0, conversions, 0)]
     return []

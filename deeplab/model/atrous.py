@@ -82,6 +82,11 @@ class Norm:
         return layers.BatchNormalization(momentum=self.momentum, epsilon=self.epsilon, name=name)(x)
 
 
+def fresh(initializer: str | keras.initializers.Initializer) -> str | keras.initializers.Initializer:
+    """An initialiser of its own for one layer: in Keras 3 one object gives all layers of a shape the same values."""
+    return initializer if isinstance(initializer, str) else initializer.clone()
+
+
 def conv_norm(
     x: keras.KerasTensor,
     filters: int,
@@ -101,7 +106,7 @@ def conv_norm(
         dilation_rate=step.rate,
         padding="same",
         use_bias=False,
-        kernel_initializer=initializer,
+        kernel_initializer=fresh(initializer),
         name=name,
     )(x)
     return _activate(norm(x, f"{name}_bn"), activation, name)
@@ -124,7 +129,7 @@ def depthwise_norm(
         dilation_rate=step.rate,
         padding="same",
         use_bias=False,
-        depthwise_initializer=initializer,
+        depthwise_initializer=fresh(initializer),
         name=name,
     )(x)
     return _activate(norm(x, f"{name}_bn"), activation, name)

@@ -1,6 +1,7 @@
 """The training loop, under tf.distribute: one process, several devices and several machines alike.
 
-It is ours because Keras 3's `fit` fails under MultiWorkerMirroredStrategy. Keras callbacks hang around it as around `fit`.
+It is ours because Keras 3's `fit` fails under MultiWorkerMirroredStrategy. Keras callbacks hang around it as around
+`fit`.
 """
 
 import math
@@ -80,8 +81,8 @@ def run_loop(
 ) -> None:
     """Makes the updates `start` to `config.steps`, telling `callbacks` of each as Keras `fit` would.
 
-    A callback gets the number of the update, from 0, and "loss", "cross_entropy", "learning_rate" and "images_per_second";
-    it ends the training early by `model.stop_training = True`.
+    A callback gets the number of the update, from 0, and "loss", "cross_entropy", "learning_rate" and
+    "images_per_second"; it ends the training early by `model.stop_training = True`.
 
     Raises:
         UserError: the loss is no longer finite. No callback has seen that update, so nothing of it was saved.

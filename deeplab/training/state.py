@@ -65,6 +65,6 @@ def load_state(path: Path, model: keras.Model, optimizer: keras.optimizers.Optim
 
 
 def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
-    """Every variable by its place: Keras numbers some paths by how many layers of a kind the process has made before."""
+    """Every variable by its place: some paths count the layers of their kind that the process has made before."""
     parts = {"model": model.variables, "optimizer": optimizer.variables}
     return {f"{part}/{number}": v for part, variables in parts.items() for number, v in enumerate(variables)}

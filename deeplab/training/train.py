@@ -1,6 +1,7 @@
 """A whole training, from settings to a run folder with scores."""
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,9 @@ FREE_TO_CHANGE = (
 )
 """Settings that a training may go on with although they differ, for they do not touch its weights."""
 
+RESTATED_BATCHES = 4
+"""How many batches measure the statistics of batch norms that were folded in a file and are to be trained."""
+
 
 def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = ()) -> dict[int, Scores]:
     """Trains a model, or goes on with a training that was cut off, and measures it.
@@ -65,7 +69,7 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
         set_batch_norm(model, config.training.batch_norm)
         optimizer = make_optimizer(config.training)
         optimizer.build(model.trainable_variables)
-        start = _resume(folder, config, model, optimizer)
+        start = _resume(folder, config, model, optimizer, training)
         description = Description(config.model, training.classes)
         if start < config.training.steps:
             batches = training_batches(training, config.training, config.seed, start * config.training.batch_size)
@@ -121,7 +125,11 @@ def _flat(value: object, path: str = "") -> dict[str, object]:
 
 
 def _resume(
-    folder: Path, config: TrainConfig, model: keras.Model, optimizer: keras.optimizers.Optimizer
+    folder: Path,
+    config: TrainConfig,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    training: Source,
 ) -> int:
     """Loads the latest state, or the pretrained weights where there is none; returns the number of updates made."""
     states = saved_states(folder / STATE)
@@ -132,8 +140,15 @@ def _resume(
         return start
     if config.pretrained is not None:
         from deeplab.model.pretrained import import_weights
+        from deeplab.model.pretrained.restate import restate_batch_norm
 
-        print(import_weights(model, config.pretrained, allow_missing=config.allow_missing))
+        report = import_weights(model, config.pretrained, allow_missing=config.allow_missing)
+        print(report)
+        if report.folded and config.training.batch_norm == "train":
+            batches = training_batches(training, config.training, config.seed)
+            restate_batch_norm(
+                model, (image.numpy() for image, _ in itertools.islice(iterate(batches), RESTATED_BATCHES))
+            )
     return 0
 
 

@@ -1,11 +1,12 @@
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab.config import DataConfig, TrainingConfig
+from deeplab.config import DataConfig, ModelConfig, TrainConfig, TrainingConfig
 from deeplab.datasets.folder import folder_source, shared_out
 from deeplab.datasets.open import open_source
 from deeplab.datasets.pipeline import iterate, training_batches
@@ -89,20 +90,32 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path):
         open_source(config, "train")
 
 
-def test_a_street_folder_of_colour_masks_makes_batches(tmp_path: Path):
-    """As CamVid is: colour masks, `_L` behind their names, a void colour."""
+def street_folder(root: Path) -> DataConfig:
+    """As CamVid is: colour masks, `_L` behind their names, a void colour in the top four rows."""
     colours = {"sky": [128, 128, 128], "road": [128, 64, 128], "car": [64, 0, 128]}
-    make_folder(tmp_path, 6, suffix="_L", classes=tuple(colours))
+    make_folder(root, 6, suffix="_L", classes=tuple(colours))
     palette = np.array([*colours.values(), [0, 0, 0]], np.uint8)
-    for path in (tmp_path / "masks").iterdir():
+    for path in (root / "masks").iterdir():
         ids = np.asarray(Image.open(path)).copy()
         ids[:4] = 3
         Image.fromarray(palette[ids]).save(path)
-    (tmp_path / "colours.yaml").write_text("".join(f"{n}: {c}\n" for n, c in colours.items()) + "ignore: [0, 0, 0]\n")
-    config = DataConfig(
-        source="folder", root=str(tmp_path), mask_suffix="_L", colours=str(tmp_path / "colours.yaml"), val_fraction=0.34
-    )
-    source = open_source(config, "train")
+    table = root / "colours.yaml"
+    table.write_text("".join(f"{name}: {colour}\n" for name, colour in colours.items()) + "ignore: [0, 0, 0]\n")
+    return DataConfig(source="folder", root=str(root), mask_suffix="_L", colours=str(table), val_fraction=0.34)
+
+
+def pet_folder(root: Path) -> DataConfig:
+    """As the Oxford pets are: 1 the animal, 2 background, 3 the border between."""
+    make_folder(root, 4)
+    for path in (root / "masks").iterdir():
+        ids = np.where(np.asarray(Image.open(path)) == 1, 1, 2).astype(np.uint8)
+        ids[:, 15:17] = 3
+        Image.fromarray(ids).save(path)
+    return DataConfig(source="folder", root=str(root), classes=("background", "pet"), label_ids=(2, 1))
+
+
+def test_colour_masks_with_a_suffix_make_batches(tmp_path: Path):
+    source = open_source(street_folder(tmp_path), "train")
     assert source.classes == ("sky", "road", "car")
     label = source.load(0).label
     assert (label[:4] == 255).all()
@@ -112,17 +125,31 @@ def test_a_street_folder_of_colour_masks_makes_batches(tmp_path: Path):
     assert set(np.unique(label)) <= {0, 1, 2, 255}
 
 
-def test_a_pet_folder_of_other_values_makes_batches(tmp_path: Path):
-    """As the Oxford pets are: 1 the animal, 2 background, 3 the border between."""
-    make_folder(tmp_path, 4)
-    for path in (tmp_path / "masks").iterdir():
-        ids = np.where(np.asarray(Image.open(path)) == 1, 1, 2).astype(np.uint8)
-        ids[:, 15:17] = 3
-        Image.fromarray(ids).save(path)
-    config = DataConfig(source="folder", root=str(tmp_path), classes=("background", "pet"), label_ids=(2, 1))
+def test_masks_of_another_numbering_are_ids(tmp_path: Path):
+    config = pet_folder(tmp_path)
     label = open_source(config, "train").load(0).label
     assert (label[:, :15] == 0).all()
     assert (label[:, 15:17] == 255).all()
     assert (label[:, 17:] == 1).all()
     with pytest.raises(UserError, match=r"data.label_ids=\[2\]: 1 values for 2 classes"):
         open_source(dataclasses.replace(config, label_ids=(2,)), "train")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [street_folder, pet_folder])
+def test_such_folders_train(tmp_path: Path, make: Callable[[Path], DataConfig]):
+    from deeplab.training.train import train
+
+    scores = train(
+        TrainConfig(
+            run=str(tmp_path / "run"),
+            model=ModelConfig(
+                depth_multiplier=0.25, head="v3", aspp_rates=(), aspp_channels=8, batch_norm_momentum=0.9
+            ),
+            data=make(tmp_path / "data"),
+            training=TrainingConfig(steps=2, batch_size=2, crop_size=33, save_every=2),
+            output_stride=(16,),
+        )
+    )
+    assert 0 <= scores[16].miou <= 1
+    assert (tmp_path / "run/model.weights.h5").is_file()

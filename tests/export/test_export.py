@@ -71,6 +71,7 @@ def test_nothing_is_written_when_a_check_fails(run, tmp_path, monkeypatch, works
         ({"image_size": 8}, "image_size: 8x8 pixels"),
         ({"run": "nowhere"}, "nowhere"),
         ({"output_stride": 5}, "output_stride"),
+        ({"output": "labels", "quantization": ("int8", "int16x8")}, "output: labels cannot be had with int16x8"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(run, tmp_path, changes, message):

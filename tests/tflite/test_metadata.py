@@ -72,3 +72,19 @@ def test_damaged_metadata_are_refused(starter):
     damaged = starter[:place] + b"\xff" * 12 + starter[place + 12 :]
     with pytest.raises(UserError, match="metadata are damaged"):
         read_metadata(damaged)
+
+
+@pytest.mark.parametrize(("activation", "number"), [("none", 0), ("sigmoid", 1), ("softmax", 2)])
+def test_mediapipes_own_reader_finds_the_activation(starter, activation, number):
+    reader = pytest.importorskip("mediapipe.tasks.metadata.image_segmenter_metadata_schema_py_generated")
+    written = metadata_json(write_metadata(starter, ["background"] * 21, activation=activation))
+    (entry,) = written["subgraph_metadata"][0]["custom_metadata"]
+    assert entry["name"] == "SEGMENTER_METADATA"
+    options = reader.ImageSegmenterOptions.GetRootAs(bytes(entry["data"]), 0)
+    assert options.Activation() == number
+    assert options.MinParserVersion() == b"1.0.0"
+
+
+def test_attached_files_are_listed(starter):
+    written = metadata_json(write_metadata(starter, ["background"] * 21, files={"origin.json": b"{}"}))
+    assert [f["name"] for f in written["associated_files"]] == ["origin.json"]

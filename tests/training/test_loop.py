@@ -36,7 +36,7 @@ def test_weight_decay_acts_on_convolution_kernels_alone():
     assert "logits/kernel" in paths
     assert "backbone_stem/kernel" in paths
     assert not [path for path in paths if "depthwise" in path or "bias" in path or "gamma" in path]
-    # The stem, 17 projections, 16 expansions; image pooling, 1x1, one pointwise, projection; low level, two pointwise; logits.
+    # The stem, 17 projections, 16 expansions; image pooling, 1x1, one pointwise, projection; decoder; logits.
     assert len(paths) == 1 + 17 + 16 + 4 + 3 + 1
 
 
@@ -135,6 +135,8 @@ def test_callbacks_see_every_update_and_may_stop():
 def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(bad):
     recorder = Recorder()
     with pytest.raises(UserError, match=r"training: the loss is (nan|inf) at step 3; lower training.learning_rate"):
-        run_loop(fake_step([1.0, 1.0, bad, 1.0]), endless(None), keras.Sequential(), TrainingConfig(steps=4), [recorder])
+        run_loop(
+            fake_step([1.0, 1.0, bad, 1.0]), endless(None), keras.Sequential(), TrainingConfig(steps=4), [recorder]
+        )
     assert recorder.seen == [0, 1]
     assert recorder.ended

@@ -12,7 +12,7 @@ from keras import layers
 
 from deeplab.config import ModelConfig
 from deeplab.model.activations import hard_sigmoid
-from deeplab.model.atrous import Norm, conv_norm, depthwise_norm, rate_behind, stride_plan
+from deeplab.model.atrous import Norm, conv_norm, depthwise_norm, fresh, rate_behind, stride_plan
 from deeplab.model.backbones.features import Backbone, Features, rounded, scaled
 
 STEM_CHANNELS = 16
@@ -140,8 +140,10 @@ def _squeeze_and_excite(
     """Gates the channels of `x` by the mean of the picture (sec. 5.3); a quarter of them, in eights, lies between."""
     gate = GridMean(every, name=f"{name}_mean")(x)
     squeezed, channels = rounded(x.shape[-1] / 4, 8), x.shape[-1]
-    gate = layers.Conv2D(squeezed, 1, activation="relu", kernel_initializer=start, name=f"{name}_squeeze")(gate)
-    gate = layers.Conv2D(channels, 1, activation=hard_sigmoid, kernel_initializer=start, name=f"{name}_excite")(gate)
+    for filters, activation, part in ((squeezed, "relu", "squeeze"), (channels, hard_sigmoid, "excite")):
+        gate = layers.Conv2D(filters, 1, activation=activation, kernel_initializer=fresh(start), name=f"{name}_{part}")(
+            gate
+        )
     return layers.Multiply(name=f"{name}_gated")([x, gate])
 
 
