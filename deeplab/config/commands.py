@@ -116,8 +116,8 @@ class ExportConfig:
             NAME.tflite into the run folder, NAME being the quantization.
         seed: of the choice of calibration pictures.
         output_stride: of the network in the file: 8, 16 or 32.
-        image_size: of the file's input in pixels. None is the crop size of the training, or the size of `run`'s input
-            where that is a .tflite file.
+        image_size: of the file's input in pixels. None is the size at which the training was measured, its crop size if
+            that was each picture's own, or the size of `run`'s input where that is a .tflite file.
         quantization: one, or several to be compared in a table.
         output: what the file gives for each pixel. The Task Library and MediaPipe do not take labels.
         mask_stride: pixels of the image for each pixel of the output: 1 is full size; 4 (or the output stride) is less
@@ -190,6 +190,11 @@ class TrainConfig:
     check_data: bool = False
     output_stride: tuple[int, ...] = (16, 8)
     image_size: ImageSize = None
+
+    @property
+    def eval_size(self) -> ImageSize:
+        """The size that pictures are padded to when the result is measured; None for their own."""
+        return self.data.eval_size if self.image_size is None else self.image_size
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ class ModelConfig:
             the decoder (DeepLabv3+, arXiv:1802.02611, sec. 3.1); "lraspp" is Lite R-ASPP (MobileNetV3,
             arXiv:1905.02244, sec. 6.4).
         aspp_rates: atrous rates of the head, as meant at output stride 16 (DeepLabv1 and v2 print theirs for 8, twice
-            as large). "v1" has one, "v2" one for each branch, "lraspp" asks for none; in "v3" and "v3plus" () leaves image
-            pooling and the 1x1 branch, the official mobile head.
+            as large). "v1" has one, "v2" one for each branch, "lraspp" asks for none; in "v3" and "v3plus" () leaves
+            image pooling and the 1x1 branch, the official mobile head.
         aspp_separable: whether the atrous branches of "v3" and "v3plus" are depthwise separable.
         aspp_channels: channels of each branch of the head and of its projection.
         image_pooling: whether ASPP has the image-level features ("v3", "v3plus").

@@ -207,16 +207,15 @@ def _run(config: ExportConfig) -> str:
 
 def _image_size(config: ExportConfig, run: str) -> tuple[int, int]:
     """The size of the file's input in pixels."""
-    height, width = height_width(config.image_size)
-    if height is not None and width is not None:
-        if min(height, width) < 33:
-            raise UserError("image_size", f"{height}x{width} pixels", "at least 33 a side")
-        return height, width
-    if is_tflite(run):
-        return TfliteModel(run).image_size
-    training = training_of(run)
-    side = training.training.crop_size if training else 513
-    return side, side
+    wanted = config.image_size
+    if wanted is None:
+        training = training_of(run)
+        # Only a .tflite file has no training, and it has a size of its own.
+        wanted = training.eval_size or training.training.crop_size if training else TfliteModel(run).image_size
+    height, width = (wanted, wanted) if isinstance(wanted, int) else wanted
+    if min(height, width) < 33:
+        raise UserError("image_size", f"{height}x{width} pixels", "at least 33 a side")
+    return height, width
 
 
 def _data(config: ExportConfig, run: str) -> DataConfig | None:

@@ -163,7 +163,7 @@ def _callbacks(
     """The toolkit's own callbacks. The state is saved last, when all that belongs to the update is on disk."""
     settings = config.training
     examples = list(validation.examples(min(settings.pictures, validation.size or settings.pictures)))
-    predict = keras_predictor(model, config.image_size or config.data.eval_size)
+    predict = keras_predictor(model, config.eval_size)
     return [
         ProgressBar(settings.steps, start, settings.log_every),
         CsvLog(folder / LOG, settings.log_every, start),
@@ -178,7 +178,7 @@ def _measure(config: TrainConfig, model: keras.Model, validation: Source) -> dic
     for output_stride in config.output_stride:
         at_stride = build_model(config.model, output_stride)
         at_stride.set_weights(model.get_weights())
-        predict = keras_predictor(at_stride, config.image_size or config.data.eval_size)
+        predict = keras_predictor(at_stride, config.eval_size)
         title = f"validation at output stride {output_stride}"
         scores[output_stride] = evaluate(
             predict, validation.examples(), validation.classes, progress=title, total=validation.size
