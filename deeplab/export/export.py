@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from deeplab.config import DataConfig, ExportConfig, Quantization, height_width, to_mapping
+from deeplab.config import DataConfig, ExportConfig, Quantization, to_mapping
 from deeplab.datasets.open import limited, open_source
 from deeplab.datasets.shapes import shapes_source
 from deeplab.datasets.source import Example
