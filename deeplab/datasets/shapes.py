@@ -15,7 +15,7 @@ CLASSES = ("background", "disc", "box", "triangle", "star", "ring", "cross")
 VALIDATION_SCENES = 64
 """How many scenes the validation of an endless source takes where no number is given."""
 
-HUE_SPREAD = 0.6
+HUE_SPREAD = 0.55
 """How far a hue strays from its class's, in steps to the next class's; beyond 0.5 neighbours are told by form alone."""
 
 _Rng = np.random.Generator
