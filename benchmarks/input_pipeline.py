@@ -6,6 +6,7 @@ programs hardly touch.
 """
 
 import argparse
+import dataclasses
 import itertools
 import os
 import statistics
@@ -20,7 +21,7 @@ import tensorflow as tf
 from deeplab.config import DataConfig, TrainingConfig
 from deeplab.datasets.open import open_source
 from deeplab.datasets.pipeline import iterate, training_batches
-from deeplab.datasets.source import Source
+from deeplab.datasets.source import Example, Source
 
 
 def bare_decode(source: Source) -> Callable[[int], None]:
@@ -51,13 +52,33 @@ def tensorflow_decode(source: Source) -> Callable[[int], None]:
 
 
 def whole_pipeline(source: Source, config: TrainingConfig) -> Callable[[int], None]:
-    """Takes batches and throws them away. No more are begun than are taken, or their work would fall on other runs."""
-    positions = itertools.count(step=100_000)
+    """Takes batches and throws them away, and waits until as many pictures have been made again.
+
+    The pipeline works ahead of what is taken. Beginning and ending with full queues counts each picture once, and
+    leaves nothing running that would slow the other runs down.
+    """
+    loaded = itertools.count()
+    last = [0]
+
+    def load(index: int) -> Example:
+        example = source.load(index)
+        last[0] = next(loaded) + 1
+        return example
+
+    batches = iterate(training_batches(dataclasses.replace(source, load=load), config, seed=0))
+    next(batches)
+    while True:
+        before = last[0]
+        time.sleep(2)
+        if last[0] == before:
+            break
 
     def run(count: int) -> None:
-        batches = training_batches(source, config, seed=0, start=next(positions))
-        for _ in iterate(batches.take(count // config.batch_size)):
-            pass
+        wanted = last[0] + count
+        for _ in range(count // config.batch_size):
+            next(batches)
+        while last[0] < wanted:
+            time.sleep(0.002)
 
     return run
 
