@@ -39,16 +39,15 @@ class PadToGrid(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         """`[b, h, w, c]` to `[b, padded_size(h), padded_size(w), c]`."""
+        height, width = x.shape[1:3]
+        if height is not None and width is not None:
+            more = (padded_size(height) - height, padded_size(width) - width)
+            return ops.pad(x, ((0, 0), (0, more[0]), (0, more[1]), (0, 0))) if any(more) else x
         for axis in (1, 2):
-            if x.shape[axis] is not None:
-                widths = [(0, 0)] * 4
-                widths[axis] = (0, padded_size(x.shape[axis]) - x.shape[axis])
-                x = ops.pad(x, widths) if widths[axis][1] else x
-            else:
-                # keras.ops.pad takes no width that is known only when the graph runs.
-                shape = list(ops.shape(x))
-                shape[axis] = -(shape[axis] - 1) % GRID
-                x = ops.concatenate([x, ops.zeros(shape, x.dtype)], axis=axis)
+            # keras.ops.pad takes no width that is known only when the graph runs.
+            shape = list(ops.shape(x))
+            shape[axis] = -(shape[axis] - 1) % GRID
+            x = ops.concatenate([x, ops.zeros(shape, x.dtype)], axis=axis)
         return x
 
     def compute_output_spec(self, x: Any) -> keras.KerasTensor:
