@@ -98,6 +98,8 @@ class ProgressBar(keras.callbacks.Callback):
         super().__init__()
         self.steps, self.start, self.every = steps, start, every
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        # Not rich's own idea of a terminal: an environment that asks for colours is none.
+        self.live = sys.stdout.isatty()
         console = Console(file=sys.stdout)
         self.bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
         self.task = self.bar.add_task("", total=steps, completed=start)
@@ -105,7 +107,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Shows the bar."""
-        if self.bar.console.is_terminal:
+        if self.live:
             self.bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -114,11 +116,12 @@ class ProgressBar(keras.callbacks.Callback):
         # A median, because the first update is compiled and others wait for a checkpoint.
         self.speeds = [*self.speeds[-50:], logs["images_per_second"]]
         text = f"loss {logs['loss']:.3f}  {float(np.median(self.speeds)):.1f} images/s"
-        if self.bar.console.is_terminal:
+        if self.live:
             self.bar.update(self.task, completed=done, description=text)
         elif done % self.every == 0 or done == self.steps:
             print(f"step {done}/{self.steps}  {text}", flush=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Takes the bar away."""
-        self.bar.stop()
+        if self.live:
+            self.bar.stop()
