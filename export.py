@@ -15,15 +15,15 @@ from deeplab.config import ExportConfig
 def work(config: ExportConfig) -> None:
     """Imported late, so that a wrong key is told before TensorFlow takes its seconds to load."""
     if config.inspect is not None:
-        from deeplab.export.inspection import inspect
+        from deeplab.conversion.inspection import inspect
 
         print(inspect(config.inspect))
     elif config.verify is not None:
-        from deeplab.export.verify_file import run_verify
+        from deeplab.conversion.verify_file import run_verify
 
         run_verify(config)
     else:
-        from deeplab.export.export import run_export
+        from deeplab.conversion.export import run_export
 
         run_export(config)
 

@@ -15,14 +15,14 @@ import keras
 import numpy as np
 
 from deeplab.config import ExportOutput, ModelConfig, Quantization
+from deeplab.conversion.agreement import make_reference, needed_raise
+from deeplab.conversion.calibration import choose_calibration
+from deeplab.conversion.convert import NO_LABELS, convert, end_type
+from deeplab.conversion.graph import check_mask_stride, export_graph
+from deeplab.conversion.structure import Expected, activation_for
+from deeplab.conversion.verify import Proof, verify
 from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
-from deeplab.export.agreement import make_reference, needed_raise
-from deeplab.export.calibration import choose_calibration
-from deeplab.export.convert import NO_LABELS, convert, end_type
-from deeplab.export.graph import check_mask_stride, export_graph
-from deeplab.export.structure import Expected, activation_for
-from deeplab.export.verify import Proof, verify
 from deeplab.model.build import build_model
 from deeplab.model.resize import feature_size
 from deeplab.tflite.metadata import write_metadata

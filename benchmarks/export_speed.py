@@ -8,7 +8,7 @@ import argparse
 import platform
 from pathlib import Path
 
-from deeplab.export.benchmark import median_milliseconds
+from deeplab.conversion.benchmark import median_milliseconds
 from deeplab.tflite.interpreter import TfliteModel
 
 _PHONE = """

@@ -18,7 +18,7 @@ _HOMES = {
     "import_weights": "deeplab.model.pretrained",
     "train": "deeplab.training.train",
     "evaluate": "deeplab.evaluation.evaluate",
-    "export": "deeplab.export.export",
+    "export": "deeplab.conversion.export",
 }
 __all__ = list(_HOMES)
 

@@ -10,7 +10,7 @@ from deeplab.config.training import DataConfig, TrainingConfig
 from deeplab.errors import UserError
 
 Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
-"""How a .tflite file stores and computes, see `deeplab.export.convert.convert`."""
+"""How a .tflite file stores and computes, see `deeplab.conversion.convert.convert`."""
 
 ExportOutput = Literal["logits", "probabilities", "labels"]
 """What a .tflite file gives for each pixel: scores before the softmax, behind it, or the class id."""

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from deeplab.config import ModelConfig
-from deeplab.export.convert import convert
-from deeplab.export.graph import export_graph
+from deeplab.conversion.convert import convert
+from deeplab.conversion.graph import export_graph
 from deeplab.model.backbones import BACKBONES
 from deeplab.model.build import build_model
 from deeplab.tflite.flatbuffer import read_graph

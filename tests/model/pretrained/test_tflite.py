@@ -161,8 +161,8 @@ def test_what_the_network_sees_of_our_pixels(tensor, metadata, scale, offset):
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["v3", "v3plus"])
 def test_our_own_file_comes_back(head):
-    from deeplab.export.convert import convert
-    from deeplab.export.graph import export_graph
+    from deeplab.conversion.convert import convert
+    from deeplab.conversion.graph import export_graph
 
     config = ModelConfig(
         depth_multiplier=0.25, head=head, aspp_channels=16, low_level_channels=8, decoder_channels=12, classes=5,

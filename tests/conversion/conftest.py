@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from deeplab.config import ModelConfig
+from deeplab.conversion.agreement import Reference, make_reference
+from deeplab.conversion.calibration import choose_calibration
+from deeplab.conversion.convert import convert, end_type
+from deeplab.conversion.graph import export_graph
+from deeplab.conversion.structure import Expected, activation_for
+from deeplab.conversion.verify import Proof
 from deeplab.datasets.shapes import CLASSES, shapes_source
-from deeplab.export.agreement import Reference, make_reference
-from deeplab.export.calibration import choose_calibration
-from deeplab.export.convert import convert, end_type
-from deeplab.export.graph import export_graph
-from deeplab.export.structure import Expected, activation_for
-from deeplab.export.verify import Proof
 from deeplab.model.build import build_model
 from deeplab.tflite.metadata import write_metadata
 from tests.networks import randomize

@@ -9,9 +9,9 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder
 
+from deeplab.conversion.convert import convert
+from deeplab.conversion.verify import verify
 from deeplab.datasets.shapes import CLASSES
-from deeplab.export.convert import convert
-from deeplab.export.verify import verify
 from deeplab.tflite.metadata import write_metadata
 
 

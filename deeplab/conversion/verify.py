@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deeplab.conversion.agreement import Reference, agreement_checks
+from deeplab.conversion.clients import client_checks
+from deeplab.conversion.report import Check, check, not_checked
+from deeplab.conversion.structure import Expected, structure_checks
 from deeplab.errors import UserError
-from deeplab.export.agreement import Reference, agreement_checks
-from deeplab.export.clients import client_checks
-from deeplab.export.report import Check, check, not_checked
-from deeplab.export.structure import Expected, structure_checks
 from deeplab.tflite.interpreter import TfliteModel
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from deeplab.export.report import Report, check, not_checked, report_path, sha256
+from deeplab.conversion.report import Report, check, not_checked, report_path, sha256
 
 
 def _report(*checks):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from deeplab.config import ModelConfig
-from deeplab.export.convert import convert, end_type
-from deeplab.export.graph import export_graph
+from deeplab.conversion.convert import convert, end_type
+from deeplab.conversion.graph import export_graph
 from deeplab.model.build import build_model
 from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.interpreter import TfliteModel, raw_pixels

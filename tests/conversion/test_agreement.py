@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deeplab.export.agreement import _place_check, _relative_error, needed_raise
+from deeplab.conversion.agreement import _place_check, _relative_error, needed_raise
 
 
 def _logits(winner, loser):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from deeplab.conversion.calibration import choose_calibration, spanning
 from deeplab.datasets.source import Example, Source
-from deeplab.export.calibration import choose_calibration, spanning
 
 
 def _source(size=40):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from deeplab.config import ModelConfig
+from deeplab.conversion.graph import check_mask_stride, export_graph
 from deeplab.errors import UserError
-from deeplab.export.graph import check_mask_stride, export_graph
 from deeplab.model.build import build_model
-from tests.export.conftest import TINY
+from tests.conversion.conftest import TINY
 from tests.networks import picture, randomize
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from deeplab.config import ExportConfig, ExportOutput, Quantization
+from deeplab.conversion.export import ORIGIN_FILE, prepare
+from deeplab.conversion.report import Check, check, not_checked, report_path, sha256
+from deeplab.conversion.verify import Proof, verify
 from deeplab.datasets.open import limited, open_source
 from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.evaluation.fitting import fit_picture
-from deeplab.export.export import ORIGIN_FILE, prepare
-from deeplab.export.report import Check, check, not_checked, report_path, sha256
-from deeplab.export.verify import Proof, verify
 from deeplab.files import read_json
 from deeplab.run import data_of
 from deeplab.tflite.flatbuffer import Graph, read_file

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from deeplab.export.report import Report, report_path
+from deeplab.conversion.report import Report, report_path
 
 
 def print_reports(reports: Iterable[Report], paths: Iterable[Path]) -> None:

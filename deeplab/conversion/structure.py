@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from deeplab.config import ExportOutput, Quantization
-from deeplab.export.report import Check, check, not_checked
+from deeplab.conversion.report import Check, check, not_checked
 from deeplab.tflite.flatbuffer import Graph, Tensor
 from deeplab.tflite.interpreter import TfliteModel, raw_pixels
 from deeplab.tflite.metadata import Activation, Metadata

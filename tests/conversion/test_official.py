@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from deeplab.config import ExportConfig
-from deeplab.export.export import export
+from deeplab.conversion.export import export
 from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.metadata import metadata_json
 

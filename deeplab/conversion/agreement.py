@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from deeplab.config import ExportOutput, Quantization
+from deeplab.conversion.report import Check, check, not_checked
 from deeplab.datasets.source import Example
 from deeplab.evaluation.confusion import Scores
 from deeplab.evaluation.evaluate import evaluate
 from deeplab.evaluation.fitting import fit_picture
 from deeplab.evaluation.predictor import keras_predictor, tflite_predictor
-from deeplab.export.report import Check, check, not_checked
 from deeplab.tflite.interpreter import TfliteModel
 
 SCORE_ERROR: dict[Quantization, float] = {

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from deeplab.export.report import sha256
+from deeplab.conversion.report import sha256
 from deeplab.tflite.flatbuffer import Graph, Tensor, read_file, read_graph
 from deeplab.tflite.metadata import Metadata, read_metadata
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from deeplab.conversion.report import Check, check, not_checked
 from deeplab.errors import UserError
-from deeplab.export.report import Check, check, not_checked
 from deeplab.tflite import mediapipe, task_library
 from deeplab.tflite.interpreter import TfliteModel
 

@@ -24,7 +24,7 @@ def export_graph(
         model: from `build_model` at a fixed image size, weights loaded.
         output: what to give for each pixel.
         mask_stride: pixels of the image for each pixel of the output; 1 is full size.
-        raise_logits: added to all logits, which changes neither softmax nor argmax; see `deeplab.export.raising`.
+        raise_logits: added to all logits, which changes neither softmax nor argmax; see `deeplab.conversion.raising`.
 
     Returns:
         A function from normalised images `[1, h, w, 3]` float32 -1..1 to `[1, h', w', classes]` float32 scores, or

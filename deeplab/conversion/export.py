@@ -11,19 +11,19 @@ import keras
 import numpy as np
 
 from deeplab.config import DataConfig, ExportConfig, Quantization, to_mapping
+from deeplab.conversion.agreement import make_reference, needed_raise
+from deeplab.conversion.benchmark import median_milliseconds
+from deeplab.conversion.calibration import Calibration, choose_calibration
+from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS, convert, end_type
+from deeplab.conversion.graph import check_mask_stride, export_graph
+from deeplab.conversion.present import print_reports
+from deeplab.conversion.report import Report, report_path, sha256, versions
+from deeplab.conversion.structure import Expected, activation_for
+from deeplab.conversion.verify import Proof, verify
 from deeplab.datasets.open import limited, open_source
 from deeplab.datasets.shapes import shapes_source
 from deeplab.datasets.source import Example
 from deeplab.errors import UserError
-from deeplab.export.agreement import make_reference, needed_raise
-from deeplab.export.benchmark import median_milliseconds
-from deeplab.export.calibration import Calibration, choose_calibration
-from deeplab.export.convert import NEEDS_CALIBRATION, NO_LABELS, convert, end_type
-from deeplab.export.graph import check_mask_stride, export_graph
-from deeplab.export.present import print_reports
-from deeplab.export.report import Report, report_path, sha256, versions
-from deeplab.export.structure import Expected, activation_for
-from deeplab.export.verify import Proof, verify
 from deeplab.files import written_aside
 from deeplab.model.resize import feature_size
 from deeplab.run import data_of, describe, is_tflite, load_model, names_match, training_of

@@ -4,18 +4,18 @@ import json
 
 import pytest
 
-import deeplab.export.export as export_module
+import deeplab.conversion.export as export_module
 from deeplab.config import DataConfig, ExportConfig, TrainConfig, TrainingConfig, to_mapping
+from deeplab.conversion.export import export
+from deeplab.conversion.inspection import inspect
+from deeplab.conversion.report import sha256
+from deeplab.conversion.verify_file import verify_file
 from deeplab.datasets.shapes import CLASSES
 from deeplab.errors import UserError
-from deeplab.export.export import export
-from deeplab.export.inspection import inspect
-from deeplab.export.report import sha256
-from deeplab.export.verify_file import verify_file
 from deeplab.files import write_json
 from deeplab.run import Description, save_model
 from deeplab.tflite.interpreter import TfliteModel
-from tests.export.conftest import SIZE, TINY
+from tests.conversion.conftest import SIZE, TINY
 
 
 @pytest.fixture(scope="module")
