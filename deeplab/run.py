@@ -62,9 +62,9 @@ def describe(path: str | os.PathLike[str]) -> Description:
 
         config, classes = describe_tflite(Path(path))
         return Description(config, classes)
-    folder = Path(path)
+    folder = _existing(path)
     if not (folder / MODEL).is_file():
-        raise UserError(f"run={path}", f"no {MODEL} in it", "give the folder of a training, or a .tflite file")
+        raise UserError(f"run={path}", f"no {MODEL} in it", "let the training end, or give another run folder")
     content = read_json(folder / MODEL)
     try:
         description = Description(build(ModelConfig, content["model"]), tuple(content["classes"]))
@@ -130,9 +130,23 @@ def training_of(path: str | os.PathLike[str]) -> TrainConfig | None:
     """The settings a run was trained with; None for a .tflite file.
 
     Raises:
-        UserError: train.json is missing or damaged.
+        UserError: there is no such run, or its train.json is missing or damaged.
     """
-    return None if is_tflite(path) else build(TrainConfig, read_json(Path(path) / TRAIN))
+    return None if is_tflite(path) else build(TrainConfig, read_json(_existing(path) / TRAIN))
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    """The folder of a run.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        beside = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())[:10] if folder.parent.is_dir() else []
+        there = f"; there are: {', '.join(beside)}" if beside else ""
+        raise UserError(f"run={path}", f"no such folder{there}", "give the folder of a training, or a .tflite file")
+    return folder
 
 
 def data_of(path: str | os.PathLike[str], changes: Mapping[str, Any] | None) -> DataConfig:

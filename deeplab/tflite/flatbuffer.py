@@ -172,7 +172,7 @@ def read_graph(source: str | Path | bytes) -> Graph:
         raise
     except Exception as e:
         # The generated reader checks nothing: bad offsets surface as whatever they happen to hit.
-        raise UserError(name, f"damaged or cut short ({type(e).__name__})", "copy or export it again") from e
+        raise UserError(name, "damaged or cut short", "copy or export it again") from e
 
 
 def _graph(model: Any, content: bytes) -> Graph:

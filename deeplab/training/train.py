@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,9 @@ FREE_TO_CHANGE = (
     "training.pictures",
 )
 """Settings that a training may go on with although they differ, for they do not touch its weights."""
+
+UNSETTLED = 0.05
+"""Beyond this share of their first values in a batch norm's statistics a warning is due."""
 
 RESTATED_BATCHES = 4
 """How many batches measure the statistics of batch norms that were folded in a file and are to be trained."""
@@ -70,6 +74,7 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
         optimizer = make_optimizer(config.training)
         optimizer.build(model.trainable_variables)
         start = _resume(folder, config, model, optimizer, training)
+        warn_if_unsettled(model, config.training.steps)
         description = Description(config.model, training.classes)
         if start < config.training.steps:
             batches = training_batches(training, config.training, config.seed, start * config.training.batch_size)
@@ -89,6 +94,21 @@ def _model_for(model: ModelConfig, source: Source) -> ModelConfig:
     if model.classes not in (classes, ModelConfig.classes):
         raise UserError("model.classes", f"{model.classes}, but {source.name} has {classes}", "leave it out")
     return dataclasses.replace(model, classes=classes)
+
+
+def warn_if_unsettled(model: keras.Model, steps: int) -> None:
+    """Warns where trained batch norms will still hold much of their first statistics after `steps` updates.
+
+    Such a model trains well and labels everything alike once it is measured.
+    """
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
+    left = max((layer.momentum**steps for layer in norms), default=0.0)
+    if left > UNSETTLED:
+        warnings.warn(
+            f"after {steps} steps the batch norms' statistics are still {left:.0%} what they began with; "
+            "set model.batch_norm_momentum=0.95 for short trainings",
+            stacklevel=2,
+        )
 
 
 def _strategy() -> tf.distribute.Strategy:

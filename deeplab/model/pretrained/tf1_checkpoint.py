@@ -53,7 +53,7 @@ def read_checkpoint(path: Path, model: keras.Model) -> Found:
         scope_of = _backbone(str(path), shapes)
         weights, used = _read(reader, shapes, model, scope_of)
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as e:
-        raise UserError(str(path), f"damaged or cut short ({type(e).__name__})", "copy or download it again") from e
+        raise UserError(str(path), "damaged or cut short", "copy or download it again") from e
     unused = sorted(name for name in shapes if name not in used and not _NOT_WEIGHTS.fullmatch(name))
     return Found(str(path), weights, unused=tuple(unused))
 

@@ -24,7 +24,7 @@ def read_layers(path: str | Path) -> dict[str, tuple[np.ndarray, ...]]:
             group = file.get("model_weights", file)
             layers = _keras_2(group) if "layer_names" in group.attrs else _keras_3(group)
     except (OSError, KeyError, RuntimeError, ValueError) as e:
-        raise UserError(str(path), f"damaged or cut short ({type(e).__name__})", "copy or download it again") from e
+        raise UserError(str(path), "damaged or cut short", "copy or download it again") from e
     if not layers:
         raise UserError(str(path), "an .h5 file without layers of weights", "give weights that Keras has saved")
     return layers
