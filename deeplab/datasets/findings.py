@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab.datasets.report import Finding, Split
+from deeplab.datasets.counts import Split
+from deeplab.datasets.report import Finding
 from deeplab.datasets.source import ExampleError, FaultKind, Source
 
 _SHOWN = 5

@@ -1,10 +1,10 @@
 """What a check of the data has found, to print, to keep and to act on."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-import numpy as np
-
+from deeplab.datasets.class_weights import Weighting, class_weights
+from deeplab.datasets.counts import Split
 from deeplab.errors import UserError
 
 
@@ -28,29 +28,6 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Split:
-    """What was counted in one split.
-
-    Attributes:
-        name: of the data set and split.
-        size: number of examples, None if endless.
-        looked_at: how many were loaded.
-        pixels: number of pixels of each class.
-        pictures: number of pictures with each class.
-        shared: number of pixels, over the pictures with each class, that are not ignored.
-        ignored: number of pixels to ignore.
-    """
-
-    name: str
-    size: int | None
-    looked_at: int
-    pixels: tuple[int, ...]
-    pictures: tuple[int, ...]
-    shared: tuple[int, ...]
-    ignored: int
-
-
-@dataclass(frozen=True)
 class DataReport:
     """The outcome of a check.
 
@@ -70,18 +47,6 @@ class DataReport:
     def stops(self) -> tuple[Finding, ...]:
         """What would ruin a training."""
         return tuple(finding for finding in self.findings if finding.severity == "stop")
-
-    @property
-    def class_weights(self) -> tuple[float | None, ...]:
-        """Weights of the loss that balance the classes; None for a class that was not met.
-
-        Median frequency balancing (arXiv:1411.4734, sec. 6.3.2): the frequency of a class is its share of the pixels
-        of the pictures that have it; a weight is the median of all frequencies over that of the class.
-        """
-        train = self.splits[0]
-        frequencies = {i: p / s for i, (p, s) in enumerate(zip(train.pixels, train.shared, strict=True)) if p}
-        median = float(np.median(list(frequencies.values()))) if frequencies else 0.0
-        return tuple(median / frequencies[i] if i in frequencies else None for i in range(len(self.classes)))
 
     def raise_if_ruined(self) -> None:
         """Raises UserError with the first finding that would ruin a training."""
@@ -111,14 +76,18 @@ def _counted(split: Split) -> str:
 
 
 def _table(report: DataReport) -> list[str]:
-    """Pixels, pictures and proposed weight by class."""
+    """Pixels, pictures and proposed weights by class."""
     width = max(len(name) for name in report.classes)
+    kinds = get_args(Weighting)
     head = " " * (width + 4) + "".join(f"{split.name.rsplit('/', 1)[-1]:>20}" for split in report.splits)
-    lines = [head, f"{'':{width + 4}}" + "   pixels    pictures" * len(report.splits) + "   weight"]
-    for i, (name, weight) in enumerate(zip(report.classes, report.class_weights, strict=True)):
+    lines = [f"{head}    training.class_weights"]
+    lines.append(" " * (width + 4) + "   pixels    pictures" * len(report.splits) + "".join(f"  {k}" for k in kinds))
+    weights = [class_weights(report.splits[0], kind) for kind in kinds]
+    for i, name in enumerate(report.classes):
         cells = ""
         for split in report.splits:
             total = max(sum(split.pixels), 1)
             cells += f"{split.pixels[i] / total:>9.2%}{split.pictures[i]:>11}"
-        lines.append(f"{i:>3} {name:<{width}}{cells}" + ("        -" if weight is None else f"{weight:>9.2f}"))
+        cells += "".join(f"  {of_kind[i]:>{len(kind)}.2f}" for kind, of_kind in zip(kinds, weights, strict=True))
+        lines.append(f"{i:>3} {name:<{width}}{cells}")
     return lines

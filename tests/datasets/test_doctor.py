@@ -9,7 +9,7 @@ from PIL import Image
 from deeplab.config import DataConfig
 from deeplab.datasets.doctor import GRID, REPORT, check_before_training, check_data
 from deeplab.datasets.open import open_source
-from deeplab.datasets.report import DataReport, Finding, Split
+from deeplab.datasets.report import DataReport, Finding
 from deeplab.errors import UserError
 from tests.datasets.test_folder import make_folder
 
@@ -50,16 +50,6 @@ def test_good_data_have_no_findings_and_are_counted(config: DataConfig):
     assert train.pictures == (4, 2, 2)
     assert train.shared == (4 * 768, 2 * 768, 2 * 768)
     assert (train.ignored, train.looked_at, val.looked_at) == (0, 4, 2)
-    # Every class has half the pixels of the pictures that it is in.
-    assert report.class_weights == (1, 1, 1)
-
-
-def test_weights_balance_the_classes():
-    # Frequencies 900/1000, 100/500 and 50/1000, of which 0.2 is the median.
-    split = Split("s", 2, 2, (900, 100, 50, 0), (2, 1, 2, 0), (1000, 500, 1000, 0), 0)
-    weights = DataReport("", ("a", "b", "c", "d"), (split,), ()).class_weights
-    assert weights[:3] == pytest.approx((0.2 / 0.9, 1.0, 4.0))
-    assert weights[3] is None
 
 
 def test_values_out_of_range_are_found_with_file_and_numbering(config: DataConfig):
@@ -186,7 +176,10 @@ def test_the_check_before_a_training_is_kept_until_the_data_change(
     check_before_training(config, run)
     assert "0 findings" in capsys.readouterr().out
     content = json.loads((run / REPORT).read_text())
-    assert content["class_weights"] == [1, 1, 1]
+    # Every class has half the pixels of the pictures that it is in; background is in 4 pictures, the others in 2 each.
+    assert content["class_weights"]["median_frequency"] == [1, 1, 1]
+    background, leaf, stem = content["class_weights"]["effective_number"]
+    assert leaf == stem == pytest.approx(background * (1 + 0.999 + 0.999**2 + 0.999**3) / (1 + 0.999))
     assert Image.open(run / GRID).size == (2048, 288)
     check_before_training(config, run)
     assert "unchanged" in capsys.readouterr().out
