@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,7 +23,13 @@ T = TypeVar("T")
 
 
 def training_batches(
-    source: Source, config: TrainingConfig, seed: int, start: int = 0, threads: int | None = None
+    source: Source,
+    config: TrainingConfig,
+    seed: int,
+    start: int = 0,
+    threads: int | None = None,
+    pieces: int = 1,
+    mine: Sequence[int] = (0,),
 ) -> tf.data.Dataset:
     """Augmented batches without end: image `[b, crop, crop, 3]` float32 0..255, label `[b, crop, crop]` int32.
 
@@ -37,11 +43,13 @@ def training_batches(
         seed: of order and augmentation, at least 0.
         start: how many pictures were taken before; a resumed training continues there.
         threads: how many pictures are made at a time; None takes as many as there are processors.
+        pieces: into how many equal pieces each batch is cut, one for each replica; must divide the batch size.
+        mine: which of them, counted from 0, the dataset gives, one after the other; the others are not made.
 
     Returns:
         A dataset to go over with `iterate`, which hands on the UserError of an example that cannot be loaded.
     """
-    size, crop = config.batch_size, config.crop_size
+    size, crop = config.batch_size // pieces, config.crop_size
     pool = ThreadPoolExecutor(threads or os.cpu_count(), "pictures")
 
     image_memory = _Memory((size, crop, crop, 3), np.float32)
@@ -65,7 +73,10 @@ def training_batches(
         return tf.ensure_shape(image, (size, crop, crop, 3)), tf.ensure_shape(label, (size, crop, crop))
 
     # Two batches are under way at a time, so that no processor waits for the last picture of one.
-    firsts = tf.data.Dataset.counter(start, size)
+    firsts = tf.data.Dataset.counter(start, config.batch_size)
+    if pieces > 1:
+        offsets = size * np.array(mine, np.int64)
+        firsts = firsts.flat_map(lambda first: tf.data.Dataset.from_tensor_slices(first + offsets))
     return firsts.map(tensors, num_parallel_calls=2, deterministic=True).prefetch(1)
 
 

@@ -1,4 +1,5 @@
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def _load(index: int) -> Example:
 SOURCE = Source("ten", tuple(map(str, range(10))), 10, _load)
 
 
-def _batches(count: int, **options: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _batches(count: int, **options: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     batches = iterate(training_batches(SOURCE, CONFIG, seed=7, **options))
     return [(x.numpy(), y.numpy()) for x, y in itertools.islice(batches, count)]
 
@@ -48,6 +49,18 @@ def test_an_epoch_shows_each_picture_once_in_an_order_of_its_own():
     # The labels say which pictures a stream of whole batches really shows.
     shown = [int(ids[ids != 255][0]) for _, labels in _batches(10) for ids in labels]
     assert sorted(shown) == sorted(list(range(10)) * 3)
+
+
+@pytest.mark.parametrize("mine", [[0], [1, 2], [0, 1, 2]])
+def test_pieces_for_several_replicas_are_those_of_the_whole_batch(mine: list[int]):
+    """A batch of three in three pieces of one."""
+    whole = _batches(4, start=6)
+    pieces = _batches(4 * len(mine), start=6, pieces=3, mine=mine)
+    for number, (image, label) in enumerate(pieces):
+        images, labels = whole[number // len(mine)]
+        here = mine[number % len(mine)]
+        np.testing.assert_array_equal(image, images[here : here + 1])
+        np.testing.assert_array_equal(label, labels[here : here + 1])
 
 
 @pytest.mark.parametrize("threads", [1, 4])
