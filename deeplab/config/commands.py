@@ -123,6 +123,8 @@ class ExportConfig:
         mask_stride: pixels of the image for each pixel of the output: 1 is full size; 4 (or the output stride) is less
             work for the device, and the client enlarges the mask.
         input_type, output_type: of the ends of a quantized file; None is uint8 for int8, float32 for the others.
+        float_layers: Keras layers of an int8 file that stay float, `*` standing for any letters;
+            benchmarks/export_layers.py tells which of them would help.
         max_miou_drop: how many points of mIoU (0..100) the file may lose against the Keras model.
         calibration_pictures: how many training pictures set the ranges of int8 and int16x8.
         agreement_pictures: how many validation pictures are compared pixel by pixel.
@@ -143,6 +145,7 @@ class ExportConfig:
     mask_stride: int = 1
     input_type: Ends | None = None
     output_type: Ends | None = None
+    float_layers: tuple[str, ...] = ()
     max_miou_drop: float = 1.5
     calibration_pictures: int = 16
     agreement_pictures: int = 4

@@ -1,13 +1,17 @@
 """From a graph to the bytes of a .tflite file, by the route that leaves nothing in it but builtin operators."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
 
 from deeplab.config import Ends, Quantization
+from deeplab.conversion.float_layers import operators_of
+from deeplab.tflite.flatbuffer import read_graph
+from deeplab.tflite.packing import layer_name, renamed
 from deeplab.tflite.quiet import quiet
 
 NO_LABELS: tuple[Quantization, ...] = ("int16x8",)
@@ -25,6 +29,7 @@ def convert(
     images: Iterable[np.ndarray] = (),
     input_type: Ends | None = None,
     output_type: Ends | None = None,
+    float_layers: Sequence[str] = (),
 ) -> bytes:
     """Converts a graph of fixed size.
 
@@ -39,16 +44,18 @@ def convert(
         images: calibration pictures `[h, w, 3]` for int8 and int16x8; must span 0..255 (`calibration.spanning`).
         input_type: of the input; None takes uint8 for int8 and float32 otherwise.
         output_type: of the output, in the same way. Class ids are int32 in any case.
+        float_layers: names of Keras layers whose operators of an int8 file stay float.
 
     Returns:
-        The file, without metadata.
+        The file, without metadata. Its tensors bear the names of the Keras layers that compute them.
     """
-    # Batch 1 is fixed: with a free batch the converter writes SPACE_TO_BATCH_ND in place of dilations.
-    signature = tf.TensorSpec((1, *size, 3), tf.float32, name="image")
+    if float_layers:
+        calibrated = calibrate(graph, size, images)
+        operators = operators_of(read_graph(calibrated), float_layers)
+        return quantize(calibrated, input_type, output_type, operators)
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        function = tf.function(graph, autograph=False).get_concrete_function(signature)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+        converter = _converter(graph, size)
         if quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantization != "float32":
@@ -58,7 +65,57 @@ def convert(
             converter.target_spec.supported_ops = [_OPERATORS[quantization]]
             converter.inference_input_type = _ENDS[end_type(quantization, input_type)]
             converter.inference_output_type = _ENDS[end_type(quantization, output_type)]
+        return renamed(bytes(converter.convert()), layer_name)
+
+
+def calibrate(graph: Callable[[Any], Any], size: tuple[int, int], images: Iterable[np.ndarray]) -> bytes:
+    """A float file whose tensors carry the ranges that they take on the pictures; `quantize` makes int8 files of it.
+
+    Args:
+        graph: from `export_graph`.
+        size: (height, width) of its input in pixels.
+        images: as for `convert`.
+    """
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converter = _converter(graph, size)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([_normalized(image)] for image in images)
+        converter._experimental_calibrate_only = True
         return bytes(converter.convert())
+
+
+def quantize(
+    calibrated: bytes,
+    input_type: Ends | None = None,
+    output_type: Ends | None = None,
+    float_operators: Sequence[str] = (),
+) -> bytes:
+    """An int8 file of a calibrated one, some of its operators in float.
+
+    Args:
+        calibrated: from `calibrate`.
+        input_type: as for `convert`.
+        output_type: as for `convert`.
+        float_operators: names of the tensors that they compute, as `calibrated` has them.
+    """
+    with quiet():
+        # What the converter itself ends with; it takes no names of operators to leave alone.
+        content = mlir_quantize(
+            calibrated,
+            input_data_type=_ENDS[end_type("int8", input_type)],
+            output_data_type=_ENDS[end_type("int8", output_type)],
+            denylisted_nodes=list(float_operators),
+        )
+    return renamed(bytes(content), layer_name)
+
+
+def _converter(graph: Callable[[Any], Any], size: tuple[int, int]) -> Any:
+    """TensorFlow's converter for a graph of fixed size."""
+    # Batch 1 is fixed: with a free batch the converter writes SPACE_TO_BATCH_ND in place of dilations.
+    signature = tf.TensorSpec((1, *size, 3), tf.float32, name="image")
+    function = tf.function(graph, autograph=False).get_concrete_function(signature)
+    return tf.lite.TFLiteConverter.from_concrete_functions([function])
 
 
 _OPERATORS = {

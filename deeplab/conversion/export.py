@@ -15,6 +15,7 @@ from deeplab.conversion.agreement import make_reference, needed_raise
 from deeplab.conversion.benchmark import median_milliseconds
 from deeplab.conversion.calibration import Calibration, choose_calibration
 from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS, convert, end_type
+from deeplab.conversion.float_layers import chosen_layers, float_operators
 from deeplab.conversion.graph import check_mask_stride, export_graph
 from deeplab.conversion.present import print_reports
 from deeplab.conversion.report import Report, report_path, sha256, versions
@@ -43,6 +44,7 @@ class Prepared:
     classes: tuple[str, ...]
     image_size: tuple[int, int]
     raised: float
+    float_layers: tuple[str, ...]
     calibration: Calibration | None
     proof: Proof
     origin: Mapping[str, Any]
@@ -64,6 +66,8 @@ def export(config: ExportConfig) -> tuple[Report, ...]:
     quantizations = _as_tuple(config.quantization)
     if config.output == "labels" and set(quantizations) & set(NO_LABELS):
         raise UserError("output", f"labels cannot be had with {', '.join(NO_LABELS)}", "use output=logits, or int8")
+    if config.float_layers and "int8" not in quantizations:
+        raise UserError("float_layers", "only int8 files can have some", "leave it out, or use quantization=int8")
     paths = _paths(config, quantizations)
     prepared = prepare(config)
     reports, contents = [], {}
@@ -94,6 +98,7 @@ def prepare(config: ExportConfig) -> Prepared:
     check_mask_stride(size, config.mask_stride)
     description = describe(run)
     model = load_model(run, config.output_stride, size)
+    kept = chosen_layers(config.float_layers, [layer.name for layer in model.layers])
     data = _data(config, run)
     calibration = None
     examples: list[Example] = []
@@ -113,12 +118,13 @@ def prepare(config: ExportConfig) -> Prepared:
     raised = needed_raise(reference.logits, config.mask_stride) if config.output == "logits" else 0.0
     map_size = (feature_size(size[0], config.mask_stride), feature_size(size[1], config.mask_stride))
     # The quantization and the types of the ends are filled in for each file.
-    expected = Expected(size, map_size, description.classes, config.output, "float32", "float32", "float32")
+    expected = Expected(size, map_size, description.classes, config.output, "float32", "float32", "float32", kept)
     return Prepared(
         model=model,
         classes=description.classes,
         image_size=size,
         raised=raised,
+        float_layers=kept,
         calibration=calibration,
         proof=Proof(expected, reference, raised, config.max_miou_drop),
         origin=_origin(config, model, description.config, calibration, raised),
@@ -129,8 +135,9 @@ def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantizati
     """The content of one file, with metadata, unchecked."""
     graph = export_graph(prepared.model, config.output, config.mask_stride, prepared.raised)
     images = prepared.calibration.images if prepared.calibration else ()
-    content = convert(graph, prepared.image_size, quantization, images, config.input_type, config.output_type)
-    origin = json.dumps({"quantization": quantization, **prepared.origin}, indent=1).encode()
+    kept = prepared.float_layers if quantization == "int8" else ()
+    content = convert(graph, prepared.image_size, quantization, images, config.input_type, config.output_type, kept)
+    origin = json.dumps({"quantization": quantization, "float_layers": kept, **prepared.origin}).encode()
     return write_metadata(
         content, prepared.classes, activation=activation_for(config.output), files={ORIGIN_FILE: origin}
     )
@@ -148,6 +155,7 @@ def _report(config: ExportConfig, prepared: Prepared, quantization: Quantization
         quantization=quantization,
         input_type=end_type(quantization, config.input_type),
         output_type=end_type(quantization, config.output_type),
+        float_layers=prepared.float_layers if quantization == "int8" else (),
     )
     proof = dataclasses.replace(prepared.proof, expected=expected)
     checks = verify(content, proof, prepared.proof.reference.pictures, config.threads)
@@ -161,6 +169,7 @@ def _report(config: ExportConfig, prepared: Prepared, quantization: Quantization
         input=given,
         output=result,
         operators=graph.operator_counts(),
+        float_operators=float_operators(graph) if quantization == "int8" else (),
         checks=checks,
         milliseconds=None,
         settings={**to_mapping(config), "quantization": quantization},

@@ -51,6 +51,7 @@ class Report:
         input: type and shape, as "uint8 [1, 257, 257, 3]".
         output: in the same way.
         operators: how often each occurs.
+        float_operators: names of the layers of an int8 file that compute in float, as `float_layers` ordered.
         checks: all of them.
         milliseconds: median time a picture on this machine, one thread, XNNPACK.
         settings: what the file was made with.
@@ -63,6 +64,7 @@ class Report:
     input: str
     output: str
     operators: Mapping[str, int]
+    float_operators: tuple[str, ...]
     checks: tuple[Check, ...]
     milliseconds: float | None
     settings: Mapping[str, Any]

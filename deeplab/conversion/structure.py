@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from deeplab.config import ExportOutput, Quantization
+from deeplab.conversion.float_layers import CONVERSIONS, float_operators, layer_of
 from deeplab.conversion.report import Check, check, not_checked
 from deeplab.tflite.flatbuffer import Graph, Tensor
 from deeplab.tflite.interpreter import TfliteModel, raw_pixels
@@ -58,6 +59,7 @@ class Expected:
         quantization: how it computes.
         input_type: of the input.
         output_type: of the output.
+        float_layers: Keras layers that stay float in an int8 file.
     """
 
     image_size: tuple[int, int]
@@ -67,6 +69,7 @@ class Expected:
     quantization: Quantization
     input_type: str
     output_type: str
+    float_layers: tuple[str, ...] = ()
 
 
 def structure_checks(model: TfliteModel, expected: Expected | None) -> list[Check]:
@@ -153,16 +156,19 @@ def _metadata_checks(model: TfliteModel, expected: Expected | None) -> list[Chec
 
 
 def _quantization_checks(graph: Graph, expected: Expected) -> list[Check]:
-    """Whether a file is quantized throughout, and pays for conversions at its ends only."""
+    """Whether a file is quantized but where it was ordered in float, and pays for no conversion beyond those needed."""
     counts = graph.operator_counts()
     ends = set(graph.inputs) | set(graph.outputs)
     used = {i for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
     floats = sum(graph.tensors[i].dtype == "float32" for i in used - ends)
     conversions = counts.get("QUANTIZE", 0) + counts.get("DEQUANTIZE", 0)
     if expected.quantization == "int8":
+        found = float_operators(graph)
+        ordered = tuple(layer_of(graph, op) for op in graph.operators if layer_of(graph, op) in expected.float_layers)
+        most = 2 + _ends_of_float_operators(graph)
         return [
-            check("float tensors", floats == 0, floats, 0),
-            check("conversions", conversions <= 2, conversions, 2),
+            check("float operators", found == ordered, ", ".join(found) or "none", ", ".join(ordered) or "none"),
+            check("conversions", conversions <= most, conversions, most),
         ]
     if expected.quantization == "int16x8":
         # The converter adds conversions of its own where branches meet.
@@ -170,6 +176,13 @@ def _quantization_checks(graph: Graph, expected: Expected) -> list[Check]:
     if expected.quantization == "float32":
         return [check("conversions", conversions == 0, conversions, 0)]
     return []
+
+
+def _ends_of_float_operators(graph: Graph) -> int:
+    """How many conversions float operators can need: one for each thing that they take or give."""
+    computed = [op for op in graph.operators if op.name not in CONVERSIONS]
+    floats = [i for op in computed for i in (*op.inputs, *op.outputs) if i >= 0 and graph.tensors[i].data is None]
+    return sum(graph.tensors[i].dtype == "float32" for i in floats)
 
 
 def _ordered_output(expected: Expected) -> str:

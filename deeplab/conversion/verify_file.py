@@ -114,6 +114,7 @@ def _proof(config: ExportConfig, model: TfliteModel) -> Proof:
         quantization=quantization,
         input_type=model.input.dtype,
         output_type=model.output.dtype,
+        float_layers=tuple(origin.get("float_layers", ())),
     )
     return dataclasses.replace(prepared.proof, expected=expected, raised=origin.get("raised_logits", 0.0))
 

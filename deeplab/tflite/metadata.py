@@ -21,6 +21,7 @@ from tensorflow_lite_support.metadata import metadata_schema_py_generated as met
 
 from deeplab.errors import UserError
 from deeplab.tflite.flatbuffer import read_file
+from deeplab.tflite.packing import attached_files, packed
 from deeplab.tflite.quiet import quiet
 
 Activation = Literal["none", "sigmoid", "softmax"]
@@ -80,7 +81,7 @@ def read_metadata(source: str | Path | bytes) -> Metadata | None:
         model = _metadata_object(content)
         if model is None:
             return None
-        files = _attached_files(content)
+        files = attached_files(content)
         subgraph = model.subgraphMetadata[0]
         mean, std = _normalization(subgraph.inputTensorMetadata)
         return Metadata(
@@ -147,7 +148,7 @@ def write_metadata(
     populator.load_metadata_buffer(bytearray(builder.Output()))
     populator.load_associated_file_buffers(attached)
     populator.populate()
-    return bytes(populator.get_model_buffer())
+    return packed(bytes(populator.get_model_buffer()))
 
 
 def metadata_json(source: str | Path | bytes) -> dict[str, Any]:
@@ -175,14 +176,6 @@ def _metadata_object(content: bytes) -> Any:
             buffer = model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy()
             return metadata_schema.ModelMetadataT.InitFromPackedBuf(np.asarray(buffer, np.uint8).tobytes(), 0)
     return None
-
-
-def _attached_files(content: bytes) -> dict[str, bytes]:
-    """The zip archive behind the model, if any."""
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def _without_files(content: bytes) -> bytes:

@@ -6,7 +6,7 @@ from deeplab.conversion.report import Report, check, not_checked, report_path, s
 
 
 def _report(*checks):
-    return Report("m.tflite", 3, "00", "uint8 [1]", "uint8 [1]", {"CONV_2D": 2}, checks, 1.5, {"seed": 0}, {})
+    return Report("m.tflite", 3, "00", "uint8 [1]", "uint8 [1]", {"CONV_2D": 2}, (), checks, 1.5, {"seed": 0}, {})
 
 
 def test_a_failed_check_shows_the_number_beside_its_limit():
