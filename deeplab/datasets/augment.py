@@ -112,6 +112,8 @@ def draw(size: tuple[int, int], seed: tuple[int, int], config: AugmentConfig, cr
 def take_bilinear(image: np.ndarray, plan: Draw, out: np.ndarray) -> None:
     """Writes what is taken of `image` `[h, w, c]`, resampled to `plan.drawn`, to `out` `[rows, columns, c]` float32."""
     content = _content(image, plan)
+    if plan.flip:
+        content = mirrored(content)
     if plan.taken == plan.drawn:
         out[...] = content
     elif cv2 is not None:
@@ -119,6 +121,16 @@ def take_bilinear(image: np.ndarray, plan: Draw, out: np.ndarray) -> None:
         cv2.resize(_in_float(content), plan.drawn[::-1], dst=out, interpolation=cv2.INTER_LINEAR)
     else:
         out[...] = resized_by_tensorflow(content, plan.drawn)
+
+
+def mirrored(content: np.ndarray) -> np.ndarray:
+    """`content` `[h, w, c]`, left and right changed; a copy, for numpy's view of pixels backwards is slow to read."""
+    if cv2 is not None:
+        return cv2.flip(content, 1)
+    copy = np.empty(content.shape, content.dtype)
+    for channel in range(content.shape[2]):
+        copy[..., channel] = content[:, ::-1, channel]
+    return copy
 
 
 def _in_float(content: np.ndarray) -> np.ndarray:
@@ -142,8 +154,13 @@ def resized_by_tensorflow(content: np.ndarray, size: tuple[int, int]) -> np.ndar
 def take_nearest(label: np.ndarray, plan: Draw) -> np.ndarray:
     """What is taken of `label` `[h, w, ...]`, each pixel the nearest one of the picture; same type."""
     rows, columns = (_nearest(taken, drawn) for taken, drawn in zip(plan.taken, plan.drawn, strict=True))
-    # The indices are right; "clip" spares numpy a check and a copy.
-    return _content(label, plan).take(rows, 0, mode="clip").take(columns, 1, mode="clip")
+    if plan.flip:
+        columns = plan.taken[1] - 1 - columns
+    content = _content(label, plan)
+    # The indices are right; "clip" spares numpy a check and a copy. Columns cost by the pixel, rows by the row.
+    if plan.drawn[0] > plan.taken[0]:
+        return content.take(columns, 1, mode="clip").take(rows, 0, mode="clip")
+    return content.take(rows, 0, mode="clip").take(columns, 1, mode="clip")
 
 
 def jitter(picture: np.ndarray, plan: Draw) -> None:
@@ -199,8 +216,7 @@ def _axis(size: int, scale: float, place: float, crop_size: int) -> tuple[int, i
 
 def _content(image: np.ndarray, plan: Draw) -> np.ndarray:
     (top, left), (rows, columns) = plan.start, plan.taken
-    content = image[top : top + rows, left : left + columns]
-    return content[:, ::-1] if plan.flip else content
+    return image[top : top + rows, left : left + columns]
 
 
 def _nearest(taken: int, drawn: int) -> np.ndarray:

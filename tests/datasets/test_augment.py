@@ -46,14 +46,22 @@ def _bilinear_by_hand(image: np.ndarray, drawn: tuple[int, int]) -> np.ndarray:
     return np.array(out).transpose(2, 1, 0)
 
 
-def test_a_window_is_resampled_at_the_centres_of_its_pixels():
+@pytest.mark.parametrize("opencv", [True, False])
+def test_a_window_is_resampled_at_the_centres_of_its_pixels(opencv: bool, monkeypatch: pytest.MonkeyPatch):
+    if opencv:
+        pytest.importorskip("cv2")
+    else:
+        monkeypatch.setattr("deeplab.datasets.augment.cv2", None)
     image = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)
     plan = Draw((3, 5), (11, 17), (24, 13))
     np.testing.assert_allclose(
         _taken(image, plan), _bilinear_by_hand(image[3:14, 5:22].astype(float), (24, 13)), atol=1e-3
     )
     flipped = dataclasses.replace(plan, flip=True)
-    np.testing.assert_allclose(_taken(image, flipped), _taken(image, plan)[:, ::-1], atol=1e-3)
+    by_hand = _bilinear_by_hand(image[3:14, 5:22][:, ::-1].astype(float), (24, 13))
+    np.testing.assert_allclose(_taken(image, flipped), by_hand, atol=1e-3)
+    whole = Draw((3, 5), (11, 17), (11, 17), flip=True)
+    np.testing.assert_array_equal(_taken(image, whole), image[3:14, 5:22][:, ::-1])
 
 
 def test_opencv_and_tensorflow_resample_alike():
@@ -71,6 +79,10 @@ def test_nearest_takes_the_nearest():
     assert take_nearest(ids, Draw((0, 0), (2, 7), (2, 4)))[0].tolist() == [0, 2, 4, 6]
     assert take_nearest(ids, Draw((0, 1), (2, 5), (2, 10)))[0].tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert take_nearest(ids, Draw((0, 1), (2, 5), (2, 5), flip=True))[0].tolist() == [5, 4, 3, 2, 1]
+    # 4 pixels at 3 places have their centres at 2/3, 2 and 10/3, here counted from the right.
+    assert take_nearest(ids[:, :4], Draw((0, 0), (2, 4), (2, 3), flip=True))[0].tolist() == [3, 1, 0]
+    tall = np.array([[1, 2], [3, 4]], np.uint8)
+    assert take_nearest(tall, Draw((0, 0), (2, 2), (4, 2), flip=True)).tolist() == [[2, 1], [2, 1], [4, 3], [4, 3]]
 
 
 @pytest.mark.parametrize("turn", [0.0, 35.0])
