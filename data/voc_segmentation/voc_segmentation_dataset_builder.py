@@ -27,6 +27,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     Args:
         devkit: a VOCdevkit folder to take instead of `manual_dir/VOCdevkit`.
         sbd: a folder of SBD to take instead of `manual_dir/sbd`.
+        only: one split to prepare, by the name of any list; None prepares all.
         kwargs: of tfds.core.GeneratorBasedBuilder.
     """
 
@@ -37,8 +38,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     `sbd` beside it. What is not there is downloaded.
     """
 
-    def __init__(self, devkit: str | None = None, sbd: str | None = None, **kwargs: Any) -> None:
-        self._devkit, self._sbd = devkit, sbd
+    def __init__(
+        self, devkit: str | None = None, sbd: str | None = None, only: str | None = None, **kwargs: Any
+    ) -> None:
+        self._devkit, self._sbd, self._only = devkit, sbd, only
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -54,15 +57,23 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             ),
             supervised_keys=("image", "segmentation_mask"),
             homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+            # The order of the lists is kept: the first so many pictures of val are the same everywhere.
+            disable_shuffling=True,
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         folder, sbd = self._folders(dl_manager)
-        splits = {split: split_files(folder, split) for split in ("train", "val", "trainval")}
-        if sbd is not None or (folder / "SegmentationClassAug").is_dir():
+        lists = folder / "ImageSets" / "Segmentation"
+        wanted = [s for s in ("train", "val", "trainval") if self._only is None or (lists / f"{s}.txt").is_file()]
+        if self._only is not None and self._only not in (TRAIN_AUG, *wanted):
+            wanted.append(self._only)
+        splits = {split: split_files(folder, split) for split in wanted}
+        augmented = sbd is not None or (folder / "SegmentationClassAug").is_dir()
+        if self._only == TRAIN_AUG or (self._only is None and augmented):
             splits[TRAIN_AUG] = split_files(folder, TRAIN_AUG, sbd)
         check_sizes({split: len(pairs) for split, pairs in splits.items()})
-        return {split: self._generate_examples(pairs) for split, pairs in splits.items()}
+        kept = splits if self._only is None else {self._only: splits[self._only]}
+        return {split: self._generate_examples(pairs) for split, pairs in kept.items()}
 
     def _folders(self, dl_manager: tfds.download.DownloadManager) -> tuple[Path, Path | None]:
         """The devkit's folder of 2012, and that of SBD if there is one."""
@@ -93,11 +104,11 @@ def check_sizes(sizes: dict[str, int]) -> None:
     Raises:
         UserError: one split is complete and another is not.
     """
-    complete = [split for split, size in sizes.items() if size == OFFICIAL_SIZES[split] and split != TRAIN_AUG]
+    complete = [split for split, size in sizes.items() if size == OFFICIAL_SIZES.get(split) and split != TRAIN_AUG]
     if not complete:
         return
     for split, size in sizes.items():
-        if size != OFFICIAL_SIZES[split]:
+        if size != OFFICIAL_SIZES.get(split, size):
             raise UserError(
                 f"split {split}",
                 f"{size} pictures, while {complete[0]} is complete; {OFFICIAL_SIZES[split]} are expected",

@@ -64,7 +64,12 @@ def source_of_builder(builder: Any, split: str, config: DataConfig) -> Source:
         for part in parts
         for record in index_records(Path(part.filename), part.skip, -1 if part.take is None else part.take)
     ]
-
+    expected = builder.info.splits[split].num_examples
+    if len(records) != expected:
+        folder = builder.data_path
+        raise UserError(
+            str(folder), f"{split} has {len(records)} of {expected} examples", "delete it, to prepare it anew"
+        )
     titled = [feature for feature in ("name", "file_name", "image_id") if feature in builder.info.features][:1]
 
     def load(index: int) -> Example:

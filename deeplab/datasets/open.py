@@ -91,7 +91,7 @@ def _open(config: DataConfig, split: str, seed: int) -> Source:
         from deeplab.datasets.catalogue import tfds_source
 
         return tfds_source(config, split)
-    if config.source == "voc" and config.prepared is not None:
+    if config.source == "voc" and config.prepared not in (None, "auto"):
         from deeplab.datasets.prepared import prepared_voc_source
 
         return prepared_voc_source(config, split)

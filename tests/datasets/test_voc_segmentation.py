@@ -8,10 +8,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data.voc_segmentation import voc_segmentation_dataset_builder as module
-from deeplab.config import DataConfig, TrainingConfig
+from deeplab.config import DataConfig
 from deeplab.datasets.catalogue import source_of_builder, tfds_source
-from deeplab.datasets.open import open_source
-from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.tfrecords import index_records, read_features
 from deeplab.datasets.voc import split_files, voc_source
 from deeplab.errors import UserError
@@ -38,6 +36,7 @@ def test_sizes_are_checked_where_a_list_is_complete():
     module.check_sizes({"train": 1464, "val": 1449, "trainval": 2913, "train_aug": 10582})
     with pytest.raises(UserError, match=r"train_aug: 10581 pictures, while train is complete; 10582"):
         module.check_sizes({"train": 1464, "val": 1449, "trainval": 2913, "train_aug": 10581})
+    module.check_sizes({"train": 1464, "val": 1449, "trainval": 2913, "mine": 7})
     with pytest.raises(UserError, match=r"val: 1448 pictures"):
         module.check_sizes({"train": 1464, "val": 1448, "trainval": 2913})
 
@@ -50,25 +49,6 @@ def test_the_files_give_the_same_train_aug(tmp_path: Path):
         voc_source(DEVKIT, "train_aug")
     with pytest.raises(UserError, match=r"no such folder"):
         split_files(DEVKIT / "VOC2012", "train_aug", tmp_path / "nowhere")
-
-
-def test_prepared_pictures_are_those_of_the_devkit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    config = DataConfig(source="voc", root=str(DEVKIT), prepared=str(tmp_path / "prepared"), sbd=str(SBD))
-    for split in ("train", "val", "train_aug"):
-        copies = open_source(config, split)
-        originals = voc_source(DEVKIT, split, sbd=SBD)
-        assert copies.size == originals.size
-        wanted = {e.name: e for e in originals.examples()}
-        for example in copies.examples():
-            np.testing.assert_array_equal(example.image, wanted[example.name].image)
-            np.testing.assert_array_equal(example.label, wanted[example.name].label)
-    assert capsys.readouterr().out.count("preparing PASCAL VOC") == 1
-    moved = dataclasses.replace(config, root=str(tmp_path / "gone"))
-    assert open_source(moved, "train").size == 2
-    image, _ = next(iterate(training_batches(open_source(config, "train"), TrainingConfig(2, 3, 33), 0)))
-    assert image.shape == (3, 33, 33, 3)
-    with pytest.raises(UserError, match=r"split test: is not prepared"):
-        open_source(config, "test")
 
 
 def test_a_tfds_set_is_read_by_its_feature_names(tmp_path: Path):
@@ -98,10 +78,19 @@ def test_records_are_found_without_reading_them_all(tmp_path: Path):
     (path,) = tmp_path.rglob("*trainval.tfrecord*")
     records = index_records(path)
     names = [read_features(record, ["name"])[0].decode() for record in records]
-    assert sorted(names) == ["2007_000001", "2007_000002", "2007_000003", "2007_000004"]
+    assert names == ["2007_000001", "2007_000002", "2007_000003", "2007_000004"]
     assert [record.offset for record in index_records(path, 1, 2)] == [record.offset for record in records[1:3]]
     with pytest.raises(UserError, match="feature nothing: no encoded picture"):
         read_features(records[0], ["nothing"])
-    path.write_bytes(path.read_bytes()[:-7])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-7])
     with pytest.raises(UserError, match="is cut off at byte"):
         index_records(path)
+    # Cut between two records, which the file itself does not show.
+    path.write_bytes(whole[: records[3].offset - 12])
+    assert len(index_records(path)) == 3
+    with pytest.raises(UserError, match="trainval has 3 of 4 examples"):
+        source_of_builder(builder, "trainval", DataConfig())
+    path.write_bytes(whole[:16] + b"\xff" * 40 + whole[56:])
+    with pytest.raises(UserError, match=r"trainval.*record at byte 12 is broken"):
+        read_features(records[0], ["name"])
