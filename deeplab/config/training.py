@@ -32,8 +32,8 @@ class DataConfig:
         label_feature: name of the mask among the features of a "tfds" set.
         sbd: folder of the Semantic Boundaries Dataset (its `dataset` folder, or one of PNG masks), for the split
             train_aug of "voc".
-        prepared: folder that "voc" is copied into once as TFRecord files and read from after that; "auto" has a training
-            copy it into its run folder, while the other commands, which write nothing there, read the devkit; None
+        prepared: folder that "voc" is copied into once as TFRecord files and read from after that; "auto": a training
+            copies it into its run folder, while the other commands, which write nothing there, read the devkit; None
             reads the files of the devkit themselves. The examples and their order are the same.
         cache: "memory", or a folder, to keep decoded pictures in; None decodes each time.
         on_unreadable: whether a picture that cannot be used stops the training or is skipped, counted and named.
