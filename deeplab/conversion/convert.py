@@ -13,6 +13,7 @@ from deeplab.conversion.float_layers import operators_of
 from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.packing import layer_name, renamed
 from deeplab.tflite.quiet import quiet
+from deeplab.tflite.reorder import converted_before_enlarged
 
 NO_LABELS: tuple[Quantization, ...] = ("int16x8",)
 """Quantizations for which the converter has no ARG_MAX."""
@@ -65,7 +66,7 @@ def convert(
             converter.target_spec.supported_ops = [_OPERATORS[quantization]]
             converter.inference_input_type = _ENDS[end_type(quantization, input_type)]
             converter.inference_output_type = _ENDS[end_type(quantization, output_type)]
-        return renamed(bytes(converter.convert()), layer_name)
+        return _finished(bytes(converter.convert()))
 
 
 def calibrate(graph: Callable[[Any], Any], size: tuple[int, int], images: Iterable[np.ndarray]) -> bytes:
@@ -107,7 +108,12 @@ def quantize(
             output_data_type=_ENDS[end_type("int8", output_type)],
             denylisted_nodes=list(float_operators),
         )
-    return renamed(bytes(content), layer_name)
+    return _finished(bytes(content))
+
+
+def _finished(content: bytes) -> bytes:
+    """What the converter gave, with readable names and its last conversion where it costs least."""
+    return converted_before_enlarged(renamed(content, layer_name))
 
 
 def _converter(graph: Callable[[Any], Any], size: tuple[int, int]) -> Any:

@@ -9,6 +9,7 @@ from deeplab.tflite.flatbuffer import Graph, Operator
 from deeplab.tflite.packing import layer_name
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+_TAIL = ("RESIZE_BILINEAR", "STRIDED_SLICE", "SLICE")
 _LAST_LAYERS = ("CONV_2D", "ADD")
 
 
@@ -54,10 +55,19 @@ def layer_of(graph: Graph, op: Operator) -> str:
 
 
 def float_operators(graph: Graph) -> tuple[str, ...]:
-    """Names of the layers whose operators compute in float, in the order of execution; conversions are none."""
+    """Names of the layers whose operators compute in float, in the order of execution.
+
+    Conversions are none, nor are the resize and the crop that scores of type float32 go through at the end.
+    """
     found = []
-    for op in graph.operators:
+    for op in graph.operators[: len(graph.operators) - _tail_length(graph)]:
         tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
         if op.name not in CONVERSIONS and any(t.dtype == "float32" for t in tensors):
             found.append(layer_of(graph, op))
     return tuple(found)
+
+
+def _tail_length(graph: Graph) -> int:
+    """How many operators behind the network enlarge and crop what it gives."""
+    kinds = [op.name in _TAIL for op in reversed(graph.operators)]
+    return kinds.index(False) if False in kinds else len(kinds)

@@ -29,7 +29,7 @@ def packed(content: bytes) -> bytes:
         content: of a .tflite file, files attached to it included.
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    return with_files(_pack(model), attached_files(content))
+    return with_files(serialized(model), attached_files(content))
 
 
 def renamed(content: bytes, name: Callable[[str], str]) -> bytes:
@@ -46,7 +46,7 @@ def renamed(content: bytes, name: Callable[[str], str]) -> bytes:
         for i, tensor in enumerate(graph.tensors):
             if i not in ends:
                 tensor.name = _free(name(tensor.name.decode("utf-8", "replace")), taken)
-    return _pack(model)
+    return serialized(model)
 
 
 def layer_name(tensor: str) -> str:
@@ -90,8 +90,8 @@ def _free(name: str, taken: set[str]) -> str:
     return found
 
 
-def _pack(model: Any) -> bytes:
-    """The bytes of the schema's own object."""
+def serialized(model: Any) -> bytes:
+    """The bytes of the schema's own object, nothing said twice."""
     builder = _SharingBuilder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
