@@ -1,0 +1,17 @@
+"""The colours of the classes, wherever they are shown."""
+
+import numpy as np
+
+
+def colour_map(entries: int = 256) -> np.ndarray:
+    """The colours of PASCAL VOC (VOCdevkit, VOClabelcolormap): `[entries, 3]` uint8, RGB; 255 is the near-white border.
+
+    Bit 3i of an id becomes bit 7-i of red, bit 3i+1 that of green, bit 3i+2 that of blue, so that neighbouring ids look
+    different and 256 of them are distinct.
+    """
+    ids = np.arange(entries, dtype=np.int64)
+    colours = np.zeros((entries, 3), np.int64)
+    for i in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((ids >> (3 * i + channel)) & 1) << (7 - i)
+    return colours.astype(np.uint8)
