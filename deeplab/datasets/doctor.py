@@ -74,9 +74,10 @@ def check_data(
     if len(looks) > 1:
         found += findings.of_faults(looks[1].faults, looks[1].split, len(train.classes), False)
         found += findings.of_overlap(train, val, looks[0].digests, looks[1].digests) if val else []
-    found += findings.of_counts(train.classes, [look.split for look in looks], looks[0].only_ignored)
+    splits = [look.split for look in looks]
+    found += findings.of_counts(train.classes, splits, looks[0].only_ignored, [*looks[0].digests.values()])
     found.sort(key=lambda finding: finding.severity != "stop")
-    report = DataReport("", train.classes, tuple(look.split for look in looks), tuple(found))
+    report = DataReport("", train.classes, tuple(splits), tuple(found))
     return report, looks[0].examples
 
 

@@ -85,8 +85,17 @@ def of_overlap(
     ]
 
 
-def of_counts(classes: Sequence[str], splits: Sequence[Split], only_ignored: Sequence[str]) -> list[Finding]:
-    """What the numbers of pixels tell."""
+def of_counts(
+    classes: Sequence[str], splits: Sequence[Split], only_ignored: Sequence[str], seen: Sequence[str]
+) -> list[Finding]:
+    """What the numbers of pixels tell.
+
+    Args:
+        classes: names by id.
+        splits: the training split, and the validation split where there is one.
+        only_ignored: pictures of the training split without a labelled pixel.
+        seen: pictures of the training split, to name where a finding is about all of them.
+    """
     train = splits[0]
     pixels = np.array(train.pixels)
     labelled, looked_at = int(pixels.sum()), f"{train.looked_at} pictures looked at"
@@ -105,7 +114,8 @@ def of_counts(classes: Sequence[str], splits: Sequence[Split], only_ignored: Seq
             what = f"{train.name}: the masks hold {present[0]} and 255 alone ({looked_at})"
         meaning = "255 means ignore, so there is one class and nothing to learn; masks of black and white (0 and 255)?"
         remedy = "data.label_ids=[0,255]" if binary else "masks hold class ids: 0 for the background, then 1, 2, ..."
-        found.append(Finding("stop", what, meaning if train.ignored else "there is nothing to learn", remedy))
+        meaning = meaning if train.ignored else "there is nothing to learn"
+        found.append(Finding("stop", what, meaning, remedy, tuple(seen[:_SHOWN])))
     if only_ignored:
         what = f"{train.name}: {len(only_ignored)} of {looked_at} have nothing but ignored pixels"
         meaning, remedy = "they teach nothing and take their share of every batch", "label them, or take them out"

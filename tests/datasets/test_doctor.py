@@ -73,6 +73,7 @@ def test_masks_of_black_and_white_are_found(tmp_path: Path):
     assert finding.severity == "stop"
     assert "hold 0 and 255 alone" in finding.what
     assert finding.remedy == "data.label_ids=[0,255]"
+    assert finding.files == open_source(config, "train").names
     assert _check(dataclasses.replace(config, label_ids=(0, 255))).findings == ()
 
 

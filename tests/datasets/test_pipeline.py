@@ -6,6 +6,7 @@ import pytest
 
 from deeplab.config import AugmentConfig, TrainingConfig
 from deeplab.datasets.augment import augment
+from deeplab.datasets.open import skipping
 from deeplab.datasets.pipeline import index_at, iterate, training_batches
 from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
@@ -91,6 +92,22 @@ def test_the_error_of_an_example_comes_out_as_it_is():
         for _ in itertools.islice(iterate(training_batches(Source("s", SOURCE.classes, 10, load), CONFIG, 7)), 4):
             pass
     assert caught.value is mine
+
+
+def test_a_picture_at_fault_is_skipped_and_counted_where_that_is_wanted(caplog: pytest.LogCaptureFixture):
+    def load(index: int) -> Example:
+        if index == 5:
+            raise UserError("five.png", "cannot be read", "mend it")
+        return _load(index)
+
+    skipped: dict[int, UserError] = {}
+    source = skipping(Source("s", SOURCE.classes, 10, load), skipped)
+    batches = itertools.islice(iterate(training_batches(source, CONFIG, 7)), 10)
+    shown = [int(ids[ids != 255][0]) for _, labels in batches for ids in labels.numpy()]
+    # Three epochs of ten, in each of which the sixth stands for the fifth.
+    assert sorted(shown) == sorted([0, 1, 2, 3, 4, 6, 6, 7, 8, 9] * 3)
+    assert [(index, str(error)) for index, error in skipped.items()] == [(5, "five.png: cannot be read; mend it")]
+    assert caplog.text.count("skipped (1 so far): five.png") == 1
 
 
 def test_a_fault_of_the_toolkit_keeps_its_traceback():
