@@ -96,41 +96,132 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The published recipe (numbers of tensorflow/models research/deeplab, train.py).
+    """The published recipe (numbers of tensorflow/models research/deeplab, train.py), and what may be changed of it.
 
     Attributes:
         steps: number of updates.
-        batch_size: pictures an update, over all replicas.
+        batch_size: pictures an update, over all replicas and all parts of `accumulation`.
         crop_size: side of the training crop in pixels; 32k+1 wastes nothing.
         output_stride: at which the network is trained.
+        optimizer: "sgd" with momentum, without Nesterov, or "adamw".
         learning_rate: at the start; decays by the "poly" rule lr * (1 - step / steps) ** power.
         power: of the poly rule.
-        momentum: of SGD, without Nesterov.
+        slow_start_steps: so many first updates are made at `slow_start_learning_rate`; the poly rule counts from there.
+        slow_start_learning_rate: see `slow_start_steps`.
+        momentum: of SGD.
         weight_decay: factor wd of wd/2 * sum(w^2), over the kernels of convolutions (not depthwise, biases or norms).
-        batch_norm: "train", or "frozen": statistics, gamma and beta stay as loaded.
+            With "adamw" it is decoupled from the gradient and wants to be larger, such as 0.01.
+        bias_multiplier: factor on the learning rate of biases; batch norm has none in this sense.
+        last_layers_multiplier: factor on that of all layers behind the backbone (ASPP, decoder, logits).
+        backbone_multiplier: factor on that of the backbone; 0 freezes it, its batch norms too, and saves its gradients.
+        layer_multipliers: factor on the learning rate of the layers whose names begin so ({"decoder_": 10}), in place
+            of the two before; of several that fit the longest holds.
+        clip_norm: longer gradients (norm over all variables) are shortened to this; None shortens none.
+        accumulation: the batch goes through the network in so many parts, one after the other, to save memory; the
+            update is that of the whole batch, but for batch norm's statistics, which are each part's.
+        class_weights: factor on the loss of each class, as many as there are classes, or how to get them from the masks
+            of the training split: "median_frequency" (arXiv:1411.4734, sec. 6.3.2), "effective_number"
+            (arXiv:1901.05555). None weighs all alike.
+        label_smoothing: share of each label that is spread over all classes.
+        mining_top: share of the pixels, the hardest, whose loss counts; 1 takes all.
+        mining_steps: over so many first updates that share goes down from 1 to `mining_top`.
+        auxiliary_weight: weight of the loss of a second head, on the features of a ResNet's last stage but one, that is
+            there in training only (arXiv:1612.01105, sec. 3.3 has 0.4); 0 has none.
+        ema_decay: of an exponential moving average of the weights, which is then what is measured, saved and exported;
+            0 has none.
+        batch_norm: "train"; "sync": train with statistics over all replicas; or "frozen": statistics, gamma and beta
+            stay as they are.
+        recalibration_batches: after training, the statistics of batch norm are measured anew over so many batches, at
+            the first output stride that the result is measured at; 0 leaves them.
+        precision: "float32"; "mixed_float16", with loss scaling; "mixed_bfloat16".
+        xla: compile the update with XLA. Off: on CPUs it was several times slower, and it drew one resize wrong.
+        devices: "auto" takes all machines that TF_CONFIG names, else all the GPUs of this one, else what is there;
+            "one", "mirrored" (all devices of this machine), "multi_worker" and "tpu" insist.
         augment: the augmentation.
         save_every: steps between two saved states.
+        keep: how many of the latest states stay on disk.
+        evaluate_every: steps between two measurements on the validation split while training goes on; the weights of
+            the best are kept. None measures at the end only.
+        evaluate_pictures: how many validation pictures those take, the first; None takes all.
+        result: which weights a training ends with: the "last", or the "best" of those measured.
         log_every: steps between two lines of log.csv and TensorBoard.
-        pictures: how many validation pictures TensorBoard shows.
+        pictures: how many validation pictures TensorBoard and the page show.
     """
 
     steps: int = 30_000
     batch_size: int = 16
     crop_size: int = 513
     output_stride: int = 16
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.007
     power: float = 0.9
+    slow_start_steps: int = 0
+    slow_start_learning_rate: float = 1e-4
     momentum: float = 0.9
     weight_decay: float = 4e-5
-    batch_norm: Literal["train", "frozen"] = "train"
+    bias_multiplier: float = 2.0
+    last_layers_multiplier: float = 1.0
+    backbone_multiplier: float = 1.0
+    layer_multipliers: dict[str, float] = field(default_factory=dict)
+    clip_norm: float | None = None
+    accumulation: int = 1
+    class_weights: tuple[float, ...] | Literal["median_frequency", "effective_number"] | None = None
+    label_smoothing: float = 0.0
+    mining_top: float = 1.0
+    mining_steps: int = 0
+    auxiliary_weight: float = 0.0
+    ema_decay: float = 0.0
+    batch_norm: Literal["train", "sync", "frozen"] = "train"
+    recalibration_batches: int = 0
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    xla: bool = False
+    devices: Literal["auto", "one", "mirrored", "multi_worker", "tpu"] = "auto"
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     save_every: int = 500
+    keep: int = 2
+    evaluate_every: int | None = None
+    evaluate_pictures: int | None = None
+    result: Literal["last", "best"] = "last"
     log_every: int = 10
     pictures: int = 4
 
     def __post_init__(self) -> None:
-        """Raises UserError where a value is out of range."""
-        for name in ("steps", "batch_size", "crop_size", "save_every", "log_every"):
+        """Raises UserError where a value is out of range or contradicts another."""
+        positive = (
+            "steps",
+            "batch_size",
+            "crop_size",
+            "learning_rate",
+            "accumulation",
+            "save_every",
+            "keep",
+            "log_every",
+        )
+        for name in positive:
             require(f"training.{name}", getattr(self, name), getattr(self, name) > 0, "above 0")
-        require("training.learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
-        require("training.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
+        for name in ("clip_norm", "evaluate_every", "evaluate_pictures"):
+            value = getattr(self, name)
+            require(f"training.{name}", value, value is None or value > 0, "above 0, or null")
+        for name in (
+            "slow_start_steps",
+            "slow_start_learning_rate",
+            "weight_decay",
+            "mining_steps",
+            "auxiliary_weight",
+            "bias_multiplier",
+            "last_layers_multiplier",
+            "backbone_multiplier",
+            "recalibration_batches",
+        ):
+            require(f"training.{name}", getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        for name in ("label_smoothing", "ema_decay", "momentum"):
+            require(f"training.{name}", getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        require("training.mining_top", self.mining_top, 0 < self.mining_top <= 1, "above 0, at most 1")
+        whole = self.batch_size % self.accumulation == 0
+        require("training.accumulation", self.accumulation, whole, f"a divisor of the batch size {self.batch_size}")
+        require("training.slow_start_steps", self.slow_start_steps, self.slow_start_steps < self.steps, "below steps")
+        for beginning, value in self.layer_multipliers.items():
+            where = f"training.layer_multipliers.{beginning}"
+            require(where, value, isinstance(value, (int, float)) and value >= 0, "a number, at least 0")
+        measured = self.result == "last" or self.evaluate_every is not None
+        require("training.result", self.result, measured, '"last", or set training.evaluate_every')

@@ -57,15 +57,17 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
     return _svg(height, parts, x_label, y_label)
 
 
-def curves(lines: Sequence[tuple[int, Sequence[tuple[float, float]]]], x_label: str, y_label: str) -> str:
-    """Lines through (x, y), each with the number of its row; y in percent."""
+def curves(
+    lines: Sequence[tuple[int, Sequence[tuple[float, float]]]], x_label: str, y_label: str, air: float = 0.5
+) -> str:
+    """Lines through (x, y), each with the number of its row; `air` is the least space above and below, in y."""
     lines = [(number, [p for p in line if not math.isnan(p[1])]) for number, line in lines]
     points = [point for _, line in lines for point in line]
     if not points:
         return ""
     height = 240
     x = _Axis(0, max(p[0] for p in points), _LEFT, WIDTH - _RIGHT)
-    y = _value_axis([p[1] for p in points], height)
+    y = _value_axis([p[1] for p in points], height, air)
     parts = [_grid(y), *(_tick(x(at), height, f"{at:g}") for at in _ticks(x.low, x.high))]
     for number, line in lines:
         path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in line)
@@ -154,9 +156,9 @@ class _Axis:
         return self.start + (value - self.low) / span * (self.stop - self.start)
 
 
-def _value_axis(values: Sequence[float], height: float) -> _Axis:
+def _value_axis(values: Sequence[float], height: float, least_air: float = 0.5) -> _Axis:
     """The upright axis around `values`, with some air."""
-    air = max(0.08 * (max(values) - min(values)), 0.5)
+    air = max(0.08 * (max(values) - min(values)), least_air)
     return _Axis(min(values) - air, max(values) + air, height - _BOTTOM, _TOP)
 
 

@@ -123,10 +123,16 @@ def page(
         _samples(f"Worst pictures of row {chosen + 1}", worst),
         _samples(f"Best pictures of row {chosen + 1}", best),
     ]
+    return document(f"Evaluation: {title}", sections)
+
+
+def document(title: str, sections: Sequence[str], refresh: int | None = None) -> str:
+    """A whole HTML file in the style of the toolkit's pages; a browser loads it anew every `refresh` seconds."""
+    again = "" if refresh is None else f'<meta http-equiv="refresh" content="{refresh}">'
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{again}'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Evaluation: {escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
         f"<body>{''.join(sections)}</body></html>\n"
     )
 
@@ -240,19 +246,21 @@ def _samples(title: str, samples: Sequence[Sample]) -> str:
     if not samples:
         return ""
     figures = "".join(
-        '<figure class="card"><div class="triple">'
-        + "".join(
-            f'<img alt="{what}" src="{_data_url(image)}">'
-            for what, image in (
-                ("picture", sample.image),
-                ("truth", picture.overlay(sample.image, sample.label, 0.6)),
-                ("prediction", picture.overlay(sample.image, sample.prediction, 0.6)),
-            )
-        )
-        + f"</div><figcaption>{escape(sample.name)}: mIoU {percent(sample.miou)}</figcaption></figure>"
+        triple(sample.image, sample.label, sample.prediction, f"{sample.name}: mIoU {percent(sample.miou)}")
         for sample in samples
     )
     return f'<h2>{escape(title)}</h2><p>Picture, truth, prediction.</p><div class="grid2">{figures}</div>'
+
+
+def triple(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, caption: str) -> str:
+    """Picture `[h, w, 3]`, truth and prediction `[h, w]` side by side, as a figure."""
+    shown = (
+        ("picture", image),
+        ("truth", picture.overlay(image, label, 0.6)),
+        ("prediction", picture.overlay(image, prediction, 0.6)),
+    )
+    images = "".join(f'<img alt="{what}" src="{_data_url(pixels)}">' for what, pixels in shown)
+    return f'<figure class="card"><div class="triple">{images}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _data_url(image: np.ndarray) -> str:

@@ -15,23 +15,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deeplab.datasets.source import Example
 from deeplab.evaluation.picture import overlay
 from deeplab.files import written_aside
-from deeplab.training.state import save_state
+from deeplab.training.log import kept_rows
 
 COLUMNS = ("step", "loss", "cross_entropy", "learning_rate", "images_per_second")
 
 
-class SaveState(keras.callbacks.Callback):
-    """Saves the state every so many updates, and after the last."""
+def comparison(example: Example, prediction: np.ndarray) -> np.ndarray:
+    """Picture, truth and prediction `[h, w]` side by side, `[h, 3w, 3]` uint8."""
+    truth, found = overlay(example.image, example.label), overlay(example.image, prediction)
+    return np.concatenate([example.image, truth, found], axis=1)
 
-    def __init__(self, folder: Path, optimizer: keras.optimizers.Optimizer, every: int, steps: int) -> None:
+
+class SaveState(keras.callbacks.Callback):
+    """Calls `save` with the number of updates made: every so many, and after the last."""
+
+    def __init__(self, save: Callable[[int], Any], every: int, steps: int) -> None:
         super().__init__()
-        self.folder, self.optimizer, self.every, self.steps = folder, optimizer, every, steps
+        self.save, self.every, self.steps = save, every, steps
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves where it is due."""
         done = batch + 1
         if done % self.every == 0 or done == self.steps:
-            save_state(self.folder, done, self.model, self.optimizer)
+            self.save(done)
 
 
 class CsvLog(keras.callbacks.Callback):
@@ -40,11 +46,7 @@ class CsvLog(keras.callbacks.Callback):
     def __init__(self, path: Path, every: int, start: int) -> None:
         super().__init__()
         self.path, self.every = path, every
-        kept = []
-        if path.is_file():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdecimal()]
-            kept = [row for row in rows if int(row[0]) <= start]
+        kept = kept_rows(path, COLUMNS, start)
         with written_aside(path) as aside, aside.open("w", newline="") as file:
             csv.writer(file).writerows([COLUMNS, *kept])
 
@@ -79,16 +81,18 @@ class TensorBoard(keras.callbacks.Callback):
                     tf.summary.scalar(f"training/{name}", logs[name])
             if done % self.pictures_every == 0:
                 for number, example in enumerate(self.examples):
-                    tf.summary.image(f"validation/{number}", self._panel(example)[None])
+                    panel = comparison(example, self.predict(example.image))
+                    tf.summary.image(f"validation/{number}", panel[None])
+
+    def measured(self, done: int, mious: dict[int, float]) -> None:
+        """Writes the mIoU at each output stride, measured after `done` updates."""
+        with self.writer.as_default(step=done):
+            for stride, miou in mious.items():
+                tf.summary.scalar(f"validation/miou_os{stride}", miou)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Writes out what is still held."""
         self.writer.close()
-
-    def _panel(self, example: Example) -> np.ndarray:
-        """Picture, truth and prediction side by side, `[h, 3w, 3]` uint8."""
-        truth, prediction = overlay(example.image, example.label), self.predict(example.image)
-        return np.concatenate([example.image, truth, overlay(example.image, prediction)], axis=1)
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -120,6 +124,15 @@ class ProgressBar(keras.callbacks.Callback):
             self.bar.update(self.task, completed=done, description=text)
         elif done % self.every == 0 or done == self.steps:
             print(f"step {done}/{self.steps}  {text}", flush=True)
+
+    def measured(self, done: int, mious: dict[int, float]) -> None:
+        """Says how well the network does after `done` updates."""
+        found = "  ".join(f"OS{stride} {miou:.4f}" for stride, miou in mious.items())
+        line = f"step {done}/{self.steps}  validation mIoU {found}"
+        if self.live:
+            self.bar.console.print(line, highlight=False)
+        else:
+            print(line, flush=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Takes the bar away."""

@@ -1,31 +1,32 @@
-"""All that a training needs to go on exactly where it was: weights, optimizer, seeds, step."""
+"""All that a training needs to go on exactly where it was: weights, averages, optimizer, loss scale, seeds, step."""
 
 import os
 import re
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
 
 from deeplab.errors import UserError
 from deeplab.files import written_aside
 
-KEPT = 2
-"""How many of the latest states stay on disk."""
+Parts = Mapping[str, Sequence[Any]]
+"""Variables by what they are of: "model", "optimizer", "average"."""
 
 _NAME = re.compile(r"step-(\d+)\.npz")
 
 
-def save_state(folder: Path, step: int, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Path:
-    """Writes the state after `step` updates, whole or not at all, and removes all but the latest few."""
+def save_state(folder: Path, step: int, parts: Parts, keep: int) -> Path:
+    """Writes the state after `step` updates, whole or not at all, and removes all but the latest `keep`."""
     path = folder / f"step-{step:08d}.npz"
-    arrays = {key: np.asarray(variable) for key, variable in _variables(model, optimizer).items()}
+    arrays = {key: np.asarray(variable) for key, variable in _variables(parts).items()}
     with written_aside(path) as aside, aside.open("wb") as file:
         np.savez(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
-    for old in saved_states(folder)[:-KEPT]:
+    for old in saved_states(folder)[:-keep]:
         old.unlink()
     return path
 
@@ -43,14 +44,14 @@ def step_of(path: Path) -> int:
     return int(found.group(1))
 
 
-def load_state(path: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> int:
-    """Sets `model` and `optimizer` to a saved state; returns its number of updates.
+def load_state(path: Path, parts: Parts) -> int:
+    """Sets the variables of `parts` to a saved state; returns its number of updates.
 
     Raises:
-        UserError: the file is damaged or of another network; model and optimizer are then as they were.
+        UserError: the file is damaged or of another network; no variable has changed then.
     """
     remedy = "remove it: the training goes on from the state before it"
-    variables = _variables(model, optimizer)
+    variables = _variables(parts)
     try:
         with np.load(path) as saved:
             arrays = {key: saved[key] for key in saved.files}
@@ -64,7 +65,6 @@ def load_state(path: Path, model: keras.Model, optimizer: keras.optimizers.Optim
     return step_of(path)
 
 
-def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
+def _variables(parts: Parts) -> dict[str, Any]:
     """Every variable by its place: some paths count the layers of their kind that the process has made before."""
-    parts = {"model": model.variables, "optimizer": optimizer.variables}
     return {f"{part}/{number}": v for part, variables in parts.items() for number, v in enumerate(variables)}

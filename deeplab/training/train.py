@@ -3,89 +3,112 @@
 import dataclasses
 import itertools
 import os
-import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from deeplab.config import ModelConfig, TrainConfig, to_mapping
+from deeplab.config import ModelConfig, TrainConfig
+from deeplab.datasets.class_weights import class_weights, training_counts
 from deeplab.datasets.doctor import check_before_training
 from deeplab.datasets.open import open_source
 from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 from deeplab.evaluation.confusion import Scores
-from deeplab.evaluation.evaluate import evaluate
-from deeplab.evaluation.predictor import keras_predictor
-from deeplab.files import read_json, write_json
 from deeplab.model.build import build_model
-from deeplab.run import LOG, STATE, TRAIN, Description, save_model, save_scores
+from deeplab.run import LOG, STATE, Description, load_weights, save_model, save_scores
+from deeplab.training.auxiliary import with_auxiliary_head
+from deeplab.training.batch_norm import recalibrate, warn_of_statistics
 from deeplab.training.callbacks import CsvLog, ProgressBar, SaveState, TensorBoard
-from deeplab.training.loop import make_optimizer, make_step, run_loop, set_batch_norm
-from deeplab.training.state import load_state, saved_states
-
-FREE_TO_CHANGE = (
-    "output_stride",
-    "image_size",
-    "check_data",
-    "training.save_every",
-    "training.log_every",
-    "training.pictures",
-)
-"""Settings that a training may go on with although they differ, for they do not touch its weights."""
-
-UNSETTLED = 0.05
-"""Beyond this share of their first values in a batch norm's statistics a warning is due."""
+from deeplab.training.claim import alone_in, claim
+from deeplab.training.devices import Machines, as_variable, batches_of, find_machines, from_first, lost_workers_told
+from deeplab.training.interrupt import StopOnSignal
+from deeplab.training.loop import run_loop
+from deeplab.training.optimizer import freeze, make_optimizer
+from deeplab.training.page import TrainingPage
+from deeplab.training.state import Parts, load_state, save_state, saved_states
+from deeplab.training.step import averaged_variables, make_averages, make_step
+from deeplab.training.validation import BEST_WEIGHTS, Validate, Validation
 
 RESTATED_BATCHES = 4
 """How many batches measure the statistics of batch norms that were folded in a file and are to be trained."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Learner:
+    """All that changes in a training.
+
+    Attributes:
+        network: from pixels to logits; what is saved.
+        model: the same, with the auxiliary head if there is one; what learns.
+        optimizer: from `make_optimizer`.
+        averages: of `averaged_variables(model)`; empty without a moving average.
+    """
+
+    network: keras.Model
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    averages: list[tf.Variable]
+
+    @property
+    def parts(self) -> Parts:
+        """Every variable that the next update depends on."""
+        return {"model": self.model.variables, "optimizer": self.optimizer.variables, "average": self.averages}
+
+    def weights(self) -> list[np.ndarray]:
+        """Those that count, in the order of the network's own: the averages where there are any."""
+        by_variable = dict(zip(map(id, averaged_variables(self.model)), self.averages, strict=False))
+        return [np.asarray(by_variable.get(id(variable), variable)) for variable in self.network.weights]
+
+
 def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = ()) -> dict[int, Scores]:
     """Trains a model, or goes on with a training that was cut off, and measures it.
 
-    Writes the run folder `config.run` (see `deeplab.run`). A run that is complete is only measured again.
+    Writes the run folder `config.run` (see `deeplab.run`). A run that is complete is only measured again. On several
+    machines each calls this with the same settings; the first writes, and measures.
 
     Args:
         config: all settings.
         callbacks: Keras callbacks of your own; they see every update.
 
     Returns:
-        The scores on the validation split at each of `config.output_stride`.
+        The scores on the validation split at each of `config.output_stride`; none but on the first machine.
 
     Raises:
-        UserError: the data, the pretrained weights or the run folder are not as they should be, or the loss is no
-            longer finite.
+        UserError: the data, the pretrained weights or the run folder are not as they should be; the loss is no longer
+            finite; a signal ended the training, or another machine is gone.
     """
+    machines = find_machines(config.training)
     folder = Path(config.run)
     training, validation = (
         open_source(config.data, split, config.seed) for split in (config.data.train_split, config.data.val_split)
     )
     config = dataclasses.replace(config, model=_model_for(config.model, training))
-    _claim(folder, config)
-    check_before_training(config.data, folder, config.seed)
-    keras.utils.set_random_seed(config.seed)
-    strategy = _strategy()
-    with strategy.scope():
-        model = build_model(config.model, config.training.output_stride)
-        set_batch_norm(model, config.training.batch_norm)
-        optimizer = make_optimizer(config.training)
-        optimizer.build(model.trainable_variables)
-        start = _resume(folder, config, model, optimizer, training)
-        warn_if_unsettled(model, config.training.steps)
-        description = Description(config.model, training.classes)
+    with ExitStack() as held:
+        held.enter_context(lost_workers_told(machines))
+        if machines.first:
+            held.enter_context(alone_in(folder))
+            claim(folder, config)
+            check_before_training(config.data, folder, config.seed)
+        keras.utils.set_random_seed(config.seed)
+        held.enter_context(machines.strategy.scope())
+        learner = _learner(config)
+        start = _start(folder, config, machines, learner, training)
+        warn_of_statistics(learner.model, config.training, machines.replicas)
+        measuring = Validation(config, validation) if machines.first else None
         if start < config.training.steps:
-            batches = training_batches(training, config.training, config.seed, start * config.training.batch_size)
-            step = make_step(model, optimizer, config.training)
-            watching = _callbacks(folder, config, model, optimizer, validation, start)
-            distributed = strategy.experimental_distribute_dataset(batches)
-            run_loop(step, iterate(distributed), model, config.training, [*watching, *callbacks], start)
-    save_model(folder, model, description)
-    scores = _measure(config, model, validation)
-    save_scores(folder, {str(stride): score.to_mapping() for stride, score in scores.items()})
-    return scores
+            _learn(folder, config, machines, learner, training, validation, measuring, start, callbacks)
+        if measuring is None:
+            return {}
+        _finish(folder, config, learner, training, measuring)
+        scores = measuring.measure()
+        save_scores(folder, {str(stride): score.to_mapping() for stride, score in scores.items()})
+        return scores
 
 
 def _model_for(model: ModelConfig, source: Source) -> ModelConfig:
@@ -96,114 +119,144 @@ def _model_for(model: ModelConfig, source: Source) -> ModelConfig:
     return dataclasses.replace(model, classes=classes)
 
 
-def warn_if_unsettled(model: keras.Model, steps: int) -> None:
-    """Warns where trained batch norms will still hold much of their first statistics after `steps` updates.
-
-    Such a model trains well and labels everything alike once it is measured.
-    """
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
-    left = max((layer.momentum**steps for layer in norms), default=0.0)
-    if left > UNSETTLED:
-        warnings.warn(
-            f"after {steps} steps the batch norms' statistics are still {left:.0%} what they began with; "
-            "set model.batch_norm_momentum=0.95 for short trainings",
-            stacklevel=2,
-        )
-
-
-def _strategy() -> tf.distribute.Strategy:
-    """All the GPUs of this machine together, or its one device."""
-    several = len(tf.config.list_logical_devices("GPU")) > 1
-    return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
+def _learner(config: TrainConfig) -> Learner:
+    """A fresh network with its optimizer, computing in the precision asked for."""
+    settings = config.training
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(settings.precision)
+    try:
+        network = build_model(config.model, settings.output_stride)
+        model = with_auxiliary_head(network, config.model) if settings.auxiliary_weight else network
+    finally:
+        keras.config.set_dtype_policy(before)
+    freeze(model, settings)
+    averages = make_averages(model) if settings.ema_decay else []
+    return Learner(network, model, make_optimizer(settings, model), averages)
 
 
-def _claim(folder: Path, config: TrainConfig) -> None:
-    """Writes the settings into the run folder; those of a run that is there already must be the same.
-
-    Raises:
-        UserError: a setting that the weights depend on differs, by name.
-    """
-    wanted = to_mapping(config)
-    wanted.pop("run")
-    path = folder / TRAIN
-    if path.is_file():
-        here, there = _flat(wanted), _flat(read_json(path))
-        for key in sorted(here.keys() | there.keys()):
-            before, now = there.get(key), here.get(key)
-            if key not in FREE_TO_CHANGE and before != now:
-                problem = f"was trained with {key}={before}, not {now}"
-                raise UserError(f"run={folder}", problem, "set it back, or choose another run=FOLDER")
-    write_json(path, wanted)
+def _start(folder: Path, config: TrainConfig, machines: Machines, learner: Learner, training: Source) -> int:
+    """Brings the learner to where the training begins or goes on; returns the number of updates made."""
+    start = as_variable(0)
+    if machines.first:
+        states = saved_states(folder / STATE)
+        if states:
+            start.assign(load_state(states[-1], learner.parts))
+            made = int(start.numpy())
+            done = "is complete; measuring it" if made >= config.training.steps else f"goes on after step {made}"
+            print(f"run={folder} {done}")
+        elif config.pretrained is not None:
+            _import(config, learner, training)
+    variables = [v for part in learner.parts.values() for v in part]
+    from_first(machines, [start, *variables])
+    return int(start.numpy())
 
 
-def _flat(value: object, path: str = "") -> dict[str, object]:
-    """Nested mappings as one, "training.steps" for the key; lists and tuples alike."""
-    if not isinstance(value, dict):
-        return {path: list(value) if isinstance(value, tuple) else value}
-    inner = (_flat(v, f"{path}.{k}" if path else k) for k, v in value.items() if v or not isinstance(v, dict))
-    return {key: item for part in inner for key, item in part.items()}
+def _import(config: TrainConfig, learner: Learner, training: Source) -> None:
+    """Loads the pretrained weights."""
+    from deeplab.model.pretrained import import_weights
+    from deeplab.model.pretrained.restate import restate_batch_norm
+
+    report = import_weights(learner.network, str(config.pretrained), allow_missing=config.allow_missing)
+    print(report)
+    if report.folded and config.training.batch_norm != "frozen":
+        restate_batch_norm(learner.network, _pictures(config, training, RESTATED_BATCHES))
+    for average, variable in zip(learner.averages, averaged_variables(learner.model), strict=False):
+        average.assign(variable.value)
 
 
-def _resume(
+def _pictures(config: TrainConfig, training: Source, count: int) -> Any:
+    """Pictures `[b, h, w, 3]` of the first `count` batches."""
+    batches = iterate(training_batches(training, config.training, config.seed))
+    return (image.numpy() for image, _ in itertools.islice(batches, count))
+
+
+def _learn(
     folder: Path,
     config: TrainConfig,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
+    machines: Machines,
+    learner: Learner,
     training: Source,
-) -> int:
-    """Loads the latest state, or the pretrained weights where there is none; returns the number of updates made."""
-    states = saved_states(folder / STATE)
-    if states:
-        start = load_state(states[-1], model, optimizer)
-        done = "is complete; measuring it" if start >= config.training.steps else f"goes on after step {start}"
-        print(f"run={folder} {done}")
-        return start
-    if config.pretrained is not None:
-        from deeplab.model.pretrained import import_weights
-        from deeplab.model.pretrained.restate import restate_batch_norm
-
-        report = import_weights(model, config.pretrained, allow_missing=config.allow_missing)
-        print(report)
-        if report.folded and config.training.batch_norm == "train":
-            batches = training_batches(training, config.training, config.seed)
-            restate_batch_norm(
-                model, (image.numpy() for image, _ in itertools.islice(iterate(batches), RESTATED_BATCHES))
-            )
-    return 0
-
-
-def _callbacks(
-    folder: Path,
-    config: TrainConfig,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
     validation: Source,
+    measuring: Validation | None,
     start: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Makes the updates that are left."""
+    settings = config.training
+
+    def make(pieces: int, mine: range) -> tf.data.Dataset:
+        first = start * settings.batch_size
+        return training_batches(training, settings, config.seed, first, pieces=pieces, mine=mine)
+
+    weights = _class_weights(folder, config, machines, training)
+    step = make_step(learner.model, learner.optimizer, settings, weights, learner.averages)
+
+    def save(done: int) -> None:
+        if machines.first:
+            save_state(folder / STATE, done, learner.parts, settings.keep)
+
+    stop = StopOnSignal(save)
+    watching: list[keras.callbacks.Callback] = [stop]
+    if measuring is not None:
+        watching = [*_watching(folder, config, learner, validation, measuring, start), *watching]
+    # The state is saved last, when all that belongs to the update is on disk.
+    saving = SaveState(save, settings.save_every, settings.steps)
+    batches = iterate(batches_of(machines, make))
+    run_loop(step, batches, learner.model, settings, [*watching, saving, *callbacks], start)
+    stop.raise_if_stopped()
+
+
+def _class_weights(folder: Path, config: TrainConfig, machines: Machines, training: Source) -> tuple[float, ...] | None:
+    """The factor on the loss of each class, counted by the first machine where it is not given."""
+    asked = config.training.class_weights
+    if asked is None:
+        return None
+    weights = as_variable(np.ones(len(training.classes)))
+    if not isinstance(asked, str):
+        if len(asked) != len(training.classes):
+            found = f"{len(asked)} weights for {len(training.classes)} classes"
+            raise UserError("training.class_weights", found, f"in this order: {', '.join(training.classes)}")
+        return asked
+    if machines.first:
+        weights.assign(class_weights(training_counts(config.data, folder, config.seed), asked))
+    from_first(machines, [weights])
+    return tuple(weights.numpy().tolist())
+
+
+def _watching(
+    folder: Path, config: TrainConfig, learner: Learner, validation: Source, measuring: Validation, start: int
 ) -> list[keras.callbacks.Callback]:
-    """The toolkit's own callbacks. The state is saved last, when all that belongs to the update is on disk."""
+    """The toolkit's own callbacks."""
     settings = config.training
     examples = list(validation.examples(min(settings.pictures, validation.size or settings.pictures)))
-    predict = keras_predictor(model, config.eval_size)
-    return [
-        ProgressBar(settings.steps, start, settings.log_every),
-        CsvLog(folder / LOG, settings.log_every, start),
-        TensorBoard(folder, settings.log_every, settings.save_every, examples, predict),
-        SaveState(folder / STATE, optimizer, settings.save_every, settings.steps),
-    ]
+
+    def predict(image: np.ndarray) -> np.ndarray:
+        measuring.set_weights(learner.weights())
+        return measuring.predict(image)
+
+    bar = ProgressBar(settings.steps, start, settings.log_every)
+    board = TensorBoard(folder, settings.log_every, settings.save_every, examples, predict)
+    page = TrainingPage(folder, config, examples, predict)
+
+    def told(done: int, mious: dict[int, float]) -> None:
+        bar.measured(done, mious)
+        board.measured(done, mious)
+
+    measure = Validate(folder, config, measuring, learner.weights, start, told)
+    return [bar, CsvLog(folder / LOG, settings.log_every, start), measure, board, page]
 
 
-def _measure(config: TrainConfig, model: keras.Model, validation: Source) -> dict[int, Scores]:
-    """Scores of the weights of `model` at every output stride asked for."""
-    scores = {}
-    for output_stride in config.output_stride:
-        at_stride = build_model(config.model, output_stride)
-        at_stride.set_weights(model.get_weights())
-        predict = keras_predictor(at_stride, config.eval_size)
-        title = f"validation at output stride {output_stride}"
-        scores[output_stride] = evaluate(
-            predict, validation.examples(), validation.classes, progress=title, total=validation.size
-        )
-    return scores
+def _finish(folder: Path, config: TrainConfig, learner: Learner, training: Source, measuring: Validation) -> None:
+    """Writes the weights that the training ends with, and gives them to `measuring`."""
+    settings = config.training
+    measuring.set_weights(learner.weights())
+    result = measuring.first
+    if settings.result == "best" and (folder / BEST_WEIGHTS).is_file():
+        load_weights(result, folder / BEST_WEIGHTS)
+    if settings.recalibration_batches:
+        recalibrate(result, _pictures(config, training, settings.recalibration_batches))
+    measuring.set_weights(result.get_weights())
+    save_model(folder, result, Description(config.model, training.classes))
 
 
 def run_training(config: TrainConfig) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.training.loss import cross_entropy, weight_decay
+from deeplab.training.loss import cross_entropy, mining_share, weight_decay
 
 
 def by_hand(labels: np.ndarray, logits: np.ndarray) -> tuple[float, int]:
@@ -55,3 +55,45 @@ def test_weight_decay_is_half_the_sum_of_squares():
 
 def test_no_kernels_no_decay():
     assert float(weight_decay([], 1.0)) == 0.0
+
+
+LOGITS = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5], [-1.0, 3.0, 0.0], [1.0, 1.0, 4.0]])
+IDS = np.array([0, 2, 1, 255])
+
+
+def summed(**settings: object) -> tuple[float, float]:
+    """Over the four pixels above as a picture of 2x2."""
+    labels, logits = IDS.reshape(1, 2, 2).astype("int32"), LOGITS.reshape(1, 2, 2, 3).astype("float32")
+    total, number = cross_entropy(tf.constant(labels), tf.constant(logits), **settings)
+    return float(total), float(number)
+
+
+def log_probabilities() -> np.ndarray:
+    return LOGITS - np.log(np.exp(LOGITS).sum(1, keepdims=True))
+
+
+def test_class_weights_scale_the_sum_and_not_the_number():
+    losses = -log_probabilities()[[0, 1, 2], [0, 2, 1]]
+    total, number = summed(class_weights=(0.5, 2.0, 0.0))
+    assert total == pytest.approx(0.5 * losses[0] + 0.0 * losses[1] + 2.0 * losses[2], rel=1e-5)
+    assert number == 3
+
+
+def test_label_smoothing_is_cross_entropy_with_a_spread_label():
+    target = 0.7 * np.eye(3)[IDS[:3]] + 0.3 / 3
+    assert summed(label_smoothing=0.3) == (pytest.approx(-(target * log_probabilities()[:3]).sum(), rel=1e-5), 3)
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 3), (0.75, 3), (0.74, 2), (0.5, 2), (0.25, 1), (0.2, 0)])
+def test_mining_keeps_the_hardest_of_all_pixels(share, count):
+    """The even pixel costs log 3; the ignored one counts among the four of which a share is kept, but adds nothing."""
+    losses = sorted(-log_probabilities()[[0, 1, 2], [0, 2, 1]], reverse=True)
+    assert losses[0] == pytest.approx(np.log(3))
+    total, number = summed(kept=share)
+    assert (total, number) == (pytest.approx(sum(losses[:count]), rel=1e-5), count)
+
+
+def test_mining_goes_down_from_all_pixels_to_the_share():
+    shares = [float(mining_share(step, 0.2, 100)) for step in (0, 25, 50, 100, 1000)]
+    np.testing.assert_allclose(shares, [1.0, 0.8, 0.6, 0.2, 0.2], rtol=1e-6)
+    assert float(mining_share(0, 0.2, 0)) == pytest.approx(0.2)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import keras
@@ -22,7 +21,7 @@ from deeplab.config import TrainConfig, build
 from deeplab.errors import UserError
 from deeplab.run import load_model
 from deeplab.training.state import saved_states, step_of
-from deeplab.training.train import run_training, train, warn_if_unsettled
+from deeplab.training.train import run_training, train
 
 PROJECT = Path(__file__).parents[2]
 TINY = {
@@ -129,18 +128,6 @@ def test_damaged_weights_are_named(straight, tmp_path):
 def test_a_class_count_that_contradicts_the_data_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"model\.classes: 5, but shapes/train has 7"):
         train(settings(tmp_path, model=TINY["model"] | {"classes": 5}))
-
-
-@pytest.mark.parametrize(("momentum", "steps", "warned"), [(0.9, 28, True), (0.9, 30, False), (0.9997, 9000, True)])
-def test_statistics_that_will_not_settle_are_warned_of(momentum, steps, warned):
-    """0.9 to the 28 is 0.0523, to the 30 is 0.0424; 0.9997 to the 9000 is 0.0672."""
-    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.BatchNormalization(momentum=momentum)])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        warn_if_unsettled(model, steps)
-        model.layers[-1].trainable = False
-        warn_if_unsettled(model, 1)
-    assert len(caught) == warned
 
 
 def devkit(root: Path) -> Path:

@@ -57,6 +57,15 @@ def resnet(
     return Features(high=x, low=taps[LOW_UNIT], middle=taps[MIDDLE_UNIT])
 
 
+def auxiliary_features(network: keras.Model, backbone: str) -> keras.KerasTensor | None:
+    """What the last stage but one of the ResNet within `network` gives, `[b, h, w, c]`; None for other backbones."""
+    if backbone not in VARIANTS:
+        return None
+    sums = f"backbone_stage{len(CHANNELS) - 2}_unit"
+    last = [layer.name for layer in network.layers if layer.name.startswith(sums) and layer.name.endswith("_add")][-1]
+    return network.get_layer(last.replace("_add", "_relu")).output
+
+
 def _strides(stage: int, units: int, beta: bool) -> list[int]:
     """Nominal strides of the units of `stage`. The pooling before stage 0 strides already."""
     if beta:

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from deeplab.errors import UserError
+from deeplab.model.pretrained.graft import with_identity_decoder
 from deeplab.model.pretrained.keras_applications import download_imagenet, from_layers, is_keras_applications
 from deeplab.model.pretrained.report import Found, ImportReport, fill
 from deeplab.model.pretrained.restate import restate_batch_norm
@@ -35,6 +36,8 @@ RUN_WEIGHTS = "model.weights.h5"
 def import_weights(model: keras.Model, path: str | Path, *, allow_missing: bool = False) -> ImportReport:
     """Loads weights into `model`, layer by layer; what differs in shape, such as logits of other classes, stays fresh.
 
+    A decoder that the source lacks begins as the identity, see `deeplab.model.pretrained.graft`.
+
     Args:
         model: from `build_model`, at any output stride. Changed in place, and only if all goes well.
         path: "imagenet" (keras.applications, downloaded), or a file or folder whose content tells what it is: .tflite;
@@ -49,7 +52,7 @@ def import_weights(model: keras.Model, path: str | Path, *, allow_missing: bool 
         UserError: there is no such file, it is damaged or none of these, it is for another network, or part of the
             backbone would stay random.
     """
-    return fill(model, _find(model, path), allow_missing=allow_missing)
+    return fill(model, with_identity_decoder(_find(model, path), model), allow_missing=allow_missing)
 
 
 def _find(model: keras.Model, path: str | Path) -> Found:

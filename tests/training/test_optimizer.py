@@ -1,0 +1,102 @@
+import keras
+import numpy as np
+import pytest
+
+from deeplab.config import ModelConfig, TrainingConfig
+from deeplab.errors import UserError
+from deeplab.model.build import build_model
+from deeplab.training.optimizer import SlowStartPoly, decayed_kernels, freeze, make_optimizer, multiplier
+
+SMALL = ModelConfig(depth_multiplier=0.25, aspp_rates=(6,), aspp_channels=8, decoder_channels=8, classes=3, dropout=0.0)
+
+
+def one_convolution() -> keras.Model:
+    image = keras.Input((None, None, 1))
+    return keras.Model(image, keras.layers.Conv2D(2, 1, kernel_initializer="ones", name="logits")(image))
+
+
+def test_poly_schedule():
+    schedule = SlowStartPoly(0.5, 100, 0.9, 0, 0.0)
+    rates = [float(schedule(step)) for step in (0, 25, 50, 100, 120)]
+    np.testing.assert_allclose(rates, [0.5, 0.5 * 0.75**0.9, 0.5 * 0.5**0.9, 0.0, 0.0], rtol=1e-5)
+
+
+def test_a_slow_start_is_low_and_flat_and_poly_counts_from_its_end():
+    schedule = SlowStartPoly(0.5, 100, 2.0, 20, 0.01)
+    rates = [float(schedule(step)) for step in (0, 19, 20, 60, 100)]
+    np.testing.assert_allclose(rates, [0.01, 0.01, 0.5, 0.5 * 0.25, 0.0], rtol=1e-5)
+
+
+def test_weight_decay_acts_on_convolution_kernels_alone():
+    model = build_model(SMALL)
+    paths = {kernel.path for kernel in decayed_kernels(model)}
+    assert "logits/kernel" in paths
+    assert "backbone_stem/kernel" in paths
+    assert not [path for path in paths if "depthwise" in path or "bias" in path or "gamma" in path]
+    # The stem, 17 projections, 16 expansions; image pooling, 1x1, one pointwise, projection; decoder; logits.
+    assert len(paths) == 1 + 17 + 16 + 4 + 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("path", "factor"),
+    [
+        ("backbone_stem/kernel", 0.5),
+        ("backbone_block3_project_bn/gamma", 0.5),
+        ("aspp0/kernel", 10.0),
+        ("logits/kernel", 10.0),
+        ("logits/bias", 20.0),
+        ("decoder_conv0_pointwise/kernel", 7.0),
+        ("decoder_low_level/kernel", 3.0),
+    ],
+)
+def test_multipliers_by_part_of_the_network(path, factor):
+    others = {"decoder_": 7.0, "decoder_low": 3.0}
+    config = TrainingConfig(backbone_multiplier=0.5, last_layers_multiplier=10.0, layer_multipliers=others)
+    (variable,) = [v for v in build_model(SMALL).trainable_variables if v.path == path]
+    assert multiplier(variable, config) == factor
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_multiplier_is_a_factor_on_the_step(optimizer):
+    """The first step of Adam is its learning rate whatever the gradient, so a factor on that would be lost."""
+    model = one_convolution()
+    config = TrainingConfig(optimizer=optimizer, learning_rate=0.1, power=0.0, weight_decay=0.0, bias_multiplier=3.0)
+    make_optimizer(config, model).apply([np.full((1, 1, 1, 2), 0.5, "float32"), np.full(2, 0.5, "float32")])
+    kernel, bias = (np.ravel(w) for w in model.get_weights())
+    step = 0.1 * 0.5 if optimizer == "sgd" else 0.1
+    np.testing.assert_allclose(kernel, 1 - step, rtol=1e-4)
+    np.testing.assert_allclose(bias, -3 * step, rtol=1e-4)
+
+
+def test_adamw_decays_kernels_and_nothing_else():
+    """Without a gradient only the decay is left: w * (1 - lr * wd)."""
+    model = one_convolution()
+    model.layers[-1].bias.assign([1.0, 1.0])
+    config = TrainingConfig(optimizer="adamw", learning_rate=0.1, weight_decay=0.5)
+    make_optimizer(config, model).apply([np.zeros((1, 1, 1, 2), "float32"), np.zeros(2, "float32")])
+    kernel, bias = (np.ravel(w) for w in model.get_weights())
+    np.testing.assert_allclose(kernel, 0.95, rtol=1e-6)
+    np.testing.assert_array_equal(bias, 1)
+
+
+@pytest.mark.parametrize(("mode", "norms"), [("train", 1.0), ("sync", 1.0), ("frozen", 0.0)])
+def test_what_learns(mode, norms):
+    model = build_model(SMALL)
+    freeze(model, TrainingConfig(batch_norm=mode))
+    found = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert np.mean([layer.trainable for layer in found]) == norms
+    assert {layer.synchronized for layer in found} == {mode == "sync"}
+    assert model.get_layer("backbone_stem").trainable
+
+
+def test_a_backbone_without_a_learning_rate_is_left_out():
+    model = build_model(SMALL)
+    freeze(model, TrainingConfig(backbone_multiplier=0.0))
+    parts = {v.path.partition("_")[0] for v in model.trainable_variables}
+    assert "backbone" not in parts
+    assert {"decoder", "aspp0/kernel"} <= parts
+
+
+def test_a_multiplier_for_layers_that_are_not_there_is_refused():
+    with pytest.raises(UserError, match=r"training\.layer_multipliers: no layer begins with 'dekoder'"):
+        make_optimizer(TrainingConfig(layer_multipliers={"dekoder": 2.0}), build_model(SMALL))
