@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from deeplab.datasets.cache import cached
 from deeplab.datasets.fingerprint import fingerprint
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Example, Source
+from deeplab.errors import UserError
 from tests.datasets.test_folder import make_folder
 
 
@@ -42,6 +44,28 @@ def test_a_damaged_file_on_disk_is_made_anew(tmp_path: Path):
     again = cached(source, str(tmp_path), "f" * 64).load(1)
     assert asked == [1, 1]
     np.testing.assert_array_equal(again.label, source.load(1).label)
+
+
+def test_each_state_of_the_data_has_its_own_files(tmp_path: Path):
+    source, asked = _counting()
+    for state in ("a" * 64, "b" * 64, "a" * 64):
+        cached(source, str(tmp_path), state).load(1)
+    assert asked == [1, 1]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path):
+    source, _ = _counting()
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match=r"data.cache=.*file: cannot be written"):
+        cached(source, str(tmp_path / "file"), "f" * 64).load(1)
+
+
+def test_names_that_are_known_are_kept(tmp_path: Path):
+    source, _ = _counting()
+    kept = cached(dataclasses.replace(source, names=("x", "y", "z")), str(tmp_path), "f" * 64)
+    kept.load(2)
+    assert kept.load(2).name == "z"
+    assert not list(tmp_path.rglob("*.txt"))
 
 
 def test_changed_files_are_decoded_again(tmp_path: Path):

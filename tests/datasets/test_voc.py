@@ -75,3 +75,63 @@ def test_what_is_wrong_with_a_file_is_said_when_it_is_loaded(tmp_path: Path):
         with pytest.raises(UserError, match=message):
             source.load(index)
     assert source.load(4).name == "e"
+
+
+def _with_sbd(root: Path, place: str, kind: str = ".png") -> Path:
+    """A devkit with `a` to train on and `v` to measure on, and SBD masks of a (7), v (8), and of its own z, b (9)."""
+    year = make_devkit(root, ("a", "v", "z", "b"))
+    for name in "zb":
+        (year / f"SegmentationClass/{name}.png").unlink()
+    (year / "ImageSets/Segmentation/train.txt").write_text("a\n")
+    (year / "ImageSets/Segmentation/val.txt").write_text("v\n")
+    folder = root / place
+    folder.mkdir(parents=True)
+    for name, value in (("a", 7), ("v", 8), ("z", 9), ("b", 9)):
+        ids = np.full((6, 8), value, np.uint8)
+        if kind == ".png":
+            Image.fromarray(ids).save(folder / f"{name}.png")
+        else:
+            pytest.importorskip("scipy.io").savemat(folder / f"{name}.mat", {"GTcls": {"Segmentation": ids}})
+    return year
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "sbd"),
+    [
+        ("VOC2012/SegmentationClassAug", ".png", None),
+        ("masks", ".png", "masks"),
+        ("sbd/cls", ".mat", "sbd"),
+        ("sbd/dataset/cls", ".mat", "sbd"),
+        ("sbd/benchmark_RELEASE/dataset/cls", ".mat", "sbd"),
+    ],
+)
+def test_train_aug_is_train_and_sbd_without_val_in_the_order_of_names(
+    tmp_path: Path, place: str, kind: str, sbd: str | None
+):
+    _with_sbd(tmp_path, place, kind)
+    source = voc_source(tmp_path, "train_aug", sbd=None if sbd is None else tmp_path / sbd)
+    assert source.names == ("a", "b", "z")
+    # VOC's own mask of `a` is 0 all over; the others have SBD's alone.
+    assert [int(example.label.max()) for example in source.examples()] == [0, 9, 9]
+
+
+def test_a_list_of_train_aug_is_taken_as_it_is(tmp_path: Path):
+    year = _with_sbd(tmp_path, "masks")
+    (year / "ImageSets/Segmentation/train_aug.txt").write_text("z\na\n")
+    assert voc_source(tmp_path, "train_aug", sbd=tmp_path / "masks").names == ("z", "a")
+    (year / "ImageSets/Segmentation/train_aug.txt").write_text("z\nq\nr\na\n")
+    with pytest.raises(UserError, match=r"split train_aug: no mask for q and 1 more; complete SBD"):
+        voc_source(tmp_path, "train_aug", sbd=tmp_path / "masks")
+
+
+def test_masks_of_sbd_that_cannot_be_read_are_named(tmp_path: Path):
+    _with_sbd(tmp_path, "sbd/cls", ".mat")
+    (tmp_path / "sbd/cls/b.mat").write_bytes(b"no MATLAB file")
+    with pytest.raises(UserError, match=r"b.mat: cannot be read"):
+        voc_source(tmp_path, "train_aug", sbd=tmp_path / "sbd").load(1)
+
+
+def test_lists_of_the_detection_task_will_do(tmp_path: Path):
+    year = make_devkit(tmp_path)
+    (year / "ImageSets/Segmentation/train.txt").write_text("b  1\na -1\n")
+    assert voc_source(tmp_path, "train").names == ("b", "a")
