@@ -66,5 +66,5 @@ def test_settings_that_change_no_example_do_not_count(tmp_path: Path):
         assert fingerprint(source, dataclasses.replace(config, **free)) == before, free
     assert fingerprint(source, dataclasses.replace(config, label_ids=(0, 1))) != before
     assert fingerprint(dataclasses.replace(source, classes=("a", "b")), config) != before
-    assert fingerprint(dataclasses.replace(source, size=2), config) != before
+    assert fingerprint(dataclasses.replace(source, size=7), config) != before
     assert fingerprint(dataclasses.replace(source, name="other"), DataConfig()) != before

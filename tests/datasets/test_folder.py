@@ -46,6 +46,39 @@ def test_new_pictures_move_few_old_ones():
     assert len(before & after) >= 17
 
 
+def test_either_side_gets_a_picture_at_least():
+    names = ["p0", "p1", "p2"]
+    assert [len(side) for side in shared_out(names, 0.01, 0)] == [2, 1]
+    assert [len(side) for side in shared_out(names, 0.99, 0)] == [1, 2]
+
+
+def test_files_of_every_spelling_are_found_and_hidden_ones_are_not(tmp_path: Path):
+    config = dataclasses.replace(make_folder(tmp_path, 2), train_split="all", val_split="all")
+    (tmp_path / "images/p0.jpg").rename(tmp_path / "images/scene.v2.JPG")
+    (tmp_path / "masks/p0.png").rename(tmp_path / "masks/scene.v2.PNG")
+    (tmp_path / "images/._p1.jpg").write_bytes(b"left by a copying program")
+    (tmp_path / "images/notes.txt").write_text("no picture")
+    assert open_source(config, "all").names == ("p1", "scene.v2")
+    (tmp_path / "all.txt").write_text("scene.v2\n")
+    assert open_source(config, "all").names == ("scene.v2",)
+
+
+def test_splits_that_cannot_be_are_refused(tmp_path: Path):
+    config = make_folder(tmp_path, 1)
+    with pytest.raises(UserError, match=r"images: one picture cannot be both trained and measured on"):
+        open_source(config, "train")
+    with pytest.raises(
+        UserError, match=r"split test: there is neither .*test.txt nor .*test; train and val are shared"
+    ):
+        folder_source(tmp_path, "test", config)
+    street = street_folder(tmp_path / "street")
+    with pytest.raises(UserError, match=r"data.classes: 2 names, 3 colours"):
+        open_source(dataclasses.replace(street, classes=NAMES), "train")
+    (tmp_path / "images/p0.jpg").unlink()
+    with pytest.raises(UserError, match=r"images: no pictures; they end in .jpg"):
+        open_source(config, "train")
+
+
 def test_list_files_and_sub_folders_name_the_splits(tmp_path: Path):
     config = make_folder(tmp_path / "lists", 4)
     (tmp_path / "lists/train.txt").write_text("p2.jpg\nimages/p0.jpg\n")

@@ -1,14 +1,17 @@
 """The TFDS builder, VOC prepared with it, and sets of TFDS as sources."""
 
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from data.voc_segmentation import voc_segmentation_dataset_builder as module
 from deeplab.config import DataConfig
+from deeplab.datasets import catalogue
 from deeplab.datasets.catalogue import source_of_builder, tfds_source
 from deeplab.datasets.tfrecords import index_records, read_features
 from deeplab.datasets.voc import split_files, voc_source
@@ -37,8 +40,36 @@ def test_sizes_are_checked_where_a_list_is_complete():
     with pytest.raises(UserError, match=r"train_aug: 10581 pictures, while train is complete; 10582"):
         module.check_sizes({"train": 1464, "val": 1449, "trainval": 2913, "train_aug": 10581})
     module.check_sizes({"train": 1464, "val": 1449, "trainval": 2913, "mine": 7})
+    module.check_sizes({"train": 677, "val": 345, "trainval": 1022, "train_aug": 10582})
     with pytest.raises(UserError, match=r"val: 1448 pictures"):
         module.check_sizes({"train": 1464, "val": 1448, "trainval": 2913})
+
+
+def test_an_incomplete_set_is_not_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "OFFICIAL_SIZES", {"train": 2, "val": 3, "trainval": 4, "train_aug": 4})
+    for only in (None, "train"):
+        builder = module.Builder(devkit=str(DEVKIT), only=only, data_dir=str(tmp_path))
+        with pytest.raises(UserError, match=r"split val: 2 pictures, while train is complete; 3 are expected"):
+            builder.download_and_prepare()
+    assert not list(tmp_path.rglob("*.tfrecord*"))
+
+
+def test_the_manual_folder_is_taken_instead_of_a_download(tmp_path: Path):
+    builder = module.Builder(data_dir=str(tmp_path / "made"))
+    manual = tfds.download.DownloadConfig(manual_dir=str(DUMMY))
+    builder.download_and_prepare(download_config=manual)
+    assert {split: info.num_examples for split, info in builder.info.splits.items()} == {
+        "train": 2,
+        "val": 2,
+        "trainval": 4,
+        "train_aug": 4,
+    }
+
+
+def test_one_split_alone_is_prepared_if_that_is_wanted(tmp_path: Path):
+    builder = module.Builder(devkit=str(DEVKIT), only="val", data_dir=str(tmp_path))
+    builder.download_and_prepare()
+    assert list(builder.info.splits) == ["val"]
 
 
 def test_the_files_give_the_same_train_aug(tmp_path: Path):
@@ -70,6 +101,14 @@ def test_a_tfds_set_is_read_by_its_feature_names(tmp_path: Path):
             tfds_source(dataclasses.replace(config, **changed), "train")
     with pytest.raises(UserError, match=r"split test: .*splits: train, trainval, val"):
         tfds_source(config, "test")
+
+
+def test_of_a_mask_with_several_channels_the_first_counts():
+    ids = np.stack([np.full((2, 3), value, np.uint8) for value in (4, 5, 6)], -1)
+    file = io.BytesIO()
+    Image.fromarray(ids).save(file, "PNG")
+    file.seek(0)
+    assert catalogue._first_channel(file, "mask").tolist() == [[4, 4, 4], [4, 4, 4]]
 
 
 def test_records_are_found_without_reading_them_all(tmp_path: Path):
