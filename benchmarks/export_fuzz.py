@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.export_damage import DAMAGES
 from deeplab.config import ExportOutput, ModelConfig, Quantization
-from deeplab.conversion.agreement import make_reference, needed_raise
+from deeplab.conversion.agreement import Reference, needed_raise
 from deeplab.conversion.calibration import choose_calibration
 from deeplab.conversion.convert import NO_LABELS, convert, end_type
 from deeplab.conversion.graph import check_mask_stride, export_graph
@@ -31,6 +31,7 @@ from deeplab.conversion.structure import Expected, activation_for
 from deeplab.conversion.verify import Proof, verify
 from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
+from deeplab.evaluation.fitting import fit_picture
 from deeplab.model.backbones import BACKBONES
 from deeplab.model.build import build_model
 from deeplab.model.resize import feature_size
@@ -38,6 +39,10 @@ from deeplab.tflite.metadata import write_metadata
 from tests.model.short_backbones import SHORT
 
 REFUSED = "refused in words"
+TOLERANCE = {"float32": 1.0, "float16": 4.0}
+"""Factor on the limits for a case; 8 for other quantizations, whose rounding grows from layer to layer of a random
+network, smoothly, to one standard deviation of the scores (0.15 in trained ones). So int8 cases prove structure, types
+and clients, and float ones the numbers. Damaged files are held to the limits of trained networks."""
 NETWORKS = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", *SHORT)
 SHARES = (0.3, 0.25, 0.05, 0.15, 0.1, 0.15)
 
@@ -124,6 +129,12 @@ def settle(model: keras.Model, seed: int, pictures: list[np.ndarray]) -> None:
         layer.moving_variance.assign(keras.ops.maximum(layer.moving_variance, 0.05))
 
 
+def eager_reference(model: keras.Model, pictures: list[np.ndarray]) -> Reference:
+    """What the model gives, without the seconds that tracing it takes."""
+    fitted = tuple(fit_picture(p, model.input_shape[1:3], grey=128).image.astype(np.uint8) for p in pictures)
+    return Reference(fitted, tuple(np.asarray(model(p[None].astype(np.float32), training=False))[0] for p in fitted))
+
+
 def make(case: Case) -> Made:
     """The file of a case; raises UserError where it is refused."""
     keras.utils.clear_session()
@@ -135,7 +146,7 @@ def make(case: Case) -> Made:
     scenes = shapes_source("fuzz", max(32, min(case.size)), case.seed)
     pictures = [e.image for e in scenes.examples(4)]
     settle(model, case.seed, pictures)
-    reference = make_reference(model, pictures[:2], (), labels)
+    reference = eager_reference(model, pictures[:2])
     raised = needed_raise(reference.logits, case.mask_stride) if case.output == "logits" else 0.0
     images = choose_calibration(scenes, 4, case.size, case.seed).images
     graph = export_graph(model, case.output, case.mask_stride, raised)
@@ -149,7 +160,7 @@ def make(case: Case) -> Made:
 
 def failures(content: bytes, proof: Proof, clients: bool) -> list[str]:
     """The checks that a file does not pass."""
-    checks = verify(content, proof, proof.reference.pictures if clients else ())
+    checks = verify(content, proof, proof.reference.pictures if clients else (), 1)
     return [str(c) for c in checks if c.state == "failed"]
 
 
@@ -159,7 +170,8 @@ def run_case(case: Case) -> str:
         made = make(case)
     except UserError:
         return REFUSED
-    return "; ".join(failures(made.content, made.proof, case.clients)) or "passed"
+    proof = dataclasses.replace(made.proof, tolerance=TOLERANCE.get(case.quantization, 8.0))
+    return "; ".join(failures(made.content, proof, case.clients)) or "passed"
 
 
 def run_damages(count: int, seed: int) -> Counter[str]:
@@ -194,11 +206,12 @@ def main() -> None:
     parser.add_argument("--damages", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clients", type=float, default=0.2, help="share of the cases that the clients open")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--only", type=int, help="number of a single case")
     chosen = parser.parse_args()
     BACKBONES.update(SHORT)
     found: Counter[str] = Counter()
-    for number in range(chosen.cases) if chosen.only is None else [chosen.only]:
+    for number in range(chosen.first, chosen.cases) if chosen.only is None else [chosen.only]:
         case, start = draw(chosen.seed, number, chosen.clients), time.process_time()
         try:
             result = run_case(case)

@@ -8,26 +8,35 @@ import numpy as np
 from deeplab.conversion.report import Check, check, not_checked
 from deeplab.errors import UserError
 from deeplab.tflite import mediapipe, task_library
+from deeplab.tflite.flatbuffer import Graph
 from deeplab.tflite.interpreter import TfliteModel
 
-KERNEL_AGREEMENT = 0.999
-"""Least share of pixels that XNNPACK and the builtin kernels agree on in a float file."""
+KERNELS_DIFFER = 0.001
+"""Largest share of pixels that XNNPACK and the builtin kernels give other classes in a float file."""
 
-QUANTIZED_KERNEL_AGREEMENT = 0.8
-"""The same in a quantized file. The kernels round differently: 1.3 % of an official file, more in unsure networks."""
+QUANTIZED_KERNELS_DIFFER = 0.05
+"""The same in a quantized file. Kernels round differently: 0.5 % with the official networks at 257, 2.5 % at 513."""
+
+DYNAMIC_CLIENT_AGREEMENT = 0.98
+"""Least share of the pixels of a dynamic-range file that a client gives the interpreter's class; others take all.
+
+Such a file leaves it to the kernels how they round activations, and the clients' kernels are years older: with the
+official network of depth 0.5 at 257 the Task Library gave 99.67 % of the pixels its class, MediaPipe 99.55 %.
+"""
 
 ROUNDING = 1e-5
 """Of the largest score of a picture: within it two scores of a float output are equal, for the clients carry kernels of
 other versions, which add up in another order. Scores of a quantized output are equal where their bytes are."""
 
 
-def client_checks(content: bytes, pictures: Sequence[np.ndarray], threads: int) -> list[Check]:
+def client_checks(content: bytes, pictures: Sequence[np.ndarray], threads: int, tolerance: float = 1.0) -> list[Check]:
     """Runs a file by LiteRT's two sets of kernels, the Task Library and MediaPipe.
 
     Args:
         content: of the file.
         pictures: `[h, w, 3]` uint8 at the model's own size, so that no client resizes.
         threads: of the interpreter.
+        tolerance: factor on how much the kernels of one version may differ.
     """
     if not pictures:
         return [not_checked("clients", "no pictures")]
@@ -36,12 +45,13 @@ def client_checks(content: bytes, pictures: Sequence[np.ndarray], threads: int) 
     scores = {_TITLES[k]: [m.run(m.prepare(p))[0] for p in pictures] for k, m in models.items()}
     share = (_equal_share if model.gives_labels else _kernel_agreement)(*scores.values())
     quantized = any(t.dtype in ("int8", "uint8", "int16") for t in model.graph.tensors)
-    least = QUANTIZED_KERNEL_AGREEMENT if quantized else KERNEL_AGREEMENT
+    least = 1 - tolerance * (QUANTIZED_KERNELS_DIFFER if quantized else KERNELS_DIFFER)
     checks = [check("XNNPACK and builtin kernels agree", share >= least, share, least)]
     if model.gives_labels:
         why = "class ids are outside its contract"
         return [*checks, not_checked("Task Library", why), not_checked("MediaPipe", why)]
-    checks.append(_client_check("Task Library", task_library.segment, content, pictures, scores))
+    least = DYNAMIC_CLIENT_AGREEMENT if _rounds_in_kernels(model.graph) else 1.0
+    checks.append(_client_check("Task Library", task_library.segment, content, pictures, scores, least))
     if model.output.dtype != "float32":
         # MediaPipe 0.10 reads any output as float32 and dies of one that is not.
         why = f"{model.output.dtype} outputs are outside its contract; output_type=float32 suits both clients"
@@ -49,7 +59,7 @@ def client_checks(content: bytes, pictures: Sequence[np.ndarray], threads: int) 
     if model.map_size != model.image_size:
         # It enlarges scores to the picture, bilinearly with half-pixel centres, before it looks for the winner.
         scores = {}
-    return [*checks, _client_check("MediaPipe", mediapipe.segment, content, pictures, scores)]
+    return [*checks, _client_check("MediaPipe", mediapipe.segment, content, pictures, scores, least)]
 
 
 def winners_share(mask: np.ndarray, scores: np.ndarray) -> float:
@@ -73,8 +83,22 @@ _Segment = Callable[[bytes, Sequence[np.ndarray]], list[np.ndarray]]
 _TITLES = {"xnnpack": "XNNPACK", "builtin": "the builtin kernels"}
 
 
+def _rounds_in_kernels(graph: Graph) -> bool:
+    """Whether float activations meet int8 kernels, as in dynamic-range files."""
+    return any(
+        graph.tensors[op.inputs[0]].dtype == "float32" and graph.tensors[op.inputs[1]].dtype == "int8"
+        for op in graph.operators
+        if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D")
+    )
+
+
 def _client_check(
-    name: str, segment: _Segment, content: bytes, pictures: Sequence[np.ndarray], scores: dict[str, list[np.ndarray]]
+    name: str,
+    segment: _Segment,
+    content: bytes,
+    pictures: Sequence[np.ndarray],
+    scores: dict[str, list[np.ndarray]],
+    least: float,
 ) -> Check:
     """Whether a client opens the file and gives each pixel a class that wins by one of LiteRT's sets of kernels.
 
@@ -96,7 +120,7 @@ def _client_check(
     title = max(shares, key=lambda t: shares[t])
     # Down, so that a single pixel in a million is not rounded away.
     measured = f"{math.floor(1e6 * shares[title]) / 1e4:g} % of the pixels as by {title}"
-    return check(name, shares[title] == 1.0, measured, "100 % of the pixels")
+    return check(name, shares[title] >= least, measured, f"{100 * least:g} % of the pixels")
 
 
 def _kernel_agreement(maps: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:

@@ -1,5 +1,6 @@
 """From a graph to the bytes of a .tflite file, by the route that leaves nothing in it but builtin operators."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from tensorflow.lite.python.convert import mlir_quantize
 
 from deeplab.config import Ends, Quantization
 from deeplab.conversion.float_layers import operators_of
+from deeplab.errors import UserError
 from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.packing import layer_name, renamed
 from deeplab.tflite.quiet import quiet
@@ -49,6 +51,10 @@ def convert(
 
     Returns:
         The file, without metadata. Its tensors bear the names of the Keras layers that compute them.
+
+    Raises:
+        UserError: the converter has no such quantization for an operator (HARD_SWISH in int16x8); or none of
+            `float_layers` has an operator of its own.
     """
     if float_layers:
         calibrated = calibrate(graph, size, images)
@@ -66,7 +72,14 @@ def convert(
             converter.target_spec.supported_ops = [_OPERATORS[quantization]]
             converter.inference_input_type = _ENDS[end_type(quantization, input_type)]
             converter.inference_output_type = _ENDS[end_type(quantization, output_type)]
-        return _finished(bytes(converter.convert()))
+        try:
+            return _finished(bytes(converter.convert()))
+        except RuntimeError as e:
+            missing = sorted(set(re.findall(r"not yet supported for op: '(\w+)'", str(e))))
+            if not missing:
+                raise
+            why = f"{quantization} cannot be had: the converter lacks it for {', '.join(missing)}"
+            raise UserError("quantization", why, "use int8 or float16") from e
 
 
 def calibrate(graph: Callable[[Any], Any], size: tuple[int, int], images: Iterable[np.ndarray]) -> bytes:

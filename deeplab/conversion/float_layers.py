@@ -49,7 +49,7 @@ def operators_of(calibrated: Graph, layers: Sequence[str]) -> tuple[str, ...]:
 
 def layer_of(graph: Graph, op: Operator) -> str:
     """The Keras layer that an operator was made from; the name of what it computes, where it is from none."""
-    name = layer_name(graph.tensors[op.outputs[0]].name)
+    name = layer_name(graph.tensors[op.outputs[0]].name).split(":")[0]
     # What is last in a graph has lost its layer's name, and each network ends with the layer "logits".
     return "logits" if name.startswith("Identity") and op.name in _LAST_LAYERS else name
 

@@ -22,12 +22,15 @@ class Proof:
         reference: what the Keras model gives.
         raised: what was added to all logits.
         max_miou_drop: in points, 0..100.
+        tolerance: factor on what rounding may do to scores and pixels; above 1 for networks that are not trained, in
+            which it grows from layer to layer.
     """
 
     expected: Expected
     reference: Reference
     raised: float
     max_miou_drop: float
+    tolerance: float = 1.0
 
 
 def verify(content: bytes, proof: Proof | None, pictures: Sequence[np.ndarray], threads: int = 2) -> tuple[Check, ...]:
@@ -59,5 +62,6 @@ def verify(content: bytes, proof: Proof | None, pictures: Sequence[np.ndarray], 
             proof.expected.quantization,
             proof.max_miou_drop,
             proof.raised,
+            proof.tolerance,
         )
-    return (*checks, *client_checks(content, pictures, threads))
+    return (*checks, *client_checks(content, pictures, threads, proof.tolerance if proof else 1.0))

@@ -49,7 +49,9 @@ class Workshop:
         side = (SIZE - 1) // mask_stride + 1
         ends = end_type(quantization, None)
         expected = Expected((SIZE, SIZE), (side, side), CLASSES, output, quantization, ends, ends)
-        return Proof(expected, self.reference, raised=0.0, max_miou_drop=1.5)
+        # The network is random, and rounding grows in it more than in a trained one.
+        tolerance = 4.0 if quantization == "int8" else 1.0
+        return Proof(expected, self.reference, raised=0.0, max_miou_drop=1.5, tolerance=tolerance)
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,7 @@ def _scale_of_the_output(content):
     def change(model):
         graph = model.subgraphs[0]
         quantization = graph.tensors[graph.outputs[0]].quantization
-        # Values beyond the range saturate.
+        # Enlarging copies bytes, so both its ends must have one scale.
         quantization.scale = quantization.scale / np.float32(4)
 
     return _written(_changed(content, change))
@@ -107,27 +107,33 @@ def _half_pixel_resize(content):
     return _written(_changed(content, change))
 
 
+def _relabelled(labels=CLASSES, **changes):
+    return lambda content: write_metadata(content, labels, **{"activation": "softmax", **changes})
+
+
 DAMAGE = {
-    "a zeroed layer": (_zero_a_layer, "error of the scores"),
-    "the output's scale": (_scale_of_the_output, "error of the scores"),
-    "the input's scale": (_scale_of_the_input, "raw bytes are pixels"),
-    "channels swapped": (_swap_channels_of_the_logits, "error of the scores"),
-    "another resize": (_half_pixel_resize, "error of the scores"),
-    "labels swapped": (lambda c: write_metadata(c, CLASSES[::-1], activation="softmax"), "labels read back"),
-    "a label too few": (lambda c: write_metadata(c, CLASSES[:-1], activation="softmax"), "labels = channels"),
-    "another mean": (lambda c: write_metadata(c, CLASSES, mean=0.0, activation="softmax"), "normalisation"),
-    "another std": (lambda c: write_metadata(c, CLASSES, std=255.0, activation="softmax"), "normalisation"),
-    "another activation": (lambda c: write_metadata(c, CLASSES, activation="sigmoid"), "activation"),
-    "no metadata": (lambda c: c, "metadata"),
-    "cut short": (lambda c: c[: len(c) // 2], "opens in LiteRT"),
-    "empty": (lambda c: b"", "opens in LiteRT"),
+    "a zeroed layer": ("float32", _zero_a_layer, "error of the scores"),
+    "channels swapped": ("float32", _swap_channels_of_the_logits, "clear pixels that agree with Keras"),
+    "another resize": ("float32", _half_pixel_resize, "error of the scores"),
+    "the output's scale": ("int8", _scale_of_the_output, "opens in LiteRT"),
+    "the input's scale": ("int8", _scale_of_the_input, "raw bytes are pixels"),
+    "labels swapped": ("int8", _relabelled(CLASSES[::-1]), "labels read back"),
+    "a label too few": ("int8", _relabelled(CLASSES[:-1]), "labels = channels"),
+    "another mean": ("int8", _relabelled(mean=0.0), "normalisation"),
+    "another std": ("int8", _relabelled(std=255.0), "normalisation"),
+    "another activation": ("int8", _relabelled(activation="sigmoid"), "activation"),
+    "no metadata": ("int8", lambda c: c, "metadata"),
+    "cut short": ("int8", lambda c: c[: len(c) // 2], "opens in LiteRT"),
+    "empty": ("int8", lambda c: b"", "opens in LiteRT"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_refused(workshop, damage):
-    change, name = DAMAGE[damage]
-    checks = verify(change(workshop.bare("int8")), workshop.proof("int8"), ())
+    quantization, change, name = DAMAGE[damage]
+    whole = _relabelled()(workshop.bare(quantization))
+    assert _states(verify(whole, workshop.proof(quantization), ())).get(name) != "failed"
+    checks = verify(change(workshop.bare(quantization)), workshop.proof(quantization), ())
     assert _states(checks)[name] == "failed"
 
 
