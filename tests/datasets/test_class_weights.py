@@ -53,12 +53,15 @@ def test_the_whole_training_split_is_counted_once(config: DataConfig, tmp_path: 
     content["counts"]["ignored"] = 5
     (run / COUNTS).write_text(json.dumps(content))
     assert training_counts(config, run).ignored == 5
-    Image.fromarray(np.full((24, 32), 255, np.uint8)).save(tmp_path / "data/masks/p2.png")
+    ids = np.zeros((24, 32), np.uint8)
+    ids[:, 16:] = 255
+    Image.fromarray(ids).save(tmp_path / "data/masks/p2.png")
+    # What is ignored is in no frequency.
     assert training_counts(config, run) == Split(
-        "data/train", 3, 3, (2 * 384, 384, 384), (2, 1, 1), (2 * 768, 768, 768), 768
+        "data/train", 3, 3, (3 * 384, 384, 384), (3, 1, 1), (2 * 768 + 384, 768, 768), 384
     )
     (run / COUNTS).write_text("{")
-    assert training_counts(config, run).ignored == 768
+    assert training_counts(config, run).ignored == 384
 
 
 def test_a_faulty_picture_stops_the_count_or_is_left_out(config: DataConfig, tmp_path: Path):
