@@ -7,6 +7,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from deeplab import command
 from deeplab.config import EvaluateConfig
+from deeplab.run import check_run
+
+
+def first(config: EvaluateConfig) -> bool:
+    """Tells of a path that leads nowhere before TensorFlow takes its seconds to load."""
+    for run in (config.run,) if isinstance(config.run, str) else config.run:
+        check_run(run)
+    return False
 
 
 def work(config: EvaluateConfig) -> None:
@@ -19,7 +27,7 @@ def work(config: EvaluateConfig) -> None:
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
 def main(settings: DictConfig) -> None:
     """Hands the settings to the library, which knows nothing of hydra."""
-    command.run(EvaluateConfig, OmegaConf.to_container(settings, resolve=True), work)
+    command.run(EvaluateConfig, OmegaConf.to_container(settings, resolve=True), work, first)
 
 
 if __name__ == "__main__":

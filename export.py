@@ -10,15 +10,28 @@ from omegaconf import DictConfig, OmegaConf
 
 from deeplab import command
 from deeplab.config import ExportConfig
+from deeplab.run import check_run
 
 
-def work(config: ExportConfig) -> None:
-    """Imported late, so that a wrong key is told before TensorFlow takes its seconds to load."""
+def first(config: ExportConfig) -> bool:
+    """Tells of a path that leads nowhere, or describes a file, before TensorFlow takes its seconds to load."""
     if config.inspect is not None:
         from deeplab.conversion.inspection import inspect
 
         print(inspect(config.inspect))
-    elif config.verify is not None:
+        return True
+    if config.verify is not None:
+        from deeplab.tflite.flatbuffer import read_file
+
+        read_file(config.verify)
+    if config.run is not None:
+        check_run(config.run)
+    return False
+
+
+def work(config: ExportConfig) -> None:
+    """Imported late, so that a wrong key is told before TensorFlow takes its seconds to load."""
+    if config.verify is not None:
         from deeplab.conversion.verify_file import run_verify
 
         run_verify(config)
@@ -31,7 +44,7 @@ def work(config: ExportConfig) -> None:
 @hydra.main(version_base="1.3", config_path="configs", config_name="export")
 def main(settings: DictConfig) -> None:
     """Hands the settings to the library, which knows nothing of hydra."""
-    command.run(ExportConfig, OmegaConf.to_container(settings, resolve=True), work)
+    command.run(ExportConfig, OmegaConf.to_container(settings, resolve=True), work, first)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from deeplab import command
 from deeplab.config import PredictConfig
+from deeplab.run import check_run
+
+
+def first(config: PredictConfig) -> bool:
+    """Tells of a path that leads nowhere before TensorFlow takes its seconds to load."""
+    check_run(config.run)
+    return False
 
 
 def work(config: PredictConfig) -> None:
@@ -19,7 +26,7 @@ def work(config: PredictConfig) -> None:
 @hydra.main(version_base="1.3", config_path="configs", config_name="predict")
 def main(settings: DictConfig) -> None:
     """Hands the settings to the library, which knows nothing of hydra."""
-    command.run(PredictConfig, OmegaConf.to_container(settings, resolve=True), work)
+    command.run(PredictConfig, OmegaConf.to_container(settings, resolve=True), work, first)
 
 
 if __name__ == "__main__":

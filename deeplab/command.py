@@ -43,8 +43,13 @@ def prepare_arguments(configs: Path) -> None:
         _end(error)
 
 
-def run(cls: type[T], mapping: Any, function: Callable[[T], object]) -> None:
+def run(
+    cls: type[T], mapping: Any, function: Callable[[T], object], first: Callable[[T], bool] = lambda _: False
+) -> None:
     """Builds the frozen configuration `cls` from `mapping` and calls `function` with it.
+
+    TensorFlow, which takes seconds, is loaded between `first` and `function`: `first` looks at paths, and gives True
+    where it has done all there is to do.
 
     What the user can mend ends with one line on standard error and exit code 1; anything else keeps its traceback.
     """
@@ -52,6 +57,8 @@ def run(cls: type[T], mapping: Any, function: Callable[[T], object]) -> None:
     warnings.simplefilter("ignore", DeprecationWarning)
     try:
         config = build(cls, mapping)
+        if first(config):
+            return
         load_tensorflow()
         function(config)
     except UserError as error:

@@ -62,9 +62,8 @@ def describe(path: str | os.PathLike[str]) -> Description:
 
         config, classes = describe_tflite(Path(path))
         return Description(config, classes)
-    folder = _existing(path)
-    if not (folder / MODEL).is_file():
-        raise UserError(f"run={path}", f"no {MODEL} in it", "let the training end, or give another run folder")
+    check_run(path)
+    folder = Path(path)
     content = read_json(folder / MODEL)
     try:
         description = Description(build(ModelConfig, content["model"]), tuple(content["classes"]))
@@ -74,6 +73,20 @@ def describe(path: str | os.PathLike[str]) -> Description:
         found = f"{len(description.classes)} names for {description.config.classes} classes"
         raise UserError(str(folder / MODEL), found, "restore it from its training")
     return description
+
+
+def check_run(path: str | os.PathLike[str]) -> None:
+    """Looks whether there is a run folder or a readable .tflite file, without loading TensorFlow.
+
+    Raises:
+        UserError: there is none, or the file is damaged.
+    """
+    if is_tflite(path):
+        from deeplab.tflite.flatbuffer import read_graph
+
+        read_graph(Path(path))
+    elif not (_existing(path) / MODEL).is_file():
+        raise UserError(f"run={path}", f"no {MODEL} in it", "let the training end, or give another run folder")
 
 
 def load_model(path: str | os.PathLike[str], output_stride: int = 8, image_size: ImageSize = None) -> "keras.Model":

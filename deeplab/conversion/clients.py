@@ -112,7 +112,7 @@ def _client_check(
     except UserError as e:
         return check(name, False, str(e).removeprefix("the model: "), "opens the file")
     if not scores:
-        return check(name, len(masks) == len(pictures), f"{len(masks)} masks", f"{len(pictures)} masks")
+        return check(name, len(masks) == len(pictures), f"{len(masks)} of {len(pictures)} pictures", "all")
     shares = {
         title: float(np.mean([winners_share(m, s) for m, s in zip(masks, maps, strict=True)]))
         for title, maps in scores.items()

@@ -21,7 +21,7 @@ def inspect(source: str | Path | bytes) -> str:
         UserError: no .tflite file, or damaged.
     """
     name, content = read_file(source)
-    graph = read_graph(content)
+    graph = read_graph(source)
     lines = [
         ("file", f"{Path(name).name}, {len(content):,} bytes"),
         ("sha256", sha256(content)),
@@ -31,7 +31,7 @@ def inspect(source: str | Path | bytes) -> str:
         ("operators", ", ".join(f"{name} {count}" for name, count in graph.operator_counts().items())),
         ("dilations", _dilations(graph)),
         ("constants", _constants(graph)),
-        *_metadata(read_metadata(content)),
+        *_metadata(read_metadata(source)),
     ]
     return "\n".join(f"{key:14} {value}" for key, value in lines)
 
@@ -78,10 +78,13 @@ def _metadata(metadata: Metadata | None) -> list[tuple[str, str]]:
 
 
 def _preview(content: bytes) -> str:
-    """The content on one line, cut."""
+    """The content: JSON in full, a line for each key; other text on one line, cut where it is long."""
     text = content.decode("utf-8", "replace")
     try:
-        text = json.dumps(json.loads(text))
+        found = json.loads(text)
     except ValueError:
         text = " ".join(text.split())
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    if not isinstance(found, dict):
+        return text
+    return "".join(f"\n  {key:17} {json.dumps(value)}" for key, value in found.items())

@@ -53,7 +53,8 @@ def run_verify(config: ExportConfig) -> None:
         print(found)
     failed = [c for c in checks if c.state == "failed"]
     if failed:
-        raise UserError(str(config.verify), f"refused: {'; '.join(map(str, failed))}", "export it again")
+        named = ", ".join(c.name for c in failed)
+        raise UserError(str(config.verify), f"{len(failed)} of {len(checks)} checks failed: {named}", "export it again")
 
 
 def infer_quantization(graph: Graph) -> Quantization:

@@ -167,7 +167,7 @@ def read_graph(source: str | Path | bytes) -> Graph:
     """
     name, content = read_file(source)
     try:
-        return _graph(schema.ModelT.InitFromPackedBuf(content, 0), content)
+        return _graph(schema.ModelT.InitFromPackedBuf(content, 0), content, name)
     except UserError:
         raise
     except Exception as e:
@@ -175,10 +175,10 @@ def read_graph(source: str | Path | bytes) -> Graph:
         raise UserError(name, "damaged or cut short", "copy or export it again") from e
 
 
-def _graph(model: Any, content: bytes) -> Graph:
+def _graph(model: Any, content: bytes, name: str) -> Graph:
     """The frozen form of the schema's own objects."""
     if len(model.subgraphs) != 1:
-        raise UserError("the model", f"has {len(model.subgraphs)} subgraphs", "only files with one are understood")
+        raise UserError(name, f"has {len(model.subgraphs)} subgraphs", "only files with one are understood")
     subgraph = model.subgraphs[0]
     names = [_operator_name(code) for code in model.operatorCodes]
     return Graph(

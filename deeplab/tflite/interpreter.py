@@ -48,8 +48,8 @@ class TfliteModel:
 
     def __init__(self, source: str | Path | bytes, threads: int = 2, kernels: Kernels = "xnnpack") -> None:
         self.name, content = read_file(source)
-        self.graph = _named(self.name, content)
-        self.metadata = read_metadata(content)
+        self.graph = read_graph(source)
+        self.metadata = read_metadata(source)
         self.input, self.output = _ends(self.name, self.graph)
         self.image_size = (self.input.shape[1], self.input.shape[2])
         self.map_size = (self.output.shape[1], self.output.shape[2])
@@ -137,14 +137,6 @@ def raw_pixels(tensor: Tensor) -> bool:
     return bool(np.abs(real - np.array([-1.0, 1.0])).max() <= 1.5 * tensor.quantization.scale[0])
 
 
-def _named(name: str, content: bytes) -> Graph:
-    """The graph; errors name the file."""
-    try:
-        return read_graph(content)
-    except UserError as e:
-        raise UserError(name, str(e).removeprefix("the model: ")) from e
-
-
 def _ends(name: str, graph: Graph) -> tuple[Tensor, Tensor]:
     """Input and output, where the file is a segmentation model of fixed size."""
     inputs = [graph.tensors[i] for i in graph.inputs]
@@ -152,7 +144,7 @@ def _ends(name: str, graph: Graph) -> tuple[Tensor, Tensor]:
     found = "; ".join(f"{t.dtype} {list(t.signature)}" for t in (*inputs, *outputs))
     if len(inputs) != 1 or len(outputs) != 1:
         raise UserError(
-            name, f"{len(inputs)} inputs and {len(outputs)} outputs ({found})", "a segmentation model has one of each"
+            name, f"inputs: {len(inputs)}, outputs: {len(outputs)} ({found})", "a segmentation model has one of each"
         )
     given, result = inputs[0], outputs[0]
     image = len(given.shape) == 4 and given.shape[0] == 1 and given.shape[3] == 3
