@@ -7,6 +7,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from deeplab import command
 from deeplab.config import TrainConfig
+from deeplab.datasets.open import open_source
+
+
+def first(config: TrainConfig) -> bool:
+    """Tells of data that are not there before TensorFlow takes its seconds to load."""
+    if config.data.root is not None and not Path(config.data.root).is_dir():
+        open_source(config.data, config.data.train_split, config.seed)
+    return False
 
 
 def work(config: TrainConfig) -> None:
@@ -19,7 +27,7 @@ def work(config: TrainConfig) -> None:
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def main(settings: DictConfig) -> None:
     """Hands the settings to the library, which knows nothing of hydra."""
-    command.run(TrainConfig, OmegaConf.to_container(settings, resolve=True), work)
+    command.run(TrainConfig, OmegaConf.to_container(settings, resolve=True), work, first)
 
 
 if __name__ == "__main__":

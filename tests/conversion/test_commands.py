@@ -1,0 +1,64 @@
+"""export.py and its like as programs: what they print and how they end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deeplab import command
+from deeplab.config import DataConfig, ExportConfig, TrainConfig, TrainingConfig, to_mapping
+from deeplab.datasets.shapes import CLASSES
+from deeplab.files import write_json
+from deeplab.run import Description, save_model
+from tests.conversion.conftest import SIZE, TINY
+
+ROOT = Path(__file__).parents[2]
+
+
+def program(name, *arguments):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / name), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", ["export.py", "evaluate.py", "predict.py"])
+def test_a_damaged_file_is_the_first_thing_told(name, workshop, tmp_path):
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(workshop.bare("int8")[:3000])
+    code, out, err = program(name, f"run={path}", *(["images=x"] if name == "predict.py" else []))
+    assert code == 1
+    assert out == ""
+    assert err.strip() == f"error: {path}: damaged or cut short; copy or export it again"
+
+
+def test_a_file_is_described_without_tensorflow(workshop, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(workshop.bare("int8"))
+    monkeypatch.syspath_prepend(str(ROOT))
+    import export
+
+    monkeypatch.setattr(command, "load_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
+    command.run(ExportConfig, {"inspect": str(path)}, export.work, export.first)
+    assert capsys.readouterr().out.startswith("file           model.tflite, ")
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_file_that_verifies(workshop, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "model.tflite"
+    run.mkdir()
+    save_model(run, workshop.model, Description(TINY, CLASSES))
+    settings = TrainConfig(training=TrainingConfig(crop_size=SIZE), data=DataConfig(source="shapes"))
+    write_json(run / "train.json", to_mapping(settings))
+    few = ["agreement_pictures=1", "miou_pictures=1", "max_miou_drop=100"]
+    code, printed, err = program("export.py", f"run={run}", "quantization=float32", f"out={out}", *few)
+    assert (code, err) == (0, "")
+    assert printed.splitlines()[0].split()[:2] == ["file", "bytes"]
+    assert out.is_file()
+    assert out.with_suffix(".report.json").is_file()
+    code, printed, err = program("export.py", f"verify={out}", f"run={run}", *few)
+    assert (code, err) == (0, "")
+    assert "sha256 of its report: passed" in printed
+    code, printed, err = program("export.py", f"verify={out}", f"run={run}", "image_size=33", *few)
+    assert code == 0, "the file's own size counts"
