@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,11 @@ def test_an_incomplete_set_is_not_prepared(tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.rglob("*.tfrecord*"))
 
 
-def test_the_manual_folder_is_taken_instead_of_a_download(tmp_path: Path):
+def test_the_manual_folder_is_taken_instead_of_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: Any) -> None:
+        raise AssertionError("downloads")
+
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", refuse)
     builder = module.Builder(data_dir=str(tmp_path / "made"))
     manual = tfds.download.DownloadConfig(manual_dir=str(DUMMY))
     builder.download_and_prepare(download_config=manual)
