@@ -9,9 +9,15 @@ from deeplab.tflite.interpreter import TfliteModel
 
 
 def median_milliseconds(contents: Mapping[str, bytes], threads: int = 1, rounds: int = 15) -> dict[str, float]:
-    """Median time a picture for each file, XNNPACK kernels, the network alone.
+    """Median time a picture for each file; arguments as for `times_in_turns`."""
+    return {name: float(np.median(values)) for name, values in times_in_turns(contents, threads, rounds).items()}
 
-    All files take turns picture by picture, so that whatever else the machine does falls on all of them alike.
+
+def times_in_turns(contents: Mapping[str, bytes], threads: int = 1, rounds: int = 15) -> dict[str, np.ndarray]:
+    """Milliseconds a picture in each turn, `[rounds]` for each file, XNNPACK kernels, the network alone.
+
+    All files take turns picture by picture, so that whatever else the machine does falls on all of them alike; what two
+    files took in one turn makes a fair ratio.
 
     Args:
         contents: files by name.
@@ -23,11 +29,10 @@ def median_milliseconds(contents: Mapping[str, bytes], threads: int = 1, rounds:
     inputs = {
         name: model.prepare(rng.integers(0, 256, (*model.image_size, 3), np.uint8)) for name, model in models.items()
     }
-    times: dict[str, list[float]] = {name: [] for name in models}
+    times = {name: np.zeros(rounds + 1) for name in models}
     for turn in range(rounds + 1):
         for name, model in models.items():
             start = time.perf_counter()
             model.run(inputs[name])
-            if turn:
-                times[name].append(1000 * (time.perf_counter() - start))
-    return {name: float(np.median(values)) for name, values in times.items()}
+            times[name][turn] = 1000 * (time.perf_counter() - start)
+    return {name: values[1:] for name, values in times.items()}
