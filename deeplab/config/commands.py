@@ -177,6 +177,8 @@ class TrainConfig:
         training: how it learns.
         pretrained: weights to start from: a run folder, an official .tflite file, a checkpoint or .h5 file, or
             "imagenet"; None starts from random ones.
+        first_stage: a training that comes first, in `first_stage/` of the run folder, and whose weights this one starts
+            from: the keys of `data` and `training` by which it differs (DeepLabv3, arXiv:1706.05587, sec. 4.1).
         allow_missing: whether weights that do not fill the whole backbone will do.
         check_data: look at every picture and mask, report, and do not train. Every training begins with a quick look.
         output_stride: strides at which the result is measured.
@@ -189,6 +191,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     pretrained: str | None = None
+    first_stage: dict[str, Any] | None = None
     allow_missing: bool = False
     check_data: bool = False
     output_stride: tuple[int, ...] = (16, 8)

@@ -137,13 +137,14 @@ def document(title: str, sections: Sequence[str], refresh: int | None = None) ->
     )
 
 
-def _chip(number: int) -> str:
+def chip(number: int) -> str:
+    """The number of a row, or of a line in a chart, in its colour."""
     return f'<span class="chip" style="background:{charts.colour(number)}">{number}</span>'
 
 
 def _named(number: int, name: str) -> str:
     """The number of a row in its colour, and its name."""
-    return f'<span class="named">{_chip(number)}<span>{escape(name)}</span></span>'
+    return f'<span class="named">{chip(number)}<span>{escape(name)}</span></span>'
 
 
 def _table(rows: Sequence[Row], differences: Sequence[Difference]) -> str:
@@ -190,7 +191,7 @@ def _differences(rows: Sequence[Row], differences: Sequence[Difference]) -> str:
     if not differences:
         return ""
     by_pair = {(d.row, d.minus): d for d in differences}
-    head = "<tr><th>less</th>" + "".join(f"<th>{_chip(i + 1)}</th>" for i in range(len(rows) - 1)) + "</tr>"
+    head = "<tr><th>less</th>" + "".join(f"<th>{chip(i + 1)}</th>" for i in range(len(rows) - 1)) + "</tr>"
     body = ""
     for i in range(1, len(rows)):
         body += f"<tr><td>{_named(i + 1, rows[i].name)}</td>"

@@ -24,7 +24,10 @@ FREE_TO_CHANGE = (
 )
 """Settings that a training may go on with although they differ, for they do not touch its weights."""
 
-LOCK = ".lock"
+LOCK, FIRST_STAGE = ".lock", "first_stage"
+"""In the run folder: what keeps others out, and the run of a training that comes first."""
+
+STAGE_KEYS = ("data", "training")
 
 
 @contextmanager
@@ -66,6 +69,25 @@ def claim(folder: Path, config: TrainConfig) -> None:
                 raise UserError(f"run={folder}", problem, "set it back, or choose another run=FOLDER")
     wanted.pop("run")
     write_json(path, wanted)
+
+
+def first_stage_of(config: TrainConfig) -> TrainConfig:
+    """The settings of the training that comes before that of `config`.
+
+    Raises:
+        UserError: `config.first_stage` changes something else than data and training, or has a wrong key.
+    """
+    changes = dict(config.first_stage or {})
+    others = sorted(set(changes) - set(STAGE_KEYS))
+    if others:
+        raise UserError(f"first_stage.{others[0]}", "cannot differ", f"a stage has its own {' and '.join(STAGE_KEYS)}")
+    mapping = to_mapping(config)
+    for key, change in changes.items():
+        if not isinstance(change, dict):
+            raise UserError(f"first_stage.{key}", f"{change!r} is no mapping", "give keys and values")
+        mapping[key] = mapping[key] | change
+    mapping |= {"run": str(Path(config.run) / FIRST_STAGE), "first_stage": None}
+    return build(TrainConfig, mapping, "first_stage")
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

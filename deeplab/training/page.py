@@ -12,7 +12,7 @@ import numpy as np
 from deeplab.config import TrainConfig
 from deeplab.datasets.source import Example
 from deeplab.evaluation.charts import curves
-from deeplab.evaluation.page import document, triple
+from deeplab.evaluation.page import chip, document, triple
 from deeplab.files import written_aside
 from deeplab.run import LOG
 from deeplab.training.validation import CURVE
@@ -59,7 +59,7 @@ def training_page(folder: Path, config: TrainConfig, done: int, shown: Sequence[
     steps = config.training.steps
     log, measured = read_table(folder / LOG), read_table(folder / CURVE)
     mious = [(name, measured[name]) for name in measured if name != "step" and measured[name]]
-    named = ", ".join(f"{name.removeprefix('miou_os')} (line {i})" for i, (name, _) in enumerate(mious, start=1))
+    key = " ".join(f"{chip(i)} output stride {name.removeprefix('miou_os')}" for i, (name, _) in enumerate(mious, 1))
     lines = [
         (i, list(zip(measured["step"], [100 * m for m in values], strict=True)))
         for i, (_, values) in enumerate(mious, start=1)
@@ -73,7 +73,7 @@ def training_page(folder: Path, config: TrainConfig, done: int, shown: Sequence[
     sections = [
         f"<h1>{escape(title)}</h1><p>{escape(_what(config))}</p><ul>{latest}</ul>",
         '<div class="grid2">',
-        _card("Validation mIoU", f"at output strides {named}", curves(lines, "step", "mIoU, %")) if mious else "",
+        _card("Validation mIoU", key, curves(lines, "step", "mIoU, %")) if mious else "",
         _curve("Loss", "weight decay included", log, "loss"),
         _curve("Learning rate", "", log, "learning_rate"),
         _curve("Speed", "", log, "images_per_second"),
@@ -122,4 +122,5 @@ def _curve(title: str, note: str, log: dict[str, list[float]], column: str) -> s
 
 
 def _card(title: str, note: str, chart: str) -> str:
-    return f'<div class="card"><h3>{escape(title)}</h3><p>{escape(note)}</p>{chart}</div>'
+    """A chart with its title; `note` is HTML."""
+    return f'<div class="card"><h3>{escape(title)}</h3><p>{note}</p>{chart}</div>'

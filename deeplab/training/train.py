@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,50 +20,21 @@ from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 from deeplab.evaluation.confusion import Scores
-from deeplab.model.build import build_model
-from deeplab.run import LOG, STATE, Description, load_weights, save_model, save_scores
-from deeplab.training.auxiliary import with_auxiliary_head
+from deeplab.run import LOG, SCORES, STATE, Description, load_weights, save_model, save_scores
 from deeplab.training.batch_norm import recalibrate, warn_of_statistics
 from deeplab.training.callbacks import CsvLog, ProgressBar, SaveState, TensorBoard
-from deeplab.training.claim import alone_in, claim
+from deeplab.training.claim import alone_in, claim, first_stage_of
 from deeplab.training.devices import Machines, as_variable, batches_of, find_machines, from_first, lost_workers_told
 from deeplab.training.interrupt import StopOnSignal
+from deeplab.training.learner import Learner, make_learner
 from deeplab.training.loop import run_loop
-from deeplab.training.optimizer import freeze, make_optimizer
 from deeplab.training.page import TrainingPage
-from deeplab.training.state import Parts, load_state, save_state, saved_states
-from deeplab.training.step import averaged_variables, make_averages, make_step
+from deeplab.training.state import load_state, save_state, saved_states
+from deeplab.training.step import averaged_variables, make_step
 from deeplab.training.validation import BEST_WEIGHTS, Validate, Validation
 
 RESTATED_BATCHES = 4
 """How many batches measure the statistics of batch norms that were folded in a file and are to be trained."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Learner:
-    """All that changes in a training.
-
-    Attributes:
-        network: from pixels to logits; what is saved.
-        model: the same, with the auxiliary head if there is one; what learns.
-        optimizer: from `make_optimizer`.
-        averages: of `averaged_variables(model)`; empty without a moving average.
-    """
-
-    network: keras.Model
-    model: keras.Model
-    optimizer: keras.optimizers.Optimizer
-    averages: list[tf.Variable]
-
-    @property
-    def parts(self) -> Parts:
-        """Every variable that the next update depends on."""
-        return {"model": self.model.variables, "optimizer": self.optimizer.variables, "average": self.averages}
-
-    def weights(self) -> list[np.ndarray]:
-        """Those that count, in the order of the network's own: the averages where there are any."""
-        by_variable = dict(zip(map(id, averaged_variables(self.model)), self.averages, strict=False))
-        return [np.asarray(by_variable.get(id(variable), variable)) for variable in self.network.weights]
 
 
 def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = ()) -> dict[int, Scores]:
@@ -84,31 +55,52 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
             finite; a signal ended the training, or another machine is gone.
     """
     machines = find_machines(config.training)
+    with lost_workers_told(machines):
+        if config.first_stage is not None:
+            first = first_stage_of(config)
+            if _wanted(first, machines):
+                _train(first, first.pretrained, machines, callbacks)
+            return _train(config, first.run, machines, callbacks)
+        return _train(config, config.pretrained, machines, callbacks)
+
+
+def _train(
+    config: TrainConfig, pretrained: str | None, machines: Machines, callbacks: Sequence[keras.callbacks.Callback]
+) -> dict[int, Scores]:
+    """One stage of a training."""
     folder = Path(config.run)
     training, validation = (
         open_source(config.data, split, config.seed) for split in (config.data.train_split, config.data.val_split)
     )
     config = dataclasses.replace(config, model=_model_for(config.model, training))
-    with ExitStack() as held:
-        held.enter_context(lost_workers_told(machines))
+    with alone_in(folder) if machines.first else nullcontext():
         if machines.first:
-            held.enter_context(alone_in(folder))
             claim(folder, config)
             check_before_training(config.data, folder, config.seed)
         keras.utils.set_random_seed(config.seed)
-        held.enter_context(machines.strategy.scope())
-        learner = _learner(config)
-        start = _start(folder, config, machines, learner, training)
+        with machines.strategy.scope():
+            learner = make_learner(config)
+        # Outside the scope from here on: what the first machine alone makes must wait for no other.
+        start = _start(folder, config, pretrained, machines, learner, training)
         warn_of_statistics(learner.model, config.training, machines.replicas)
         measuring = Validation(config, validation) if machines.first else None
         if start < config.training.steps:
             _learn(folder, config, machines, learner, training, validation, measuring, start, callbacks)
-        if measuring is None:
-            return {}
-        _finish(folder, config, learner, training, measuring)
-        scores = measuring.measure()
-        save_scores(folder, {str(stride): score.to_mapping() for stride, score in scores.items()})
+        scores = {}
+        if measuring is not None:
+            _finish(folder, config, learner, training, measuring)
+            scores = measuring.measure()
+            save_scores(folder, {str(stride): score.to_mapping() for stride, score in scores.items()})
+        # The others wait for the first to be done: a machine that leaves early looks like one that died.
+        from_first(machines, [as_variable(0)])
         return scores
+
+
+def _wanted(first: TrainConfig, machines: Machines) -> bool:
+    """Whether a first stage is still to be trained, as the first machine sees it."""
+    wanted = as_variable(not (Path(first.run) / SCORES).is_file())
+    from_first(machines, [wanted])
+    return bool(wanted.numpy())
 
 
 def _model_for(model: ModelConfig, source: Source) -> ModelConfig:
@@ -119,22 +111,14 @@ def _model_for(model: ModelConfig, source: Source) -> ModelConfig:
     return dataclasses.replace(model, classes=classes)
 
 
-def _learner(config: TrainConfig) -> Learner:
-    """A fresh network with its optimizer, computing in the precision asked for."""
-    settings = config.training
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(settings.precision)
-    try:
-        network = build_model(config.model, settings.output_stride)
-        model = with_auxiliary_head(network, config.model) if settings.auxiliary_weight else network
-    finally:
-        keras.config.set_dtype_policy(before)
-    freeze(model, settings)
-    averages = make_averages(model) if settings.ema_decay else []
-    return Learner(network, model, make_optimizer(settings, model), averages)
-
-
-def _start(folder: Path, config: TrainConfig, machines: Machines, learner: Learner, training: Source) -> int:
+def _start(
+    folder: Path,
+    config: TrainConfig,
+    pretrained: str | None,
+    machines: Machines,
+    learner: Learner,
+    training: Source,
+) -> int:
     """Brings the learner to where the training begins or goes on; returns the number of updates made."""
     start = as_variable(0)
     if machines.first:
@@ -144,19 +128,19 @@ def _start(folder: Path, config: TrainConfig, machines: Machines, learner: Learn
             made = int(start.numpy())
             done = "is complete; measuring it" if made >= config.training.steps else f"goes on after step {made}"
             print(f"run={folder} {done}")
-        elif config.pretrained is not None:
-            _import(config, learner, training)
+        elif pretrained is not None:
+            _import(pretrained, config, learner, training)
     variables = [v for part in learner.parts.values() for v in part]
     from_first(machines, [start, *variables])
     return int(start.numpy())
 
 
-def _import(config: TrainConfig, learner: Learner, training: Source) -> None:
+def _import(pretrained: str, config: TrainConfig, learner: Learner, training: Source) -> None:
     """Loads the pretrained weights."""
     from deeplab.model.pretrained import import_weights
     from deeplab.model.pretrained.restate import restate_batch_norm
 
-    report = import_weights(learner.network, str(config.pretrained), allow_missing=config.allow_missing)
+    report = import_weights(learner.network, pretrained, allow_missing=config.allow_missing)
     print(report)
     if report.folded and config.training.batch_norm != "frozen":
         restate_batch_norm(learner.network, _pictures(config, training, RESTATED_BATCHES))
@@ -189,7 +173,8 @@ def _learn(
         return training_batches(training, settings, config.seed, first, pieces=pieces, mine=mine)
 
     weights = _class_weights(folder, config, machines, training)
-    step = make_step(learner.model, learner.optimizer, settings, weights, learner.averages)
+    with machines.strategy.scope():
+        step = make_step(learner.model, learner.optimizer, settings, weights, learner.averages)
 
     def save(done: int) -> None:
         if machines.first:

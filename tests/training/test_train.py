@@ -103,6 +103,59 @@ def test_a_complete_run_is_only_measured(cut, capsys):
     assert set(json.loads((cut / "scores.json").read_text())) == {"16", "8", "32"}
 
 
+def test_two_stages_are_one_training(tmp_path):
+    """The second, at a rate of nearly nothing and with frozen batch norm, ends where the first did."""
+    second = TINY["training"] | {"steps": 2, "learning_rate": 1e-12, "batch_norm": "frozen", "output_stride": 8}
+    first = {"training": {"steps": 4, "learning_rate": 0.05, "batch_norm": "train", "output_stride": 16}}
+    config = settings(tmp_path / "run", training=second, first_stage=first)
+    train(config)
+    one, other = (load_model(run, 16).get_weights() for run in (tmp_path / "run" / "first_stage", tmp_path / "run"))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    stages = [json.loads((run / "train.json").read_text())["training"] for run in
+              (tmp_path / "run" / "first_stage", tmp_path / "run")]  # fmt: skip
+    assert [(s["steps"], s["output_stride"], s["batch_norm"]) for s in stages] == [(4, 16, "train"), (2, 8, "frozen")]
+    before = (tmp_path / "run" / "first_stage" / "scores.json").stat().st_mtime_ns
+    train(config)
+    assert (tmp_path / "run" / "first_stage" / "scores.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("first", "line"),
+    [
+        ({"model": {}}, r"first_stage\.model: cannot differ"),
+        ({"training": {"stpes": 3}}, r"first_stage\.training\.stpes: no such key"),
+        ({"training": 3}, r"first_stage\.training: 3 is no mapping"),
+    ],
+)
+def test_a_first_stage_that_cannot_be_is_told(first, line, tmp_path):
+    with pytest.raises(UserError, match=line):
+        train(settings(tmp_path / "run", first_stage=first))
+
+
+def test_the_moving_average_is_measured_and_saved_and_the_best_is_kept(tmp_path):
+    changes = {"ema_decay": 0.99, "evaluate_every": 3, "evaluate_pictures": 1, "learning_rate": 0.05}
+    train(settings(tmp_path / "run", training=TINY["training"] | changes))
+    states = np.load(saved_states(tmp_path / "run" / "state")[-1])
+    averages = [states[name] for name in states.files if name.startswith("average/")]
+    weights = load_model(tmp_path / "run", 16).get_weights()
+    assert len(averages) == len(weights)
+    for average, weight in zip(averages, weights, strict=True):
+        np.testing.assert_array_equal(average, weight)
+    raw = [states[name] for name in states.files if name.startswith("model/")]
+    assert any(a.shape == b.shape and not np.array_equal(a, b) for a, b in zip(raw, weights, strict=False))
+    rows = (tmp_path / "run" / "validation.csv").read_text().splitlines()
+    assert rows[0] == "step,miou_os16,miou_os8"
+    assert [row.split(",")[0] for row in rows[1:]] == ["3", "6"]
+    best = json.loads((tmp_path / "run" / "best.json").read_text())
+    first, second = (float(row.split(",")[1]) for row in rows[1:])
+    assert best["step"] == (6 if second > first else 3)
+    page = (tmp_path / "run" / "training.html").read_text()
+    assert "Validation mIoU" in page
+    assert "<polyline" in page
+    assert "http-equiv" not in page, "a page of a training that is over is not loaded again"
+
+
 def test_a_run_with_other_settings_is_not_gone_on_with(straight):
     changed = TINY["training"] | {"learning_rate": 0.5}
     with pytest.raises(UserError, match=r"training\.learning_rate=0\.007, not 0\.5; .*another run=FOLDER"):

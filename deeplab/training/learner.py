@@ -1,0 +1,56 @@
+"""All that changes in a training, in one place."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from deeplab.config import TrainConfig
+from deeplab.model.build import build_model
+from deeplab.training.auxiliary import with_auxiliary_head
+from deeplab.training.optimizer import freeze, make_optimizer
+from deeplab.training.state import Parts
+from deeplab.training.step import averaged_variables, make_averages
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Learner:
+    """All that changes in a training.
+
+    Attributes:
+        network: from pixels to logits; what is saved.
+        model: the same, with the auxiliary head if there is one; what learns.
+        optimizer: from `make_optimizer`.
+        averages: of `averaged_variables(model)`; empty without a moving average.
+    """
+
+    network: keras.Model
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    averages: list[tf.Variable]
+
+    @property
+    def parts(self) -> Parts:
+        """Every variable that the next update depends on."""
+        return {"model": self.model.variables, "optimizer": self.optimizer.variables, "average": self.averages}
+
+    def weights(self) -> list[np.ndarray]:
+        """Those that count, in the order of the network's own: the averages where there are any."""
+        by_variable = dict(zip(map(id, averaged_variables(self.model)), self.averages, strict=False))
+        return [np.asarray(by_variable.get(id(variable), variable)) for variable in self.network.weights]
+
+
+def make_learner(config: TrainConfig) -> Learner:
+    """A fresh network with its optimizer, computing in the precision asked for."""
+    settings = config.training
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(settings.precision)
+    try:
+        network = build_model(config.model, settings.output_stride)
+        model = with_auxiliary_head(network, config.model) if settings.auxiliary_weight else network
+    finally:
+        keras.config.set_dtype_policy(before)
+    freeze(model, settings)
+    averages = make_averages(model) if settings.ema_decay else []
+    return Learner(network, model, make_optimizer(settings, model), averages)
