@@ -1,8 +1,8 @@
 r"""Times .tflite files in turns: `python -m benchmarks.export_speed FILE... [--threads 1 2] [--rounds 50] [--profile]`.
 
 Prints the table that TensorFlow's own documents use (model, size, device, threads, ms), each file beside the first one.
-The files take turns picture by picture, so what else the machine does falls on all alike; the ratio is the median of those within
-a turn, and the load of the machine is printed. `--profile` adds where the time goes: milliseconds by kind
+The files take turns picture by picture, so what else the machine does falls on all alike; the ratio is the median of
+those within a turn, and the load of the machine is printed. `--profile` adds where the time goes: milliseconds by kind
 of operator and the dearest operators, each timed on its own (see deeplab/conversion/operator_times.py).
 
 On a phone, with TensorFlow's benchmark tool (the nightly binary `android_aarch64_benchmark_model`, see "Performance

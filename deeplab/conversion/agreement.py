@@ -18,28 +18,29 @@ from deeplab.tflite.interpreter import TfliteModel
 SCORE_ERROR: dict[Quantization, float] = {
     "float32": 1e-4,
     "float16": 0.03,
-    "dynamic": 0.17,
-    "int16x8": 0.27,
-    "int8": 0.31,
+    "dynamic": 0.25,
+    "int16x8": 0.35,
+    "int8": 0.4,
 }
-"""Limit of rms(file - Keras) / standard deviation of Keras, by picture.
+"""Limit of rms(file - Keras) / standard deviation of Keras, mean over the pictures.
 
-Twice the worst of 8 pictures of VOC val at 257 with the official networks of depth 0.5 and 1.0: 0.014 in float16, 0.084
-dynamic, 0.133 in int16x8, 0.154 in int8. In float32 it was 5e-6; the limit leaves room for sums in another order over
-deeper networks. A zeroed layer gives about 1, another alignment of the last resize 0.2 in float32.
+About twice what the official networks gave on the worse of 8 pictures of VOC val at 257 and of 12 at 513, depth 0.5 and
+1.0: 5e-6 in float32 (the limit leaves room for sums in another order over deeper networks), 0.014 in float16, 0.13
+dynamic, 0.13 in int16x8 (257 alone), 0.19 in int8; single pictures of much background reach 0.32. A zeroed layer gives
+about 1, another alignment of the last resize 0.2 in float32.
 """
 
 CLEAR_LEAD: dict[Quantization, float] = {
     "float32": 1e-3,
-    "float16": 0.02,
-    "dynamic": 0.23,
-    "int16x8": 0.37,
-    "int8": 0.45,
+    "float16": 0.05,
+    "dynamic": 0.6,
+    "int16x8": 1.0,
+    "int8": 1.0,
 }
 """A pixel is clear where the winner's logit in Keras leads by more than this many standard deviations of all logits.
 
-Twice the largest lead that rounding overcame on those pictures: below 0.001, 0.008, 0.114, 0.186 and 0.226. Where
-networks are less sure fewer pixels are clear, and which class wins the others is chance; mIoU is the gate on those.
+Somewhat above the largest lead that rounding overcame on those pictures: below 0.001, 0.008, 0.55, 0.19 (257 alone) and
+0.86. Half of the pixels are clear at 1.0. Which class wins the others is a matter of rounding, and mIoU is their gate.
 """
 
 CLEAR_AGREEMENT = 0.999
@@ -114,7 +115,7 @@ def agreement_checks(
     checks = [*_pixel_checks(np.stack(equal), np.stack(clear)), _place_check(ids, wanted_ids)]
     if not model.gives_labels:
         wanted = [_as_output(w, output, raised) for w in wanted]
-        error = max(_relative_error(f, w) for f, w in zip(found, wanted, strict=True))
+        error = float(np.mean([_relative_error(f, w) for f, w in zip(found, wanted, strict=True)]))
         most = tolerance * SCORE_ERROR[quantization]
         checks.insert(0, check("error of the scores", error <= most, error, most))
     return [*checks, miou_check(model, reference, max_miou_drop)]

@@ -50,7 +50,7 @@ class Workshop:
         ends = end_type(quantization, None)
         expected = Expected((SIZE, SIZE), (side, side), CLASSES, output, quantization, ends, ends)
         # The network is random, and rounding grows in it more than in a trained one.
-        tolerance = 4.0 if quantization == "int8" else 1.0
+        tolerance = 3.0 if quantization == "int8" else 1.0
         return Proof(expected, self.reference, raised=0.0, max_miou_drop=1.5, tolerance=tolerance)
 
 

@@ -1,0 +1,99 @@
+"""What each setting of an int8 export costs and brings, in one table: the reasons for the defaults.
+
+    python -m benchmarks.export_defaults RUN_OR_TFLITE --voc VOCDEVKIT [--size 513] [--pictures 100] [--rounds 20]
+
+The first row has the defaults; each row below changes one of them. Milliseconds are medians of one thread, all files in
+turns; mIoU is that of the first pictures of VOC val, padded, never scaled, and beside it stands what the row loses
+against the float network at its own output stride.
+"""
+
+import argparse
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from deeplab.config import Ends, ExportOutput
+from deeplab.conversion.benchmark import times_in_turns
+from deeplab.conversion.calibration import choose_calibration
+from deeplab.conversion.convert import calibrate, quantize
+from deeplab.conversion.graph import export_graph
+from deeplab.datasets.open import limited
+from deeplab.datasets.voc import voc_source
+from deeplab.evaluation.evaluate import evaluate
+from deeplab.evaluation.predictor import keras_predictor, tflite_predictor
+from deeplab.run import load_model
+from deeplab.tflite.interpreter import TfliteModel
+from deeplab.tflite.metadata import write_metadata
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row."""
+
+    output_stride: int = 16
+    output: ExportOutput = "logits"
+    mask_stride: int = 1
+    calibration: int = 16
+    input_type: Ends = "uint8"
+    output_type: Ends = "uint8"
+
+
+BASE = Setting()
+ROWS = {
+    "the defaults": BASE,
+    "mask_stride=4": replace(BASE, mask_stride=4),
+    "mask_stride=16": replace(BASE, mask_stride=16),
+    "output=probabilities": replace(BASE, output="probabilities"),
+    "output=labels": replace(BASE, output="labels"),
+    "output_type=float32": replace(BASE, output_type="float32"),
+    "input_type=float32": replace(BASE, input_type="float32"),
+    "calibration_pictures=4": replace(BASE, calibration=4),
+    "calibration_pictures=64": replace(BASE, calibration=64),
+    "output_stride=8": replace(BASE, output_stride=8),
+    "output_stride=8 mask_stride=4": replace(BASE, output_stride=8, mask_stride=4),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("--voc", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=513)
+    parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    chosen = parser.parse_args()
+    size = (chosen.size, chosen.size)
+    training, validation = voc_source(chosen.voc, "train"), limited(voc_source(chosen.voc, "val"), chosen.pictures)
+    models = {s: load_model(chosen.run, s, chosen.size) for s in sorted({ROWS[r].output_stride for r in chosen.rows})}
+    floats = {
+        stride: 100 * evaluate(keras_predictor(model), validation.examples(chosen.pictures), validation.classes).miou
+        for stride, model in models.items()
+    }
+    print("float:", ", ".join(f"OS{stride} {miou:.2f}" for stride, miou in floats.items()), flush=True)
+    pictures = choose_calibration(training, max(ROWS[r].calibration for r in chosen.rows), size, 0).images
+    calibrated: dict[Setting, bytes] = {}
+    contents = {}
+    for name in chosen.rows:
+        row = ROWS[name]
+        key = replace(row, input_type="uint8", output_type="uint8")
+        if key not in calibrated:
+            graph = export_graph(models[row.output_stride], row.output, row.mask_stride)
+            calibrated[key] = calibrate(graph, size, pictures[: row.calibration])
+        content = quantize(calibrated[key], row.input_type, row.output_type)
+        contents[name] = write_metadata(content, validation.classes)
+    times = times_in_turns(contents, 1, chosen.rounds)
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {chosen.pictures} pictures\n")
+    print("| setting | bytes | ms, 1 thread | mIoU | lost against float |\n|---|---|---|---|---|")
+    for name, content in contents.items():
+        predictor = tflite_predictor(TfliteModel(content))
+        miou = 100 * evaluate(predictor, validation.examples(chosen.pictures), validation.classes).miou
+        lost = floats[ROWS[name].output_stride] - miou
+        ms = np.median(times[name])
+        print(f"| {name} | {len(content):,} | {ms:.1f} | {miou:.2f} | {lost:+.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
