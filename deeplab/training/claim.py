@@ -16,6 +16,8 @@ FREE_TO_CHANGE = (
     "output_stride",
     "image_size",
     "check_data",
+    "data.prepared",
+    "data.cache",
     "training.devices",
     "training.save_every",
     "training.keep",

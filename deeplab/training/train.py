@@ -17,6 +17,7 @@ from deeplab.datasets.class_weights import class_weights, training_counts
 from deeplab.datasets.doctor import check_before_training
 from deeplab.datasets.open import open_source
 from deeplab.datasets.pipeline import iterate, training_batches
+from deeplab.datasets.prepared import prepared_in_run
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 from deeplab.evaluation.confusion import Scores
@@ -77,6 +78,9 @@ def _train(
         if machines.first:
             claim(folder, config)
             check_before_training(config.data, folder, config.seed)
+            # The other machines read the devkit itself: the same examples in the same order.
+            data = prepared_in_run(config.data, folder)
+            training, validation = (open_source(data, s, config.seed) for s in (data.train_split, data.val_split))
         keras.utils.set_random_seed(config.seed)
         with machines.strategy.scope():
             learner = make_learner(config)
