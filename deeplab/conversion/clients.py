@@ -15,8 +15,8 @@ KERNELS_DIFFER = 0.001
 """Largest share of pixels that XNNPACK and the builtin kernels give other classes in a float file."""
 
 QUANTIZED_KERNELS_DIFFER = 0.1
-"""The same in a quantized file, whose kernels round differently: 0.5 % with the official networks at 257, 2.5 % at 513. In
-a single picture that a network is unsure of rounding decides a fifth of the pixels."""
+"""The same in a quantized file, whose kernels round differently: 0.5 % with the official networks at 257, 2.5 % at 513.
+In a single picture that a network is unsure of rounding decides a fifth of the pixels."""
 
 DYNAMIC_CLIENT_AGREEMENT = 0.98
 """Least share of the pixels of a dynamic-range file that a client gives the interpreter's class; others take all.

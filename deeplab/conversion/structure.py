@@ -123,12 +123,19 @@ def _subtracts_a_mean(graph: Graph) -> bool:
     point for all channels cannot say it.
     """
     for op in graph.operators:
-        constants = [graph.tensors[i] for i in op.inputs if i >= 0 and graph.tensors[i].data is not None]
         if op.name == "CONV_2D":
             return False
-        if op.name in ("ADD", "SUB") and any(len(set(t.values().ravel().tolist())) > 1 for t in constants):
-            return True
+        if op.name in ("ADD", "SUB"):
+            constants = [_constant(graph, i) for i in op.inputs]
+            return any(t is not None and len(set(t.values().ravel().tolist())) > 1 for t in constants)
     return False
+
+
+def _constant(graph: Graph, index: int) -> Tensor | None:
+    """The constant behind an input, which float16 files keep in half the bytes and convert first; None if computed."""
+    producer = graph.producer(index)
+    source = graph.tensors[producer.inputs[0] if producer and producer.name == "DEQUANTIZE" else index]
+    return None if source.data is None else source
 
 
 def _contract_checks(model: TfliteModel) -> list[Check]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deeplab.conversion.agreement import _place_check, _relative_error, needed_raise
+from deeplab.conversion.agreement import _lead, _pixel_checks, _place_check, _relative_error, needed_raise
 
 
 def _logits(winner, loser):
@@ -54,3 +54,30 @@ def test_a_few_pixels_that_differ_by_chance_are_no_shift():
 
 def test_masks_of_one_class_tell_nothing_about_their_place():
     assert _place_check([np.zeros((9, 9))], [np.zeros((9, 9))]).state == "not checked"
+
+
+def test_the_lead_is_between_the_first_and_the_second():
+    logits = np.array([[[1.0, 4.0, 2.5], [3.0, 3.0, -9.0]]])
+    np.testing.assert_array_equal(_lead(logits), [[1.5, 0.0]])
+
+
+def _two_checks(equal, clear):
+    return _pixel_checks(np.array([[equal]], bool), np.array([[clear]], bool))
+
+
+def test_pixels_without_a_clear_winner_may_differ():
+    every, clear = _two_checks([1, 1, 0, 0], [1, 1, 0, 0])
+    assert (every.state, every.measured) == ("passed", 0.5)
+    assert (clear.state, clear.measured) == ("passed", 1.0)
+
+
+def test_a_clear_pixel_that_differs_is_a_fault():
+    every, clear = _two_checks([1, 0, 1, 1], [1, 1, 0, 0])
+    assert (every.state, every.measured) == ("passed", 0.75)
+    assert (clear.state, clear.measured) == ("failed", 0.5)
+    every, _ = _two_checks([1, 0, 0, 1], [1, 1, 1, 1])
+    assert (every.state, every.limit) == ("failed", 0.999)
+
+
+def test_where_no_pixel_is_clear_nothing_was_checked():
+    assert [c.state for c in _two_checks([0, 0], [0, 0])] == ["passed", "not checked"]

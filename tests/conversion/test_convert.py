@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deeplab.config import ModelConfig
 from deeplab.conversion.convert import convert, end_type
 from deeplab.conversion.graph import export_graph
+from deeplab.errors import UserError
 from deeplab.model.build import build_model
 from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.interpreter import TfliteModel, raw_pixels
@@ -75,6 +77,15 @@ def test_what_each_quantization_stores(workshop, quantization, kernel, activatio
     assert activation in {graph.tensors[op.outputs[0]].dtype for op in graph.operators if op.name == "CONV_2D"}
     assert len(content) < 0.75 * len(workshop.bare("float32"))
     assert graph.tensors[graph.inputs[0]].dtype == "float32"
+
+
+def test_what_the_converter_lacks_is_told_in_words():
+    def network(image):
+        return tf.nn.relu6(image + 3) * image / 6
+
+    images = [np.random.default_rng(0).uniform(0, 255, (33, 33, 3))]
+    with pytest.raises(UserError, match="quantization: int16x8 cannot be had: the converter lacks it for HARD_SWISH"):
+        convert(network, (33, 33), "int16x8", images)
 
 
 def test_types_of_the_ends():
