@@ -43,8 +43,11 @@ def renamed(content: bytes, name: Callable[[str], str]) -> bytes:
     for graph in model.subgraphs:
         ends = {*map(int, graph.inputs), *map(int, graph.outputs)}
         taken: set[str] = {graph.tensors[i].name.decode() for i in ends}
-        for i, tensor in enumerate(graph.tensors):
+        # A kernel may be called like its layer; what the layer computes comes first.
+        constant = [model.buffers[t.buffer].data is not None for t in graph.tensors]
+        for i in sorted(range(len(graph.tensors)), key=lambda i: constant[i]):
             if i not in ends:
+                tensor = graph.tensors[i]
                 tensor.name = _free(name(tensor.name.decode("utf-8", "replace")), taken)
     return serialized(model)
 

@@ -81,7 +81,7 @@ def test_what_each_quantization_stores(workshop, quantization, kernel, activatio
 
 def test_what_the_converter_lacks_is_told_in_words():
     def network(image):
-        return tf.nn.relu6(image + 3) * image / 6
+        return image * tf.nn.relu6(image + 3.0) * (1.0 / 6.0)
 
     images = [np.random.default_rng(0).uniform(0, 255, (33, 33, 3))]
     with pytest.raises(UserError, match="quantization: int16x8 cannot be had: the converter lacks it for HARD_SWISH"):

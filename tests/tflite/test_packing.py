@@ -77,6 +77,12 @@ def test_new_names_are_unique_and_the_ends_keep_theirs(plain):
     assert {n.split(":")[0] for i, n in enumerate(names) if i not in ends} == {"x"}
 
 
+def test_what_is_computed_is_named_before_constants(plain):
+    graph = read_graph(renamed(plain, lambda _: "x"))
+    first = next(t for t in graph.tensors if t.name == "x")
+    assert first.data is None
+
+
 @pytest.mark.parametrize(
     ("tensor", "layer"),
     [
