@@ -12,6 +12,7 @@ import keras
 from keras import layers
 
 from deeplab.model.activations import ACTIVATIONS
+from deeplab.model.batch_norm import BatchNorm
 
 REFERENCE_OUTPUT_STRIDE = 16
 """The output stride at which `ModelConfig.aspp_rates` are meant."""
@@ -79,7 +80,7 @@ class Norm:
 
     def __call__(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         """Normalises `x` over all but the channels."""
-        return layers.BatchNormalization(momentum=self.momentum, epsilon=self.epsilon, name=name)(x)
+        return BatchNorm(momentum=self.momentum, epsilon=self.epsilon, name=name)(x)
 
 
 def fresh(initializer: str | keras.initializers.Initializer) -> str | keras.initializers.Initializer:
