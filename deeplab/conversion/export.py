@@ -258,5 +258,7 @@ def _as_tuple(quantization: Quantization | tuple[Quantization, ...]) -> tuple[Qu
 def _remedy(name: str) -> str:
     """What to do about a check that failed."""
     if name.startswith("mIoU"):
-        return "raise max_miou_drop, use another quantization, or train longer"
+        return "raise max_miou_drop, use another quantization, keep layers float with float_layers, or train longer"
+    if name == "error of the scores" or "agree with Keras" in name:
+        return "use float16, or keep layers float with float_layers (benchmarks/export_layers.py tells which hurt)"
     return "report this as a fault of the toolkit, or choose another quantization or output"

@@ -72,6 +72,8 @@ def test_nothing_is_written_when_a_check_fails(run, tmp_path, monkeypatch, works
         ({"run": "nowhere"}, "nowhere"),
         ({"output_stride": 5}, "output_stride"),
         ({"output": "labels", "quantization": ("int8", "int16x8")}, "output: labels cannot be had with int16x8"),
+        ({"float_layers": ("logits",), "quantization": "float16"}, "float_layers: only int8 files can have some"),
+        ({"float_layers": ("logit",)}, "float_layers: the model has no layer 'logit'; close to it: logits"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(run, tmp_path, changes, message):
