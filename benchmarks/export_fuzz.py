@@ -179,7 +179,9 @@ def run_damages(count: int, seed: int) -> Counter[str]:
     found: Counter[str] = Counter()
     number, made, names = 10_000, None, list(DAMAGES)
     rng = np.random.default_rng(seed)
-    for turn in range(count):
+    turn = 0
+    while found.total() < count:
+        turn += 1
         while made is None or turn % 5 == 0:
             case, number = draw(seed, number, 0), number + 1
             try:
@@ -192,8 +194,7 @@ def run_damages(count: int, seed: int) -> Counter[str]:
         name = names[turn % len(names)]
         damaged = DAMAGES[name](made.content, made.proof.expected, rng)
         if damaged is None:
-            found["no such part in the file"] += 1
-            continue
+            continue  # A float file has no scale at its input, say.
         checks = failures(damaged, made.proof, False)
         found["refused" if checks else "ACCEPTED"] += 1
         print(f"  {name:28} {checks[0] if checks else f'ACCEPTED, {case}'}", flush=True)
