@@ -1,0 +1,198 @@
+"""The layers that stand in for those of a float network where int8 is simulated."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from deeplab.model.quantization.rounding import fake_quantize, fake_quantize_kernel, int8_grid
+
+PIXEL_SCALE = 2.0 / 255.0
+PIXEL_ZERO = 127
+"""Of the input of every int8 file: byte u stands for (u - 127) * 2 / 255, so that raw bytes are pixels.
+
+The float network has u * 2 / 255 - 1, where -1 lies between two steps; the file is half a grey level brighter.
+"""
+PIXEL_RANGE = (-PIXEL_ZERO * PIXEL_SCALE, (255 - PIXEL_ZERO) * PIXEL_SCALE)
+
+
+@keras.saving.register_keras_serializable(package="deeplab")
+class PixelGrid(keras.layers.Layer):
+    """Pixels 0..255 to about -1..1 as an int8 file sees them; as `Normalize` has them where nothing is simulated."""
+
+    simulated = True
+
+    def call(self, image: Any) -> Any:
+        """`[b, h, w, 3]` 0..255 to `[b, h, w, 3]`."""
+        return (image - float(PIXEL_ZERO)) * PIXEL_SCALE if self.simulated else image * PIXEL_SCALE - 1.0
+
+
+@keras.saving.register_keras_serializable(package="deeplab")
+class Range(keras.layers.Layer):
+    """Brings tensors that share a scale and a zero point in the file onto their grid.
+
+    Each tensor that is computed, a source, has its lowest and highest value observed for itself, and the range spans
+    them all: what is concatenated has to have one range. What is only moved or mixed (resized) is no source.
+
+    Args:
+        sources: how many tensors the range is observed on.
+        fixed: (lowest, highest) where they are known beforehand; nothing is observed then.
+
+    Attributes:
+        simulated: whether values are brought onto the grid; otherwise they pass as they are.
+        momentum: how much the observed values keep of what they were, while they follow; None lets them stay.
+    """
+
+    def __init__(self, sources: int = 1, fixed: tuple[float, float] | None = None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.sources, self.fixed = sources, fixed
+        self.simulated = True
+        self.momentum: float | None = None
+
+    def build(self, shape: Any) -> None:
+        """Lowest and highest value of each source, `[sources]`; zero until something is observed."""
+        if self.fixed is None:
+            for name in ("low", "high"):
+                weight = self.add_weight(shape=(self.sources,), initializer="zeros", name=name, aggregation="mean")
+                setattr(self, name, weight)
+
+    def call(self, x: Any, source: int | None = None) -> Any:
+        """`x` of any shape on the grid; `source` is its number where it is one."""
+        if self.momentum is not None and self.fixed is None and source is not None:
+            self._observe(ops.stop_gradient(x), source, self.momentum)
+        return fake_quantize(x, *self.ends()) if self.simulated else x
+
+    def ends(self) -> tuple[Any, Any]:
+        """The lowest and the highest value, two scalars; zero lies between them."""
+        if self.fixed is not None:
+            return self.fixed
+        return ops.minimum(ops.min(self.low), 0.0), ops.maximum(ops.max(self.high), 0.0)
+
+    def grid(self) -> tuple[float, int]:
+        """(scale, zero point) of the tensors in an int8 file; the scale is 0 where nothing was observed."""
+        low, high = (float(ops.convert_to_numpy(end)) for end in self.ends())
+        return int8_grid(low, high) if high > low else (0.0, 0)
+
+    def compute_output_spec(self, x: Any, source: int | None = None) -> keras.KerasTensor:
+        """The shape of `x`."""
+        return keras.KerasTensor(x.shape, dtype=x.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor takes."""
+        return {**super().get_config(), "sources": self.sources, "fixed": self.fixed}
+
+    def _observe(self, x: Any, source: int, momentum: float) -> None:
+        """Moves the observed values of one source towards those of `x`."""
+        moves = np.where(np.arange(self.sources) == source, 1.0 - momentum, 0.0).astype(np.float32)
+        for weight, found in ((self.low, ops.min(x)), (self.high, ops.max(x))):
+            weight.assign(weight * (1.0 - moves) + found * moves)
+
+
+@keras.saving.register_keras_serializable(package="deeplab")
+class FoldedConvolution(keras.layers.Layer):
+    """A convolution with the batch norm behind it as the one convolution that the file has, its kernel in 8 bit.
+
+    The layers themselves are held, not copied: their names, variables and whether they learn are as ever. The bias
+    stays float; the 32 bits that it has in the file are far finer than what they are added to.
+
+    Args:
+        conv: a Conv2D or DepthwiseConv2D; built.
+        norm: a BatchNormalization; built. None where there is none.
+
+    Attributes:
+        simulated: whether the kernel is brought onto its grid.
+        batch_statistics: whether a batch norm that learns takes, in training, the statistics of the batch. The kernel
+            is rounded as the moving statistics fold it, and its output corrected (arXiv:1712.05877, sec. 3.2; with the
+            correction, arXiv:1806.08342, sec. 3.2.2), so that rounding does not jitter with the batch.
+    """
+
+    def __init__(
+        self, conv: keras.layers.Layer, norm: keras.layers.BatchNormalization | None = None, **arguments: Any
+    ) -> None:
+        super().__init__(**arguments)
+        self.conv, self.norm = conv, norm
+        self.simulated = True
+        self.batch_statistics = True
+
+    def build(self, shape: Any) -> None:
+        """The layers that it holds are built."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """`[b, h, w, c]` to what the layers give one after the other."""
+        if self.norm is None:
+            y = self._convolve(x, self._rounded(self.conv.kernel))
+            return self.conv.activation(y if self.conv.bias is None else y + self.conv.bias)
+        norm = self.norm
+        deviation = ops.sqrt(norm.moving_variance + norm.epsilon)
+        kernel = self._rounded(self._scaled(self.conv.kernel, norm.gamma / deviation))
+        mean = norm.moving_mean if self.conv.bias is None else norm.moving_mean - self.conv.bias
+        if training and norm.trainable and self.batch_statistics:
+            return self._with_batch_statistics(x, kernel, deviation)
+        return self._convolve(x, kernel) + (norm.beta - mean * norm.gamma / deviation)
+
+    def compute_output_spec(self, x: Any, training: bool = False) -> keras.KerasTensor:
+        """That of the convolution."""
+        return self.conv.compute_output_spec(x)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor takes."""
+        layers = {"conv": self.conv, "norm": self.norm}
+        return {**super().get_config(), **{k: v and keras.saving.serialize_keras_object(v) for k, v in layers.items()}}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FoldedConvolution":
+        """The inverse of `get_config`."""
+        layers = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("conv", "norm")}
+        return cls(**{**config, **layers})
+
+    def _with_batch_statistics(self, x: Any, kernel: Any, deviation: Any) -> Any:
+        """The output under the statistics of the batch; the moving ones move on."""
+        norm = self.norm
+        plain = self._convolve(x, self.conv.kernel)
+        mean, variance = ops.moments(plain, axes=(0, 1, 2), synchronized=norm.synchronized)
+        batch_deviation = ops.sqrt(variance + norm.epsilon)
+        y = self._convolve(x, kernel) * (deviation / batch_deviation)
+        y = y + (norm.beta - mean * norm.gamma / batch_deviation)
+        bias = 0.0 if self.conv.bias is None else self.conv.bias
+        for moving, found in ((norm.moving_mean, mean + bias), (norm.moving_variance, variance)):
+            moving.assign(norm.momentum * moving + (1.0 - norm.momentum) * ops.stop_gradient(found))
+        return y
+
+    def _convolve(self, x: Any, kernel: Any) -> Any:
+        """The convolution alone, without bias and activation."""
+        conv = self.conv
+        convolve = ops.depthwise_conv if self._depthwise else ops.conv
+        return convolve(
+            x, kernel, strides=conv.strides, padding=conv.padding, dilation_rate=conv.dilation_rate,
+            data_format="channels_last",
+        )  # fmt: skip
+
+    def _scaled(self, kernel: Any, factor: Any) -> Any:
+        """`kernel` with each output channel times its `factor` `[c]`."""
+        return kernel * (ops.expand_dims(factor, -1) if self._depthwise else factor)
+
+    def _rounded(self, kernel: Any) -> Any:
+        """`kernel` on its grid where that is simulated."""
+        if not self.simulated:
+            return kernel
+        if not self._depthwise:
+            return fake_quantize_kernel(kernel)
+        # A depthwise kernel is [h, w, c, 1], and its channels are the last axis of the file's.
+        return ops.transpose(fake_quantize_kernel(ops.transpose(kernel, (0, 1, 3, 2))), (0, 1, 3, 2))
+
+    @property
+    def _depthwise(self) -> bool:
+        return isinstance(self.conv, keras.layers.DepthwiseConv2D)
+
+
+def plain_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers of a model, those within a folded convolution one by one."""
+    for layer in model.layers:
+        if isinstance(layer, FoldedConvolution):
+            yield layer.conv
+            if layer.norm is not None:
+                yield layer.norm
+        else:
+            yield layer

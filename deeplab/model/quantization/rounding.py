@@ -1,0 +1,75 @@
+"""Values brought onto the grid of an 8 bit .tflite file, with gradients that look through the rounding.
+
+Jacob et al., arXiv:1712.05877, sec. 3.1; the int8 specification of TFLite: activations have one scale and one zero
+point for a tensor, kernels a scale for each output channel and none, symmetric over -127..127. On TensorFlow these are
+its own fake-quant operators, which the .tflite converter takes for what they say.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+STEPS = 255
+"""From the lowest to the highest value of an activation."""
+KERNEL_STEPS = 127
+"""From zero to the largest value of a kernel."""
+LEAST_SHARE = 2.0**-13
+"""Of a kernel's largest value, the least that counts as the largest of one of its channels.
+
+A channel without weights would have scale 0; with next to none, its bias would not fit into 32 bits at that scale.
+"""
+
+
+def fake_quantize(x: Any, low: Any, high: Any) -> Any:
+    """`x` of any shape on the nearest of 256 values between `low` and `high`, one of which is zero.
+
+    The range is moved by less than half a step so that zero is exact. Gradients pass where `x` lies within it, and go
+    to `low` or `high` where it lies below or above.
+
+    Args:
+        x: float32.
+        low: scalar, at most 0.
+        high: scalar, at least 0 and above `low`.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=8)
+    return fake_quantize_plainly(x, low, high)
+
+
+def fake_quantize_plainly(x: Any, low: Any, high: Any) -> Any:
+    """`fake_quantize` in keras.ops alone."""
+    step = (high - low) / STEPS
+    # Half a step goes up, here and below, as in TensorFlow's operator; ops.round would take the even one.
+    moved = ops.stop_gradient(-ops.clip(ops.floor(0.5 - low / step), 0, STEPS) * step - low)
+    clipped = ops.maximum(ops.minimum(x, high + moved), low + moved)
+    rounded = ops.floor((clipped - low - moved) / step + 0.5) * step + low + moved
+    return clipped + ops.stop_gradient(rounded - clipped)
+
+
+def fake_quantize_kernel(kernel: Any) -> Any:
+    """`kernel` `[..., c]` on 255 values, symmetric around zero, that each of the last axis' channels has for itself."""
+    size = ops.max(ops.abs(kernel), axis=tuple(range(len(kernel.shape) - 1)))
+    size = ops.stop_gradient(ops.maximum(ops.maximum(size, LEAST_SHARE * ops.max(size)), 1e-12))
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            kernel, -size, size, num_bits=8, narrow_range=True
+        )
+    return fake_quantize_kernel_plainly(kernel, size)
+
+
+def fake_quantize_kernel_plainly(kernel: Any, size: Any) -> Any:
+    """`fake_quantize_kernel` in keras.ops alone, `size` `[c]` being the largest value of each channel."""
+    step = size / KERNEL_STEPS
+    return kernel + ops.stop_gradient(ops.floor(kernel / step + 0.5) * step - kernel)
+
+
+def int8_grid(low: float, high: float) -> tuple[float, int]:
+    """(scale, zero point) of an int8 tensor from `low` to `high`, as `fake_quantize` moves the range."""
+    scale = (np.float64(high) - np.float64(low)) / STEPS
+    return float(scale), int(np.clip(np.floor(0.5 - low / scale), 0, STEPS)) - 128

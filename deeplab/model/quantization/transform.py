@@ -1,0 +1,145 @@
+"""From a float network to one that simulates its int8 file, and what may be done to such a one."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from deeplab.config import ImageSize, ModelConfig
+from deeplab.errors import UserError
+from deeplab.model.build import build_model
+from deeplab.model.quantization.layers import PIXEL_RANGE, FoldedConvolution, PixelGrid, Range
+from deeplab.model.quantization.plan import CONVOLUTIONS, IMAGE, MERGES, Plan, inputs_of, make_plan
+from deeplab.model.resize import Normalize, ResizeBilinear
+
+
+def quantize_aware(model: keras.Model) -> keras.Model:
+    """The same network with the rounding of its int8 .tflite file in the forward pass, to be trained under it.
+
+    Batch norms are folded into their convolutions, kernels have 8 bits for each output channel, activations 8 bits in
+    ranges that are observed (`measure_ranges`, or while training) and may be learnt. The weights are those of `model`,
+    not copies. Its own weights, ranges included, fit at every output stride and image size, as those of `model` do.
+
+    Args:
+        model: from `build_model`: MobileNetV2, Xception or ResNet-beta, with any head but Lite R-ASPP.
+
+    Returns:
+        A model from RGB `[b, h, w, 3]` float32 0..255 to logits `[b, h, w, classes]` float32.
+
+    Raises:
+        UserError: the int8 form of a layer is not simulated.
+    """
+    plan = make_plan(model)
+    norms = {name: model.get_layer(norm) for name, norm in plan.norms.items()}
+    taken_in = set(plan.norms.values())
+    ranges = {group: Range(len(sources), name=f"{group}_range") for group, sources in plan.sources.items()}
+    ranges[IMAGE] = Range(fixed=PIXEL_RANGE, name=f"{IMAGE}_range")
+    image = keras.Input(model.input_shape[1:], name=model.input.name)
+    made = {id(model.input): image}
+    for layer in model.layers:
+        if isinstance(layer, layers.InputLayer):
+            continue
+        given = [made[id(tensor)] for tensor in inputs_of(layer)]
+        if layer.name in taken_in:
+            x = given[0]
+        else:
+            stand_in = _stand_in(layer, norms)
+            x = stand_in(given) if isinstance(layer, MERGES) else stand_in(*given)
+        made[id(layer.output)] = _ranged(x, layer, plan, ranges)
+    return keras.Model(image, made[id(model.output)], name=f"{model.name}_int8")
+
+
+def build_network(
+    config: ModelConfig, output_stride: int, image_size: ImageSize = None, *, quantized: bool = False
+) -> keras.Model:
+    """`build_model`, made quantization-aware if asked for.
+
+    Raises:
+        UserError: as `build_model` and `quantize_aware`.
+    """
+    model = build_model(config, output_stride, image_size)
+    return quantize_aware(model) if quantized else model
+
+
+def ranges_of(model: keras.Model) -> list[Range]:
+    """The ranges of a quantization-aware model; none of any other."""
+    return [layer for layer in model.layers if isinstance(layer, Range)]
+
+
+def simulate(model: keras.Model, on: bool = True) -> None:
+    """Switches the simulation: off, a quantization-aware model is the float network that it was made from."""
+    for layer in model.layers:
+        if isinstance(layer, (PixelGrid, Range, FoldedConvolution)):
+            layer.simulated = on
+
+
+def follow(model: keras.Model, momentum: float | None) -> None:
+    """Lets ranges follow what they see, and trained batch norms the statistics of the batch; None lets both stay.
+
+    Args:
+        model: quantization-aware.
+        momentum: how much of the observed ends an observation leaves, 0..1.
+    """
+    for layer in model.layers:
+        if isinstance(layer, Range):
+            layer.momentum = momentum
+        elif isinstance(layer, FoldedConvolution):
+            layer.batch_statistics = momentum is not None
+
+
+def measure_ranges(model: keras.Model, batches: Iterable[Any]) -> None:
+    """Sets every range to the mean of the lowest and of the highest values in batches, seen by the float network.
+
+    Args:
+        model: quantization-aware. Changed in place.
+        batches: of pictures `[b, h, w, 3]` float32 0..255.
+
+    Raises:
+        ValueError: there is no batch.
+    """
+    seen = 0
+    simulate(model, False)
+    try:
+        for batch in batches:
+            follow(model, seen / (seen + 1))
+            model(batch, training=False)
+            seen += 1
+    finally:
+        follow(model, None)
+        simulate(model, True)
+    if not seen:
+        raise ValueError("no batches to measure ranges on")
+
+
+def check_ranges(model: keras.Model) -> None:
+    """Raises UserError where a model has no ranges, or has seen no pictures yet."""
+    ranges = ranges_of(model)
+    if not ranges:
+        raise UserError("quantize_aware", "the model was never made quantization-aware", "train it so")
+    empty = [r.name for r in ranges if not (np.isfinite(r.grid()[0]) and r.grid()[0] > 0)]
+    if empty:
+        raise UserError("quantize_aware", f"{len(empty)} ranges hold nothing, first {empty[0]}", "train the model")
+
+
+def _stand_in(layer: keras.layers.Layer, norms: dict[str, layers.BatchNormalization]) -> keras.layers.Layer:
+    """What does the work of a layer in the simulation."""
+    if isinstance(layer, Normalize):
+        return PixelGrid(name=layer.name)
+    if isinstance(layer, CONVOLUTIONS):
+        return FoldedConvolution(layer, norms[layer.name] if layer.name in norms else None, name=layer.name)
+    return type(layer).from_config(layer.get_config())
+
+
+def _ranged(x: Any, layer: keras.layers.Layer, plan: Plan, ranges: dict[str, Range]) -> Any:
+    """The output of a layer, on the grid of its range where it has left it."""
+    if layer.name not in plan.group:
+        return x
+    group = plan.group[layer.name]
+    if group == IMAGE:
+        return ranges[group](x) if isinstance(layer, Normalize) else x
+    if layer.name in plan.sources[group]:
+        return ranges[group](x, source=plan.sources[group].index(layer.name))
+    # Interpolated values lie between the steps; what else keeps the range keeps the steps too.
+    return ranges[group](x) if isinstance(layer, ResizeBilinear) else x
