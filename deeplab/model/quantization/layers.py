@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from deeplab.model.quantization.rounding import fake_quantize, fake_quantize_kernel, int8_grid
+from deeplab.model.quantization.rounding import LEAST, STEPS, fake_quantize, fake_quantize_kernel, int8_grid, kernel_steps, on_steps
 
 PIXEL_SCALE = 2.0 / 255.0
 PIXEL_ZERO = 127
@@ -58,16 +58,19 @@ class Range(keras.layers.Layer):
                 weight = self.add_weight(shape=(self.sources,), initializer="zeros", name=name, aggregation="mean")
                 setattr(self, name, weight)
 
-    def call(self, x: Any, source: int | None = None) -> Any:
-        """`x` of any shape on the grid; `source` is its number where it is one."""
+    def call(self, x: Any, source: int | None = None) -> tuple[Any, Any]:
+        """`x` of any shape on the grid, and the grid's step, a scalar; `source` is its number where it is one."""
         if self.momentum is not None and self.fixed is None and source is not None:
             self._observe(ops.stop_gradient(x), source, self.momentum)
-        return fake_quantize(x, *self.ends()) if self.simulated else x
+        low, high = self.ends()
+        step = ops.stop_gradient(ops.maximum((high - low) / STEPS, LEAST))
+        return (fake_quantize(x, low, high) if self.simulated else x), step
 
     def ends(self) -> tuple[Any, Any]:
         """The lowest and the highest value, two scalars; zero lies between them."""
         if self.fixed is not None:
-            return self.fixed
+            low, high = (ops.convert_to_tensor(end, "float32") for end in self.fixed)
+            return low, high
         return ops.minimum(ops.min(self.low), 0.0), ops.maximum(ops.max(self.high), 0.0)
 
     def grid(self) -> tuple[float, int]:
@@ -75,9 +78,9 @@ class Range(keras.layers.Layer):
         low, high = (float(ops.convert_to_numpy(end)) for end in self.ends())
         return int8_grid(low, high) if high > low else (0.0, 0)
 
-    def compute_output_spec(self, x: Any, source: int | None = None) -> keras.KerasTensor:
-        """The shape of `x`."""
-        return keras.KerasTensor(x.shape, dtype=x.dtype)
+    def compute_output_spec(self, x: Any, source: int | None = None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        """The shape of `x`, and a scalar."""
+        return keras.KerasTensor(x.shape, dtype=x.dtype), keras.KerasTensor((), dtype=x.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor takes."""
@@ -95,14 +98,14 @@ class FoldedConvolution(keras.layers.Layer):
     """A convolution with the batch norm behind it as the one convolution that the file has, its kernel in 8 bit.
 
     The layers themselves are held, not copied: their names, variables and whether they learn are as ever. The bias
-    stays float; the 32 bits that it has in the file are far finer than what they are added to.
+    is rounded to the 32 bits that it has in the file, whose step is that of the input times that of the kernel.
 
     Args:
         conv: a Conv2D or DepthwiseConv2D; built.
         norm: a BatchNormalization; built. None where there is none.
 
     Attributes:
-        simulated: whether the kernel is brought onto its grid.
+        simulated: whether kernel and bias are brought onto their grids.
         batch_statistics: whether a batch norm that learns takes, in training, the statistics of the batch. The kernel
             is rounded as the moving statistics fold it, and its output corrected (arXiv:1712.05877, sec. 3.2; with the
             correction, arXiv:1806.08342, sec. 3.2.2), so that rounding does not jitter with the batch.
@@ -116,23 +119,25 @@ class FoldedConvolution(keras.layers.Layer):
         self.simulated = True
         self.batch_statistics = True
 
-    def build(self, shape: Any) -> None:
+    def build(self, *shapes: Any) -> None:
         """The layers that it holds are built."""
 
-    def call(self, x: Any, training: bool = False) -> Any:
-        """`[b, h, w, c]` to what the layers give one after the other."""
-        if self.norm is None:
-            y = self._convolve(x, self._rounded(self.conv.kernel))
-            return self.conv.activation(y if self.conv.bias is None else y + self.conv.bias)
-        norm = self.norm
+    def call(self, x: Any, step: Any, training: bool = False) -> Any:
+        """`[b, h, w, c]` to what the layers give one after the other; `step` is that of the grid of `x`, a scalar."""
+        conv, norm = self.conv, self.norm
+        if norm is None:
+            kernel, steps = self._rounded(conv.kernel)
+            y = self._convolve(x, kernel)
+            return conv.activation(y if conv.bias is None else y + self._rounded_bias(conv.bias, step * steps))
         deviation = ops.sqrt(norm.moving_variance + norm.epsilon)
-        kernel = self._rounded(self._scaled(self.conv.kernel, norm.gamma / deviation))
-        mean = norm.moving_mean if self.conv.bias is None else norm.moving_mean - self.conv.bias
+        slope = norm.gamma / deviation
+        kernel, steps = self._rounded(conv.kernel * (ops.expand_dims(slope, -1) if self._depthwise else slope))
         if training and norm.trainable and self.batch_statistics:
             return self._with_batch_statistics(x, kernel, deviation)
-        return self._convolve(x, kernel) + (norm.beta - mean * norm.gamma / deviation)
+        mean = norm.moving_mean if conv.bias is None else norm.moving_mean - conv.bias
+        return self._convolve(x, kernel) + self._rounded_bias(norm.beta - mean * slope, step * steps)
 
-    def compute_output_spec(self, x: Any, training: bool = False) -> keras.KerasTensor:
+    def compute_output_spec(self, x: Any, step: Any, training: bool = False) -> keras.KerasTensor:
         """That of the convolution."""
         return self.conv.compute_output_spec(x)
 
@@ -169,18 +174,19 @@ class FoldedConvolution(keras.layers.Layer):
             data_format="channels_last",
         )  # fmt: skip
 
-    def _scaled(self, kernel: Any, factor: Any) -> Any:
-        """`kernel` with each output channel times its `factor` `[c]`."""
-        return kernel * (ops.expand_dims(factor, -1) if self._depthwise else factor)
-
-    def _rounded(self, kernel: Any) -> Any:
-        """`kernel` on its grid where that is simulated."""
-        if not self.simulated:
-            return kernel
+    def _rounded(self, kernel: Any) -> tuple[Any, Any]:
+        """`kernel` on its grid where that is simulated, and the steps of its channels, `[c]`."""
         if not self._depthwise:
-            return fake_quantize_kernel(kernel)
+            steps = kernel_steps(kernel)
+            return (fake_quantize_kernel(kernel, steps) if self.simulated else kernel), steps
         # A depthwise kernel is [h, w, c, 1], and its channels are the last axis of the file's.
-        return ops.transpose(fake_quantize_kernel(ops.transpose(kernel, (0, 1, 3, 2))), (0, 1, 3, 2))
+        last = ops.transpose(kernel, (0, 1, 3, 2))
+        steps = kernel_steps(last)
+        return (ops.transpose(fake_quantize_kernel(last, steps), (0, 1, 3, 2)) if self.simulated else kernel), steps
+
+    def _rounded_bias(self, bias: Any, steps: Any) -> Any:
+        """`bias` `[c]` as the 32 bits of the file hold it, where that is simulated."""
+        return on_steps(bias, steps) if self.simulated else bias
 
     @property
     def _depthwise(self) -> bool:

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
+LEAST = 1e-12
+"""In place of a step of zero, where there is nothing to tell apart."""
 STEPS = 255
 """From the lowest to the highest value of an activation."""
 KERNEL_STEPS = 127
@@ -19,6 +21,14 @@ LEAST_SHARE = 2.0**-13
 """Of a kernel's largest value, the least that counts as the largest of one of its channels.
 
 A channel without weights would have scale 0; with next to none, its bias would not fit into 32 bits at that scale.
+"""
+
+
+NO_HALVES = 1.0 + 2.0**-18
+"""Factor on the steps of kernels.
+
+Kernels imported from a quantized file are full of values half way between two steps, which the last bit of a float
+would send to either. A little aside they are rounded alike wherever they are folded.
 """
 
 
@@ -50,23 +60,29 @@ def fake_quantize_plainly(x: Any, low: Any, high: Any) -> Any:
     return clipped + ops.stop_gradient(rounded - clipped)
 
 
-def fake_quantize_kernel(kernel: Any) -> Any:
-    """`kernel` `[..., c]` on 255 values, symmetric around zero, that each of the last axis' channels has for itself."""
+def kernel_steps(kernel: Any) -> Any:
+    """The step `[c]` between two of the values that each channel of a kernel `[..., c]` can have; no gradients."""
     size = ops.max(ops.abs(kernel), axis=tuple(range(len(kernel.shape) - 1)))
-    size = ops.stop_gradient(ops.maximum(ops.maximum(size, LEAST_SHARE * ops.max(size)), 1e-12))
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.quantization.fake_quant_with_min_max_vars_per_channel(
-            kernel, -size, size, num_bits=8, narrow_range=True
-        )
-    return fake_quantize_kernel_plainly(kernel, size)
+    size = ops.maximum(ops.maximum(size, LEAST_SHARE * ops.max(size)), LEAST)
+    return ops.stop_gradient(size * (NO_HALVES / KERNEL_STEPS))
 
 
-def fake_quantize_kernel_plainly(kernel: Any, size: Any) -> Any:
-    """`fake_quantize_kernel` in keras.ops alone, `size` `[c]` being the largest value of each channel."""
-    step = size / KERNEL_STEPS
-    return kernel + ops.stop_gradient(ops.floor(kernel / step + 0.5) * step - kernel)
+def fake_quantize_kernel(kernel: Any, steps: Any) -> Any:
+    """`kernel` `[..., c]` on -127..127 times `steps` `[c]`, those of `kernel_steps`. Gradients pass everywhere."""
+    rounded = on_steps(kernel, steps)
+    if keras.backend.backend() != "tensorflow":
+        return rounded
+    import tensorflow as tf
+
+    # The operator is for the converter. It is given values that are rounded already, for it is less exact than that;
+    # and room at the ends, where it would stop gradients.
+    room = steps * (KERNEL_STEPS * (1.0 + 2.0**-20))
+    return tf.quantization.fake_quant_with_min_max_vars_per_channel(rounded, -room, room, num_bits=8, narrow_range=True)
+
+
+def on_steps(x: Any, steps: Any) -> Any:
+    """`x` as the nearest multiple of `steps`, halves upwards. Gradients pass to `x` everywhere."""
+    return x + ops.stop_gradient(ops.floor(x / steps + 0.5) * steps - x)
 
 
 def int8_grid(low: float, high: float) -> tuple[float, int]:

@@ -37,7 +37,7 @@ def quantize_aware(model: keras.Model) -> keras.Model:
     ranges = {group: Range(len(sources), name=f"{group}_range") for group, sources in plan.sources.items()}
     ranges[IMAGE] = Range(fixed=PIXEL_RANGE, name=f"{IMAGE}_range")
     image = keras.Input(model.input_shape[1:], name=model.input.name)
-    made = {id(model.input): image}
+    made, steps = {id(model.input): image}, {}
     for layer in model.layers:
         if isinstance(layer, layers.InputLayer):
             continue
@@ -45,9 +45,11 @@ def quantize_aware(model: keras.Model) -> keras.Model:
         if layer.name in taken_in:
             x = given[0]
         else:
+            if isinstance(layer, CONVOLUTIONS):
+                given.append(steps[id(layer.input)])
             stand_in = _stand_in(layer, norms)
             x = stand_in(given) if isinstance(layer, MERGES) else stand_in(*given)
-        made[id(layer.output)] = _ranged(x, layer, plan, ranges)
+        made[id(layer.output)], steps[id(layer.output)] = _ranged(x, layer, plan, ranges, steps)
     return keras.Model(image, made[id(model.output)], name=f"{model.name}_int8")
 
 
@@ -132,14 +134,16 @@ def _stand_in(layer: keras.layers.Layer, norms: dict[str, layers.BatchNormalizat
     return type(layer).from_config(layer.get_config())
 
 
-def _ranged(x: Any, layer: keras.layers.Layer, plan: Plan, ranges: dict[str, Range]) -> Any:
-    """The output of a layer, on the grid of its range where it has left it."""
+def _ranged(
+    x: Any, layer: keras.layers.Layer, plan: Plan, ranges: dict[str, Range], steps: dict[int, Any]
+) -> tuple[Any, Any]:
+    """The output of a layer, on the grid of its range where it has left it, and the step of that grid if it has one."""
     if layer.name not in plan.group:
-        return x
+        return x, None
     group = plan.group[layer.name]
-    if group == IMAGE:
-        return ranges[group](x) if isinstance(layer, Normalize) else x
-    if layer.name in plan.sources[group]:
+    if group != IMAGE and layer.name in plan.sources[group]:
         return ranges[group](x, source=plan.sources[group].index(layer.name))
     # Interpolated values lie between the steps; what else keeps the range keeps the steps too.
-    return ranges[group](x) if isinstance(layer, ResizeBilinear) else x
+    if isinstance(layer, (Normalize, ResizeBilinear)):
+        return ranges[group](x)
+    return x, steps[id(inputs_of(layer)[0])]
