@@ -15,6 +15,7 @@ _HOMES = {
     "UserError": "deeplab.errors",
     "build_model": "deeplab.model.build",
     "load_model": "deeplab.run",
+    "quantize_aware": "deeplab.model.quantization.transform",
     "import_weights": "deeplab.model.pretrained",
     "train": "deeplab.training.train",
     "evaluate": "deeplab.evaluation.evaluate",

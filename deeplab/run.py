@@ -1,6 +1,6 @@
 """A run folder: what a training leaves behind and every other command starts from.
 
-    model.json          the network (no output stride in it) and the names of its classes
+    model.json          the network (no output stride in it), the names of its classes, and whether int8 is simulated in it
     model.weights.h5    its weights, which fit at every output stride
     train.json          the settings of the training
     scores.json         mIoU and more at each output stride measured
@@ -40,10 +40,12 @@ class Description:
     Attributes:
         config: the network.
         classes: names by id; their number is `config.classes`.
+        quantized: whether it is quantization-aware: its weights hold the ranges of an int8 file.
     """
 
     config: ModelConfig
     classes: tuple[str, ...]
+    quantized: bool = False
 
 
 def is_tflite(path: str | os.PathLike[str]) -> bool:
@@ -66,7 +68,9 @@ def describe(path: str | os.PathLike[str]) -> Description:
     folder = Path(path)
     content = read_json(folder / MODEL)
     try:
-        description = Description(build(ModelConfig, content["model"]), tuple(content["classes"]))
+        # Runs of an earlier version say nothing of it.
+        quantized = "quantized" in content and content["quantized"] is True
+        description = Description(build(ModelConfig, content["model"]), tuple(content["classes"]), quantized)
     except (KeyError, TypeError) as error:
         raise UserError(str(folder / MODEL), f"is incomplete ({error})", "restore it from its training") from error
     if len(description.classes) != description.config.classes:
@@ -98,7 +102,8 @@ def load_model(path: str | os.PathLike[str], output_stride: int = 8, image_size:
         image_size: fixed size in pixels, or None for any.
 
     Returns:
-        A model from RGB `[b, h, w, 3]` float32 0..255 to logits `[b, h, w, classes]`.
+        A model from RGB `[b, h, w, 3]` float32 0..255 to logits `[b, h, w, classes]`; of a quantization-aware training
+        one that simulates the int8 file.
 
     Raises:
         UserError: there is no such run or file, or it is damaged.
@@ -107,9 +112,10 @@ def load_model(path: str | os.PathLike[str], output_stride: int = 8, image_size:
         from deeplab.model.pretrained.tflite import load_tflite
 
         return load_tflite(Path(path), output_stride, image_size)
-    from deeplab.model.build import build_model
+    from deeplab.model.quantization.transform import build_network
 
-    model = build_model(describe(path).config, output_stride, image_size)
+    description = describe(path)
+    model = build_network(description.config, output_stride, image_size, quantized=description.quantized)
     load_weights(model, Path(path) / WEIGHTS)
     return model
 
@@ -133,7 +139,11 @@ def load_weights(model: "keras.Model", path: Path) -> None:
 
 def save_model(folder: Path, model: "keras.Model", description: Description) -> None:
     """Writes model.json and model.weights.h5, each whole or not at all."""
-    content = {"model": to_mapping(description.config), "classes": list(description.classes)}
+    content = {
+        "model": to_mapping(description.config),
+        "classes": list(description.classes),
+        "quantized": description.quantized,
+    }
     write_json(folder / MODEL, content)
     with written_aside(folder / WEIGHTS, suffix=".weights.h5") as aside:
         model.save_weights(aside)

@@ -16,7 +16,7 @@ from deeplab.config.commands import (
 from deeplab.config.image_size import ImageSize, height_width
 from deeplab.config.mapping import build, to_mapping
 from deeplab.config.model import ModelConfig
-from deeplab.config.training import AugmentConfig, DataConfig, TrainingConfig
+from deeplab.config.training import AugmentConfig, DataConfig, QuantizeAwareConfig, TrainingConfig
 
 __all__ = [
     "AugmentConfig",
@@ -29,6 +29,7 @@ __all__ = [
     "ModelConfig",
     "PredictConfig",
     "Quantization",
+    "QuantizeAwareConfig",
     "SummarizeConfig",
     "TrainConfig",
     "TrainingConfig",

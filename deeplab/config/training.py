@@ -95,6 +95,32 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class QuantizeAwareConfig:
+    """How the ranges of a quantization-aware training come about (arXiv:1712.05877, sec. 3.1).
+
+    Attributes:
+        range_batches: over so many batches ranges are measured before the first update, in the float network.
+        delay: over so many first updates ranges follow the batches, as do the statistics of trained batch norms;
+            then both stay. 0 keeps what was measured.
+        range_momentum: how much of a range an update leaves while it follows, 0..1.
+        ranges: what becomes of ranges after the delay: they are "fixed", or "learned" with the weights.
+    """
+
+    range_batches: int = 4
+    delay: int = 1000
+    range_momentum: float = 0.99
+    ranges: Literal["fixed", "learned"] = "fixed"
+
+    def __post_init__(self) -> None:
+        """Raises UserError where a value is out of range."""
+        where = "training.quantization"
+        require(f"{where}.range_batches", self.range_batches, self.range_batches > 0, "above 0")
+        require(f"{where}.delay", self.delay, self.delay >= 0, "at least 0")
+        momentum = self.range_momentum
+        require(f"{where}.range_momentum", momentum, 0 <= momentum < 1, "at least 0 and below 1")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """The published recipe (numbers of tensorflow/models research/deeplab, train.py), and what may be changed of it.
 
@@ -133,6 +159,10 @@ class TrainingConfig:
             stay as they are.
         recalibration_batches: after training, the statistics of batch norm are measured anew over so many batches, at
             the first output stride that the result is measured at; 0 leaves them.
+        quantize_aware: train with the rounding of the int8 .tflite file in the forward pass
+            (`deeplab.model.quantization.transform.quantize_aware`); begins from trained weights, and exports without
+            calibration.
+        quantization: the ranges of such a training.
         precision: "float32"; "mixed_float16", with loss scaling; "mixed_bfloat16".
         xla: compile the update with XLA. Off: on CPUs it was several times slower, and it drew one resize wrong.
         devices: "auto" takes all machines that TF_CONFIG names, else all the GPUs of this one, else what is there;
@@ -173,6 +203,8 @@ class TrainingConfig:
     ema_decay: float = 0.0
     batch_norm: Literal["train", "sync", "frozen"] = "train"
     recalibration_batches: int = 0
+    quantize_aware: bool = False
+    quantization: QuantizeAwareConfig = field(default_factory=QuantizeAwareConfig)
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     xla: bool = False
     devices: Literal["auto", "one", "mirrored", "multi_worker", "tpu"] = "auto"
@@ -220,6 +252,10 @@ class TrainingConfig:
         whole = self.batch_size % self.accumulation == 0
         require("training.accumulation", self.accumulation, whole, f"a divisor of the batch size {self.batch_size}")
         require("training.slow_start_steps", self.slow_start_steps, self.slow_start_steps < self.steps, "below steps")
+        if self.quantize_aware:
+            for name, alone in (("precision", "float32"), ("auxiliary_weight", 0.0), ("recalibration_batches", 0)):
+                value = getattr(self, name)
+                require(f"training.{name}", value, value == alone, f"{alone!r} with training.quantize_aware")
         for beginning, value in self.layer_multipliers.items():
             where = f"training.layer_multipliers.{beginning}"
             require(where, value, isinstance(value, (int, float)) and value >= 0, "a number, at least 0")

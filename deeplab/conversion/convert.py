@@ -33,6 +33,7 @@ def convert(
     input_type: Ends | None = None,
     output_type: Ends | None = None,
     float_layers: Sequence[str] = (),
+    trained_ranges: bool = False,
 ) -> bytes:
     """Converts a graph of fixed size.
 
@@ -48,6 +49,8 @@ def convert(
         input_type: of the input; None takes uint8 for int8 and float32 otherwise.
         output_type: of the output, in the same way. Class ids are int32 in any case.
         float_layers: names of Keras layers whose operators of an int8 file stay float.
+        trained_ranges: whether the graph itself tells the ranges of an int8 file, by its fake-quant operators; there
+            are no `images` then.
 
     Returns:
         The file, without metadata. Its tensors bear the names of the Keras layers that compute them.
@@ -68,8 +71,9 @@ def convert(
         if quantization != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization in NEEDS_CALIBRATION:
-            converter.representative_dataset = lambda: ([_normalized(image)] for image in images)
-            converter.target_spec.supported_ops = [_OPERATORS[quantization]]
+            if not trained_ranges:
+                converter.representative_dataset = lambda: ([_normalized(image)] for image in images)
+                converter.target_spec.supported_ops = [_OPERATORS[quantization]]
             converter.inference_input_type = _ENDS[end_type(quantization, input_type)]
             converter.inference_output_type = _ENDS[end_type(quantization, output_type)]
         try:

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from deeplab.config import ExportOutput
 from deeplab.errors import UserError
+from deeplab.model.quantization.rounding import fake_quantize
+from deeplab.model.quantization.transform import ranges_of
 from deeplab.model.resize import feature_size, padded_size, resize_bilinear
 
 Graph = Callable[[Any], Any]
@@ -18,7 +20,8 @@ def export_graph(
 ) -> Graph:
     """The part of a model that is worth a file, in inference mode.
 
-    It begins behind the layer "normalize", because quantization and metadata do that step at no cost.
+    It begins behind the layer "normalize", because quantization and metadata do that step at no cost. That of a
+    quantization-aware model holds the fake-quant operators which tell the converter the trained ranges.
 
     Args:
         model: from `build_model` at a fixed image size, weights loaded.
@@ -37,6 +40,7 @@ def export_graph(
     size = fixed_size(model)
     check_mask_stride(size, mask_stride)
     body = keras.Model(model.get_layer("normalize").output, model.get_layer("logits").output)
+    rounded = _rounding(model, raise_logits)
     whole = (feature_size(padded_size(size[0]), mask_stride), feature_size(padded_size(size[1]), mask_stride))
     kept = (feature_size(size[0], mask_stride), feature_size(size[1], mask_stride))
 
@@ -45,8 +49,9 @@ def export_graph(
         if raise_logits:
             # Folded into the bias of the last convolution by the converter.
             logits = logits + raise_logits
+        logits = rounded(logits)
         if tuple(logits.shape[1:3]) != whole:
-            logits = resize_bilinear(logits, whole)
+            logits = rounded(resize_bilinear(logits, whole))
         if kept != whole:
             logits = logits[:, : kept[0], : kept[1], :]
         if output == "probabilities":
@@ -56,6 +61,14 @@ def export_graph(
         return logits
 
     return graph
+
+
+def _rounding(model: keras.Model, raise_logits: float) -> Graph:
+    """What brings logits onto the grid that they have in the file; nothing where int8 is not simulated."""
+    if not ranges_of(model):
+        return lambda logits: logits
+    low, high = (float(end) + raise_logits for end in model.get_layer("logits_range").ends())
+    return lambda logits: fake_quantize(logits, low, high)
 
 
 def fixed_size(model: keras.Model) -> tuple[int, int]:

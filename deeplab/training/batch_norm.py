@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from deeplab.config import TrainingConfig
+from deeplab.model.quantization.layers import plain_layers
 
 UNSETTLED = 0.05
 """Beyond this share of their first values in a batch norm's statistics a warning is due."""
@@ -17,7 +18,7 @@ SMALL_BATCH = 12
 
 def norms_of(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     """The batch norms of a model that learn."""
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in plain_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     return [layer for layer in norms if layer.trainable]
 
 

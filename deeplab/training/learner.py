@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from deeplab.config import TrainConfig
 from deeplab.model.build import build_model
+from deeplab.model.quantization.transform import quantize_aware
 from deeplab.training.auxiliary import with_auxiliary_head
 from deeplab.training.optimizer import freeze, make_optimizer
 from deeplab.training.state import Parts
@@ -21,12 +22,14 @@ class Learner:
     Attributes:
         network: from pixels to logits; what is saved.
         model: the same, with the auxiliary head if there is one; what learns.
+        plain: the network as pretrained weights know it, without simulated int8; the same variables.
         optimizer: from `make_optimizer`.
         averages: of `averaged_variables(model)`; empty without a moving average.
     """
 
     network: keras.Model
     model: keras.Model
+    plain: keras.Model
     optimizer: keras.optimizers.Optimizer
     averages: list[tf.Variable]
 
@@ -47,10 +50,11 @@ def make_learner(config: TrainConfig) -> Learner:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(settings.precision)
     try:
-        network = build_model(config.model, settings.output_stride)
+        plain = build_model(config.model, settings.output_stride)
+        network = quantize_aware(plain) if settings.quantize_aware else plain
         model = with_auxiliary_head(network, config.model) if settings.auxiliary_weight else network
     finally:
         keras.config.set_dtype_policy(before)
     freeze(model, settings)
     averages = make_averages(model) if settings.ema_decay else []
-    return Learner(network, model, make_optimizer(settings, model), averages)
+    return Learner(network, model, plain, make_optimizer(settings, model), averages)

@@ -9,6 +9,7 @@ from keras import ops
 from deeplab.config import TrainingConfig
 from deeplab.errors import UserError
 from deeplab.model.pretrained.report import BACKBONE
+from deeplab.model.quantization.layers import Range, plain_layers
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
@@ -82,18 +83,20 @@ def multiplier(variable: keras.Variable, config: TrainingConfig) -> float:
 
 
 def freeze(model: keras.Model, config: TrainingConfig) -> None:
-    """Takes the layers that must not learn out of the training: all batch norms, or all of the backbone."""
-    for layer in model.layers:
+    """Takes what must not learn out of the training: all batch norms, all of the backbone, ranges that are fixed."""
+    for layer in plain_layers(model):
         norm = isinstance(layer, keras.layers.BatchNormalization)
         if norm:
             layer.synchronized = config.batch_norm == "sync"
         still = config.backbone_multiplier == 0 and layer.name.startswith(BACKBONE)
-        layer.trainable = not (still or (norm and config.batch_norm == "frozen"))
+        fixed = isinstance(layer, Range) and config.quantization.ranges == "fixed"
+        layer.trainable = not (still or fixed or (norm and config.batch_norm == "frozen"))
 
 
 def decayed_kernels(model: keras.Model) -> list[keras.Variable]:
     """What weight decay acts on: the kernels of convolutions that learn, not depthwise ones, biases or batch norms."""
-    return [layer.kernel for layer in model.layers if isinstance(layer, keras.layers.Conv2D) and layer.trainable]
+    convolutions = (layer for layer in plain_layers(model) if isinstance(layer, keras.layers.Conv2D))
+    return [layer.kernel for layer in convolutions if layer.trainable]
 
 
 class _Multiplied:

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from deeplab.config import TrainingConfig
+from deeplab.model.quantization.transform import follow
 from deeplab.training.loss import cross_entropy, mining_share, weight_decay
 from deeplab.training.optimizer import decayed_kernels
 
@@ -81,13 +82,20 @@ def make_step(
 
     # Keras' code needs no autograph, which would take most of the time of tracing.
     @tf.function(autograph=False)
-    def step(batch: Any) -> dict[str, tf.Tensor]:
+    def update(batch: Any, following: bool) -> dict[str, tf.Tensor]:
+        del following  # It only tells the two functions apart that there are when int8 is simulated.
         rate = tf.identity(tf.cast(optimizer.learning_rate, tf.float32))
         parts = strategy.run(on_replica, args=batch)
         entropy, shrinking = (strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in parts)
         if averages:
             _move(averages, averaged_variables(model), optimizer.iterations, config.ema_decay)
         return {"loss": entropy + shrinking, "cross_entropy": entropy, "learning_rate": rate}
+
+    def step(batch: Any) -> dict[str, tf.Tensor]:
+        following = config.quantize_aware and int(optimizer.iterations.numpy()) < config.quantization.delay
+        if config.quantize_aware:
+            follow(model, config.quantization.range_momentum if following else None)
+        return update(batch, following)
 
     return step
 

@@ -21,6 +21,7 @@ from deeplab.datasets.prepared import prepared_in_run
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 from deeplab.evaluation.confusion import Scores
+from deeplab.model.quantization.transform import measure_ranges
 from deeplab.run import LOG, SCORES, STATE, Description, load_weights, save_model, save_scores
 from deeplab.training.batch_norm import recalibrate, warn_of_statistics
 from deeplab.training.callbacks import CsvLog, ProgressBar, SaveState, TensorBoard
@@ -134,6 +135,8 @@ def _start(
             print(f"run={folder} {done}")
         elif pretrained is not None:
             _import(pretrained, config, learner, training)
+        elif config.training.quantize_aware:
+            raise UserError("pretrained", "none, and rounding is trained last of all", "give the run of a float training")
     variables = [v for part in learner.parts.values() for v in part]
     from_first(machines, [start, *variables])
     return int(start.numpy())
@@ -144,10 +147,12 @@ def _import(pretrained: str, config: TrainConfig, learner: Learner, training: So
     from deeplab.model.pretrained import import_weights
     from deeplab.model.pretrained.restate import restate_batch_norm
 
-    report = import_weights(learner.network, pretrained, allow_missing=config.allow_missing)
+    report = import_weights(learner.plain, pretrained, allow_missing=config.allow_missing)
     print(report)
     if report.folded and config.training.batch_norm != "frozen":
-        restate_batch_norm(learner.network, _pictures(config, training, RESTATED_BATCHES))
+        restate_batch_norm(learner.plain, _pictures(config, training, RESTATED_BATCHES))
+    if config.training.quantize_aware:
+        measure_ranges(learner.network, _pictures(config, training, config.training.quantization.range_batches))
     for average, variable in zip(learner.averages, averaged_variables(learner.model), strict=False):
         average.assign(variable.value)
 
@@ -245,7 +250,7 @@ def _finish(folder: Path, config: TrainConfig, learner: Learner, training: Sourc
     if settings.recalibration_batches:
         recalibrate(result, _pictures(config, training, settings.recalibration_batches))
     measuring.set_weights(result.get_weights())
-    save_model(folder, result, Description(config.model, training.classes))
+    save_model(folder, result, Description(config.model, training.classes, settings.quantize_aware))
 
 
 def run_training(config: TrainConfig) -> None:

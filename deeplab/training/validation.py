@@ -15,7 +15,7 @@ from deeplab.evaluation.confusion import Scores
 from deeplab.evaluation.evaluate import evaluate
 from deeplab.evaluation.predictor import keras_predictor
 from deeplab.files import write_json, written_aside
-from deeplab.model.build import build_model
+from deeplab.model.quantization.transform import build_network
 from deeplab.training.log import kept_rows
 
 CURVE, BEST, BEST_WEIGHTS = "validation.csv", "best.json", "best.weights.h5"
@@ -30,7 +30,8 @@ class Validation:
 
     def __init__(self, config: TrainConfig, source: Source) -> None:
         self._config, self._source = config, source
-        self.networks = {stride: build_model(config.model, stride) for stride in config.output_stride}
+        quantized = config.training.quantize_aware
+        self.networks = {s: build_network(config.model, s, quantized=quantized) for s in config.output_stride}
         self._predictors = {s: keras_predictor(network, config.eval_size) for s, network in self.networks.items()}
 
     @property

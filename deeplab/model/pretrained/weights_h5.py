@@ -41,12 +41,16 @@ def _keras_2(group: h5py.Group) -> dict[str, tuple[np.ndarray, ...]]:
 
 
 def _keras_3(group: h5py.Group) -> dict[str, tuple[np.ndarray, ...]]:
-    """Groups called by class and number; the layer's own name is an attribute of its "vars"."""
+    """Groups called by class and number; the layer's own name is an attribute of its "vars".
+
+    A layer may hold others, as the folded convolutions of a quantization-aware network do.
+    """
     layers = {}
     for entry in group["layers"].values() if "layers" in group else ():
-        saved = entry["vars"]
-        if "name" in saved.attrs and len(saved):
-            layers[_text(saved.attrs["name"])] = tuple(np.asarray(saved[str(i)]) for i in range(len(saved)))
+        for holder in (entry, *(entry[part] for part in ("conv", "norm") if part in entry)):
+            saved = holder["vars"]
+            if "name" in saved.attrs and len(saved):
+                layers[_text(saved.attrs["name"])] = tuple(np.asarray(saved[str(i)]) for i in range(len(saved)))
     return layers
 
 
