@@ -1,6 +1,6 @@
 """A run folder: what a training leaves behind and every other command starts from.
 
-    model.json          the network (no output stride in it), the names of its classes, and whether int8 is simulated in it
+    model.json          the network (no output stride in it), its class names, whether it is quantization-aware
     model.weights.h5    its weights, which fit at every output stride
     train.json          the settings of the training
     scores.json         mIoU and more at each output stride measured

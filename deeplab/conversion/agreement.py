@@ -47,6 +47,14 @@ CLEAR_AGREEMENT = 0.999
 """Least share of the clear pixels with the same class; on those pictures it was 1."""
 
 
+SIMULATED_AGREEMENT = 0.98
+"""Least share of all pixels in which a quantization-aware file gives the class that was simulated.
+
+The official network of depth 0.5 gave 0.993 on 20 pictures of VOC val at 257, its ranges measured and nothing trained;
+0.974 on the worst. The builtin kernels round twice, which no other kernels do; one in 300 values is off by a step.
+"""
+
+
 @dataclass(frozen=True)
 class Reference:
     """What the Keras model gives, computed once for all files made from it.
@@ -119,6 +127,22 @@ def agreement_checks(
         most = tolerance * SCORE_ERROR[quantization]
         checks.insert(0, check("error of the scores", error <= most, error, most))
     return [*checks, miou_check(model, reference, max_miou_drop)]
+
+
+def simulation_check(model: TfliteModel, reference: Reference, tolerance: float = 1.0) -> Check:
+    """Whether a file computes what was simulated in its training.
+
+    Args:
+        model: the open file, under the builtin kernels.
+        reference: what the quantization-aware Keras model gives.
+        tolerance: factor on the share of pixels that may differ.
+    """
+    rows, columns = (_stride(a, b) for a, b in zip(model.image_size, model.map_size, strict=True))
+    found = [ids if model.gives_labels else ids.argmax(-1) for ids in map(model, reference.pictures)]
+    wanted = [logits[::rows, ::columns].argmax(-1) for logits in reference.logits]
+    share = float(np.mean([np.mean(a == b) for a, b in zip(found, wanted, strict=True)]))
+    least = 1.0 - tolerance * (1.0 - SIMULATED_AGREEMENT)
+    return check("pixels as simulated, builtin kernels", share >= least, share, least)
 
 
 def miou_check(model: TfliteModel, reference: Reference, max_miou_drop: float) -> Check:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,10 @@ from deeplab.conversion.structure import Expected, activation_for
 from deeplab.conversion.verify import Proof, verify
 from deeplab.datasets.open import limited, open_source
 from deeplab.datasets.shapes import shapes_source
-from deeplab.datasets.source import Example
+from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
 from deeplab.files import written_aside
+from deeplab.model.quantization.transform import ranges_of, trained_grids
 from deeplab.model.resize import feature_size
 from deeplab.run import data_of, describe, is_tflite, load_model, names_match, training_of
 from deeplab.tflite.flatbuffer import read_graph
@@ -68,6 +70,8 @@ def export(config: ExportConfig) -> tuple[Report, ...]:
         raise UserError("output", f"labels cannot be had with {', '.join(NO_LABELS)}", "use output=logits, or int8")
     if config.float_layers and "int8" not in quantizations:
         raise UserError("float_layers", "only int8 files can have some", "leave it out, or use quantization=int8")
+    if describe(_run(config)).quantized:
+        _check_quantized(config, quantizations)
     paths = _paths(config, quantizations)
     prepared = prepare(config)
     reports, contents = [], {}
@@ -102,12 +106,12 @@ def prepare(config: ExportConfig) -> Prepared:
     data = _data(config, run)
     calibration = None
     examples: list[Example] = []
-    if data is not None:
-        training = open_source(data, data.train_split, config.seed)
-        names_match(training.classes, description.classes, "data")
-        if set(_as_tuple(config.quantization)) & set(NEEDS_CALIBRATION):
+    validation = _validation(config, data, description.quantized)
+    if data is not None and validation is not None:
+        names_match(validation.classes, description.classes, "data")
+        if set(_as_tuple(config.quantization)) & set(NEEDS_CALIBRATION) and not description.quantized:
+            training = open_source(data, data.train_split, config.seed)
             calibration = choose_calibration(training, config.calibration_pictures, size, config.seed)
-        validation = open_source(data, data.val_split, config.seed)
         wanted = max(config.miou_pictures, config.agreement_pictures)
         examples = list(limited(validation, wanted).examples())
         pictures = [e.image for e in examples[: config.agreement_pictures]]
@@ -118,7 +122,10 @@ def prepare(config: ExportConfig) -> Prepared:
     raised = needed_raise(reference.logits, config.mask_stride) if config.output == "logits" else 0.0
     map_size = (feature_size(size[0], config.mask_stride), feature_size(size[1], config.mask_stride))
     # The quantization and the types of the ends are filled in for each file.
-    expected = Expected(size, map_size, description.classes, config.output, "float32", "float32", "float32", kept)
+    grids = trained_grids(model, raised)
+    expected = Expected(
+        size, map_size, description.classes, config.output, "float32", "float32", "float32", kept, grids
+    )
     return Prepared(
         model=model,
         classes=description.classes,
@@ -136,7 +143,16 @@ def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantizati
     graph = export_graph(prepared.model, config.output, config.mask_stride, prepared.raised)
     images = prepared.calibration.images if prepared.calibration else ()
     kept = prepared.float_layers if quantization == "int8" else ()
-    content = convert(graph, prepared.image_size, quantization, images, config.input_type, config.output_type, kept)
+    content = convert(
+        graph,
+        prepared.image_size,
+        quantization,
+        images,
+        config.input_type,
+        config.output_type,
+        kept,
+        trained_ranges=bool(prepared.proof.expected.grids),
+    )
     origin = json.dumps({"quantization": quantization, "float_layers": kept, **prepared.origin}).encode()
     return write_metadata(
         content, prepared.classes, activation=activation_for(config.output), files={ORIGIN_FILE: origin}
@@ -195,6 +211,7 @@ def _origin(
         "output": config.output,
         "mask_stride": config.mask_stride,
         "raised_logits": raised,
+        "quantization_aware": bool(ranges_of(model)),
         "weights_sha256": weights,
         "calibration": None
         if calibration is None
@@ -233,6 +250,28 @@ def _data(config: ExportConfig, run: str) -> DataConfig | None:
     if is_tflite(run) and not config.data and not needed:
         return None
     return data_of(run, config.data)
+
+
+def _validation(config: ExportConfig, data: DataConfig | None, quantized: bool) -> Source | None:
+    """Labelled pictures to compare on; None where none are given, or none are at hand and none are needed."""
+    if data is None:
+        return None
+    try:
+        return open_source(data, data.val_split, config.seed)
+    except UserError as error:
+        if not quantized or config.data:
+            raise
+        warnings.warn(f"compared on drawn scenes, and no mIoU measured: {error}", stacklevel=2)
+        return None
+
+
+def _check_quantized(config: ExportConfig, quantizations: tuple[Quantization, ...]) -> None:
+    """Raises UserError for what cannot be made of a quantization-aware run."""
+    if set(quantizations) != {"int8"}:
+        found = f"{', '.join(quantizations)}, of a run that was trained for int8"
+        raise UserError("quantization", found, "use quantization=int8, or export the float run that it began with")
+    if config.float_layers:
+        raise UserError("float_layers", "the run was trained for int8 throughout", "leave it out")
 
 
 def _paths(config: ExportConfig, quantizations: tuple[Quantization, ...]) -> dict[Quantization, Path]:

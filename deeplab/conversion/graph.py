@@ -55,7 +55,7 @@ def export_graph(
         if kept != whole:
             logits = logits[:, : kept[0], : kept[1], :]
         if output == "probabilities":
-            return tf.nn.softmax(logits)
+            return _rounded_probabilities(tf.nn.softmax(logits)) if ranges_of(model) else tf.nn.softmax(logits)
         if output == "labels":
             return tf.argmax(logits, axis=-1, output_type=tf.int32)
         return logits
@@ -69,6 +69,11 @@ def _rounding(model: keras.Model, raise_logits: float) -> Graph:
         return lambda logits: logits
     low, high = (float(end) + raise_logits for end in model.get_layer("logits_range").ends())
     return lambda logits: fake_quantize(logits, low, high)
+
+
+def _rounded_probabilities(probabilities: Any) -> Any:
+    """Probabilities on the grid that SOFTMAX gives in every int8 file: 256 steps from 0."""
+    return fake_quantize(probabilities, 0.0, 255.0 / 256.0)
 
 
 def fixed_size(model: keras.Model) -> tuple[int, int]:

@@ -43,6 +43,12 @@ convolution, several times slower), variables and custom or Flex operators (no p
 ENTRANCE = frozenset({"QUANTIZE", "DEQUANTIZE", "PAD", "PADV2", "CONV_2D"})
 """What may take the image itself; arithmetic here would be normalisation paid for on the device."""
 
+SOFTMAX_GRID = (1 / 256, -128)
+"""Of what SOFTMAX gives in every int8 file."""
+
+SAME_SCALE = 1e-5
+"""Relative difference of two scales that are one, written in float32."""
+
 MAX_CHANNELS = 256
 """Of the Task Library, whose category mask is one byte."""
 
@@ -60,6 +66,8 @@ class Expected:
         input_type: of the input.
         output_type: of the output.
         float_layers: Keras layers that stay float in an int8 file.
+        grids: (scale, zero point) of all tensors between the operators of an int8 file whose ranges were trained; none
+            where calibration chooses them.
     """
 
     image_size: tuple[int, int]
@@ -70,6 +78,7 @@ class Expected:
     input_type: str
     output_type: str
     float_layers: tuple[str, ...] = ()
+    grids: tuple[tuple[float, int], ...] = ()
 
 
 def structure_checks(model: TfliteModel, expected: Expected | None) -> list[Check]:
@@ -187,6 +196,7 @@ def _quantization_checks(graph: Graph, expected: Expected) -> list[Check]:
         ordered = tuple(layer_of(graph, op) for op in graph.operators if layer_of(graph, op) in expected.float_layers)
         most = 2 + _ends_of_float_operators(graph)
         return [
+            *_grid_checks(graph, expected),
             check("float operators", found == ordered, ", ".join(found) or "none", ", ".join(ordered) or "none"),
             check("conversions", conversions <= most, conversions, most),
         ]
@@ -197,6 +207,22 @@ def _quantization_checks(graph: Graph, expected: Expected) -> list[Check]:
     if expected.quantization == "float32":
         return [check("conversions", conversions == 0, conversions, 0)]
     return []
+
+
+def _grid_checks(graph: Graph, expected: Expected) -> list[Check]:
+    """Whether every tensor of a quantization-aware network has one of the ranges that it was trained in."""
+    if not expected.grids:
+        return []
+    known = [*expected.grids, SOFTMAX_GRID] if expected.output == "probabilities" else [*expected.grids]
+    strange = []
+    for tensor in (graph.tensors[i] for op in graph.operators for i in op.outputs):
+        if tensor.quantization is None or tensor.dtype not in ("int8", "uint8"):
+            continue
+        scale, zero = tensor.quantization.scale[0], tensor.quantization.zero_point[0]
+        zero -= 128 if tensor.dtype == "uint8" else 0
+        if not any(abs(scale / s - 1) < SAME_SCALE and zero == z for s, z in known):
+            strange.append(tensor.name)
+    return [check("ranges other than those trained", not strange, ", ".join(strange[:3]) or "none", "none")]
 
 
 def _ends_of_float_operators(graph: Graph) -> int:

@@ -136,7 +136,9 @@ def _start(
         elif pretrained is not None:
             _import(pretrained, config, learner, training)
         elif config.training.quantize_aware:
-            raise UserError("pretrained", "none, and rounding is trained last of all", "give the run of a float training")
+            raise UserError(
+                "pretrained", "none, and rounding is trained last of all", "give the run of a float training"
+            )
     variables = [v for part in learner.parts.values() for v in part]
     from_first(machines, [start, *variables])
     return int(start.numpy())

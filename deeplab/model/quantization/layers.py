@@ -7,7 +7,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from deeplab.model.quantization.rounding import LEAST, STEPS, fake_quantize, fake_quantize_kernel, int8_grid, kernel_steps, on_steps
+from deeplab.model.quantization.rounding import (
+    LEAST,
+    STEPS,
+    fake_quantize,
+    fake_quantize_kernel,
+    int8_grid,
+    kernel_steps,
+    on_steps,
+)
 
 PIXEL_SCALE = 2.0 / 255.0
 PIXEL_ZERO = 127

@@ -18,7 +18,7 @@ _FUSED: tuple[Callable, ...] = (keras.activations.relu, keras.activations.relu6)
 _ALONE: tuple[Callable, ...] = (hard_swish,)
 _COMPUTE = (*CONVOLUTIONS, layers.BatchNormalization, layers.Activation, layers.Add, layers.Multiply,
             layers.GlobalAveragePooling2D)  # fmt: skip
-_KEEP = (layers.Concatenate, layers.MaxPooling2D, layers.Dropout, layers.Identity, ResizeBilinear, PadToGrid, CropTo)
+_KEEP = (layers.Concatenate, layers.MaxPooling2D, layers.Dropout, ResizeBilinear, PadToGrid, CropTo)
 IMAGE = "image"
 """The group of the input's range, which is fixed."""
 
@@ -94,7 +94,10 @@ def _becomes_one(layer: keras.layers.Layer, consumers: list[keras.layers.Layer])
 
 def _join(plan: Plan, layer: keras.layers.Layer, before: list[keras.layers.Layer]) -> None:
     """Puts the output of a layer that keeps the scale into the range of what it takes, which becomes one range."""
-    names = [plan.group[b.name] for b in (before if isinstance(layer, layers.Concatenate) else before[:1])]
+    taken = before if isinstance(layer, layers.Concatenate) else before[:1]
+    if not all(b.name in plan.group for b in taken):
+        raise _unknown(layer)
+    names = [plan.group[b.name] for b in taken]
     joined = names[0]
     plan.group[layer.name] = joined
     for other in dict.fromkeys(names):

@@ -11,6 +11,7 @@ from deeplab.config import ImageSize, ModelConfig
 from deeplab.errors import UserError
 from deeplab.model.build import build_model
 from deeplab.model.quantization.layers import PIXEL_RANGE, FoldedConvolution, PixelGrid, Range
+from deeplab.model.quantization.rounding import int8_grid
 from deeplab.model.quantization.plan import CONVOLUTIONS, IMAGE, MERGES, Plan, inputs_of, make_plan
 from deeplab.model.resize import Normalize, ResizeBilinear
 
@@ -115,14 +116,24 @@ def measure_ranges(model: keras.Model, batches: Iterable[Any]) -> None:
         raise ValueError("no batches to measure ranges on")
 
 
-def check_ranges(model: keras.Model) -> None:
-    """Raises UserError where a model has no ranges, or has seen no pictures yet."""
-    ranges = ranges_of(model)
-    if not ranges:
-        raise UserError("quantize_aware", "the model was never made quantization-aware", "train it so")
-    empty = [r.name for r in ranges if not (np.isfinite(r.grid()[0]) and r.grid()[0] > 0)]
+def trained_grids(model: keras.Model, raised: float = 0.0) -> tuple[tuple[float, int], ...]:
+    """(scale, zero point) of all tensors between the operators of the int8 file; none of any other model.
+
+    Args:
+        model: quantization-aware.
+        raised: what is added to all logits in the file, which moves their zero point.
+
+    Raises:
+        UserError: ranges that hold nothing, for the model has seen no pictures yet.
+    """
+    grids = {r.name: r.grid() for r in ranges_of(model)}
+    empty = [name for name, (scale, _) in grids.items() if not (np.isfinite(scale) and scale > 0)]
     if empty:
         raise UserError("quantize_aware", f"{len(empty)} ranges hold nothing, first {empty[0]}", "train the model")
+    if raised and grids:
+        low, high = (float(end) + raised for end in model.get_layer("logits_range").ends())
+        grids["logits_range"] = int8_grid(low, high)
+    return tuple(grids.values())
 
 
 def _stand_in(layer: keras.layers.Layer, norms: dict[str, layers.BatchNormalization]) -> keras.layers.Layer:
@@ -130,7 +141,7 @@ def _stand_in(layer: keras.layers.Layer, norms: dict[str, layers.BatchNormalizat
     if isinstance(layer, Normalize):
         return PixelGrid(name=layer.name)
     if isinstance(layer, CONVOLUTIONS):
-        return FoldedConvolution(layer, norms[layer.name] if layer.name in norms else None, name=layer.name)
+        return FoldedConvolution(layer, norms.get(layer.name), name=layer.name)
     return type(layer).from_config(layer.get_config())
 
 

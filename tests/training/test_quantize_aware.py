@@ -1,0 +1,176 @@
+"""Quantization-aware trainings of a tiny network: from a float run, cut off, measured, and what is refused."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab.config import TrainConfig, TrainingConfig, build
+from deeplab.errors import UserError
+from deeplab.files import read_json, write_json
+from deeplab.model.build import build_model
+from deeplab.model.pretrained import import_weights
+from deeplab.model.quantization.layers import Range, plain_layers
+from deeplab.model.quantization.transform import ranges_of, trained_grids
+from deeplab.run import describe, load_model
+from deeplab.training.learner import make_learner
+from deeplab.training.optimizer import decayed_kernels
+from deeplab.training.step import make_step
+from deeplab.training.train import train
+from tests.networks import picture, randomize
+
+TINY = {
+    "model": {"depth_multiplier": 0.1, "head": "v3", "aspp_rates": [], "aspp_channels": 8, "batch_norm_momentum": 0.9},
+    "data": {"source": "shapes", "val_size": 1},
+    "output_stride": [16],
+}
+FLOAT = {"steps": 2, "batch_size": 2, "crop_size": 33, "save_every": 2, "log_every": 1, "pictures": 1}
+AWARE = FLOAT | {
+    "steps": 4,
+    "batch_norm": "frozen",
+    "learning_rate": 1e-4,
+    "quantize_aware": True,
+    "quantization": {"delay": 2, "range_batches": 1, "range_momentum": 0.5},
+}
+
+
+def settings(run: Path, training: dict, **changes) -> TrainConfig:
+    return build(TrainConfig, TINY | {"run": str(run), "training": training} | changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def uncompiled():
+    """A few updates of a tiny network take less time than compiling one."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Path]:
+    """A float run, and two quantization-aware ones from it, one of which was cut off behind its second update."""
+    folder = tmp_path_factory.mktemp("runs")
+    found = {name: folder / name for name in ("float", "aware", "cut")}
+    train(settings(found["float"], FLOAT))
+    train(settings(found["aware"], AWARE, pretrained=str(found["float"])))
+
+    class CutOff(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 3:
+                raise KeyboardInterrupt
+
+    cut = settings(found["cut"], AWARE, pretrained=str(found["float"]))
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, callbacks=[CutOff()])
+    train(cut)
+    return found
+
+
+def test_a_run_says_that_it_is_quantization_aware(runs):
+    assert read_json(runs["aware"] / "model.json")["quantized"] is True
+    assert describe(runs["aware"]).quantized
+    assert not describe(runs["float"]).quantized
+    assert trained_grids(load_model(runs["aware"], 8, 33))
+    assert trained_grids(load_model(runs["float"], 8, 33)) == ()
+
+
+def test_a_training_cut_off_ends_as_one_that_was_not(runs):
+    whole, cut = (load_model(runs[name], 16) for name in ("aware", "cut"))
+    for a, b in zip(whole.get_weights(), cut.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_it_begins_with_the_float_weights_and_learns(runs):
+    before = {layer.name: layer for layer in load_model(runs["float"], 16).layers}
+    aware = [layer for layer in plain_layers(load_model(runs["aware"], 16)) if layer.weights]
+    norms = [layer for layer in aware if isinstance(layer, keras.layers.BatchNormalization)]
+    for norm in norms:
+        for a, b in zip(norm.get_weights(), before[norm.name].get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    kernels = [layer for layer in aware if layer.name in before and not isinstance(layer, type(norms[0]))]
+    moved = [np.abs(k.get_weights()[0] - before[k.name].get_weights()[0]).max() for k in kernels]
+    assert 0 < max(moved) < 0.05
+
+
+def test_the_state_tells_nothing_of_a_run_that_only_claims_to_be_aware(runs, tmp_path):
+    for name in ("model.weights.h5", "train.json"):
+        (tmp_path / name).write_bytes((runs["float"] / name).read_bytes())
+    content = read_json(runs["float"] / "model.json")
+    write_json(tmp_path / "model.json", content | {"quantized": True})
+    with pytest.raises(UserError, match="of another network"):
+        load_model(tmp_path, 16)
+    # A run of before there was such a thing.
+    write_json(tmp_path / "model.json", {k: content[k] for k in ("model", "classes")})
+    assert not describe(tmp_path).quantized
+
+
+def test_its_weights_can_be_imported_by_a_float_network(runs):
+    aware = load_model(runs["aware"], 16)
+    plain = build_model(describe(runs["aware"]).config, 16)
+    report = import_weights(plain, runs["aware"])
+    assert not report.missing
+    assert not report.reinitialized
+    wanted = {layer.name: layer.get_weights() for layer in plain_layers(aware)}
+    for layer in plain.layers:
+        for a, b in zip(layer.get_weights(), wanted.get(layer.name, []), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def batch():
+    images = np.concatenate([picture(33, 33, seed=s) for s in (1, 2)])
+    return tf.constant(images), tf.constant(np.arange(2 * 33 * 33).reshape(2, 33, 33) % 3, tf.int32)
+
+
+@pytest.mark.parametrize("ranges", ["fixed", "learned"])
+def test_ranges_follow_during_the_delay_and_then_stay_or_learn(ranges, tmp_path):
+    quantization = {"delay": 1, "range_batches": 1, "range_momentum": 0.5, "ranges": ranges}
+    config = settings(tmp_path, AWARE | {"quantization": quantization, "learning_rate": 1.0})
+    learner = make_learner(config)
+    randomize(learner.plain, seed=3)
+    # What the network sees lies far beyond its ranges, so that much is cut off and there is something to learn.
+    for layer in ranges_of(learner.network):
+        if layer.fixed is None:
+            layer.low.assign(-0.1 * np.ones(layer.sources))
+            layer.high.assign(0.1 * np.ones(layer.sources))
+    step = make_step(learner.model, learner.optimizer, config.training)
+    grids = [trained_grids(learner.network)]
+    for _ in range(3):
+        step(batch())
+        grids.append(trained_grids(learner.network))
+    assert grids[0] != grids[1]
+    assert (grids[1] == grids[2] == grids[3]) == (ranges == "fixed")
+
+
+def test_ranges_and_frozen_norms_learn_only_if_asked(tmp_path):
+    for ranges in ("fixed", "learned"):
+        quantization = AWARE["quantization"] | {"ranges": ranges}
+        model = make_learner(settings(tmp_path, AWARE | {"quantization": quantization})).model
+        names = [v.path for v in model.trainable_variables]
+        assert any("_range/" in name for name in names) == (ranges == "learned")
+        assert not any("_bn/" in name for name in names)
+    # 16 expansions and 17 projections, the stem, four of the head: what decays is what does in the float network.
+    assert len(decayed_kernels(model)) == 16 + 17 + 1 + 4
+    assert sum(isinstance(layer, Range) for layer in model.layers) > 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "mixed_bfloat16"}, "training.precision"),
+        ({"auxiliary_weight": 0.4}, "training.auxiliary_weight"),
+        ({"recalibration_batches": 3}, "training.recalibration_batches"),
+        ({"quantization": {"delay": -1}}, "training.quantization.delay"),
+        ({"quantization": {"range_momentum": 1.0}}, "training.quantization.range_momentum"),
+        ({"quantization": {"range_batches": 0}}, "training.quantization.range_batches"),
+    ],
+)
+def test_settings_that_contradict_it_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        build(TrainingConfig, AWARE | changes)
+
+
+def test_random_weights_are_refused(tmp_path):
+    with pytest.raises(UserError, match="pretrained: none"):
+        train(settings(tmp_path / "run", AWARE))
