@@ -102,6 +102,7 @@ def prepare(config: ExportConfig) -> Prepared:
     check_mask_stride(size, config.mask_stride)
     description = describe(run)
     model = load_model(run, config.output_stride, size)
+    trained_grids(model)  # Raises where there is nothing to export, before pictures are read.
     kept = chosen_layers(config.float_layers, [layer.name for layer in model.layers])
     data = _data(config, run)
     calibration = None

@@ -1,5 +1,6 @@
 """Quantization-aware trainings of a tiny network: from a float run, cut off, measured, and what is refused."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -7,14 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.config import TrainConfig, TrainingConfig, build
+from deeplab.config import TrainConfig, TrainingConfig, build, to_mapping
+from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
 from deeplab.model.build import build_model
 from deeplab.model.pretrained import import_weights
 from deeplab.model.quantization.layers import Range, plain_layers
 from deeplab.model.quantization.transform import ranges_of, trained_grids
-from deeplab.run import describe, load_model
+from deeplab.run import Description, describe, load_model, save_model
 from deeplab.training.learner import make_learner
 from deeplab.training.optimizer import decayed_kernels
 from deeplab.training.step import make_step
@@ -24,15 +26,16 @@ from tests.networks import picture, randomize
 TINY = {
     "model": {"depth_multiplier": 0.1, "head": "v3", "aspp_rates": [], "aspp_channels": 8, "batch_norm_momentum": 0.9},
     "data": {"source": "shapes", "val_size": 1},
+    "image_size": 33,
     "output_stride": [16],
 }
 FLOAT = {"steps": 2, "batch_size": 2, "crop_size": 33, "save_every": 2, "log_every": 1, "pictures": 1}
 AWARE = FLOAT | {
-    "steps": 4,
+    "steps": 3,
     "batch_norm": "frozen",
     "learning_rate": 1e-4,
     "quantize_aware": True,
-    "quantization": {"delay": 2, "range_batches": 1, "range_momentum": 0.5},
+    "quantization": {"delay": 1, "range_batches": 1, "range_momentum": 0.5},
 }
 
 
@@ -53,12 +56,17 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     """A float run, and two quantization-aware ones from it, one of which was cut off behind its second update."""
     folder = tmp_path_factory.mktemp("runs")
     found = {name: folder / name for name in ("float", "aware", "cut")}
-    train(settings(found["float"], FLOAT))
+    config = settings(found["float"], FLOAT)
+    classes = shapes_source("train", 33).classes
+    network = dataclasses.replace(config.model, classes=len(classes))
+    found["float"].mkdir()
+    save_model(found["float"], randomize(build_model(network, 16), seed=5), Description(network, classes))
+    write_json(found["float"] / "train.json", to_mapping(config))
     train(settings(found["aware"], AWARE, pretrained=str(found["float"])))
 
     class CutOff(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
-            if batch == 3:
+            if batch == 2:
                 raise KeyboardInterrupt
 
     cut = settings(found["cut"], AWARE, pretrained=str(found["float"]))

@@ -11,8 +11,8 @@ from deeplab.config import ImageSize, ModelConfig
 from deeplab.errors import UserError
 from deeplab.model.build import build_model
 from deeplab.model.quantization.layers import PIXEL_RANGE, FoldedConvolution, PixelGrid, Range
-from deeplab.model.quantization.rounding import int8_grid
 from deeplab.model.quantization.plan import CONVOLUTIONS, IMAGE, MERGES, Plan, inputs_of, make_plan
+from deeplab.model.quantization.rounding import int8_grid
 from deeplab.model.resize import Normalize, ResizeBilinear
 
 

@@ -1,0 +1,205 @@
+"""Files of quantization-aware networks: the ranges in them are those that were trained, and no others."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pytest
+
+from deeplab.config import DataConfig, ExportConfig, ModelConfig, TrainConfig, TrainingConfig, to_mapping
+from deeplab.conversion.convert import convert
+from deeplab.conversion.export import export
+from deeplab.conversion.graph import export_graph
+from deeplab.conversion.structure import Expected, structure_checks
+from deeplab.datasets.shapes import CLASSES, shapes_source
+from deeplab.errors import UserError
+from deeplab.files import write_json
+from deeplab.model.build import build_model
+from deeplab.model.quantization.transform import measure_ranges, quantize_aware, ranges_of, trained_grids
+from deeplab.run import Description, load_model, save_model
+from deeplab.tflite.flatbuffer import Graph, read_graph
+from deeplab.tflite.interpreter import TfliteModel, raw_pixels
+from deeplab.training.train import train
+from tests.networks import randomize
+
+SIZE = 65
+TINY = ModelConfig(
+    depth_multiplier=0.1,
+    aspp_rates=(2,),
+    aspp_channels=8,
+    decoder_channels=8,
+    low_level_channels=8,
+    classes=len(CLASSES),
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    model: keras.Model
+    pictures: list[np.ndarray]
+    content: bytes
+    graph: Graph
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    """A tiny DeepLabv3+ with measured ranges, and its file, made without a picture."""
+    model = quantize_aware(randomize(build_model(TINY, 16, SIZE), seed=3))
+    pictures = [e.image for e in shapes_source("train", SIZE).examples(3)]
+    measure_ranges(model, [np.stack(pictures).astype(np.float32)])
+    content = convert(export_graph(model), (SIZE, SIZE), "int8", trained_ranges=True)
+    return Made(model, pictures, content, read_graph(content))
+
+
+def test_every_operator_is_int8_and_only_the_ends_are_converted(made):
+    counts = made.graph.operator_counts()
+    # As in the float file: 17 blocks, a branch of ASPP, two of the decoder; stem, 16 + 17 of the blocks, and so on.
+    assert counts == {
+        "CONV_2D": 1 + 16 + 17 + 4 + 4,
+        "DEPTHWISE_CONV_2D": 17 + 1 + 2,
+        "ADD": 10,
+        "RESIZE_BILINEAR": 3,
+        "CONCATENATION": 2,
+        "MEAN": 1,
+        "QUANTIZE": 2,
+    }
+    assert {t.dtype for t in made.graph.tensors} == {"uint8", "int8", "int32"}
+    given = made.graph.tensors[made.graph.inputs[0]]
+    assert given.dtype == "uint8"
+    assert raw_pixels(given)
+
+
+def test_scale_and_zero_point_of_every_tensor_are_those_trained(made):
+    ranges = {r.name: r for r in ranges_of(made.model)}
+    checked = set()
+    for op in made.graph.operators:
+        tensor = made.graph.tensors[op.outputs[0]]
+        name = f"{tensor.name}_range"
+        if name not in ranges or tensor.dtype != "int8":
+            continue
+        low, high = (float(end) for end in ranges[name].ends())
+        scale = (high - low) / 255
+        assert tensor.quantization.scale[0] == pytest.approx(scale, rel=1e-5), name
+        assert tensor.quantization.zero_point[0] == round(-low / scale) - 128, name
+        checked.add(name)
+    # All but the fixed one of the image, and those that concatenations share under the name of one of them.
+    assert len(checked) >= len(ranges) - 4
+
+
+def test_kernels_have_a_scale_for_each_output_channel(made):
+    layer = made.model.get_layer("backbone_block3_depthwise")
+    gamma, _, _, variance = layer.norm.get_weights()
+    folded = np.asarray(layer.conv.kernel)[..., 0] * gamma / np.sqrt(variance + layer.norm.epsilon)
+    (op,) = (
+        op for op in made.graph.operators if "block3_depthwise" in made.graph.tensors[op.outputs[0]].name.split(";")[0]
+    )
+    kernel = made.graph.tensors[op.inputs[1]]
+    steps = np.abs(folded).max((0, 1)) / 127
+    assert kernel.quantization.axis == 3
+    np.testing.assert_allclose(kernel.quantization.scale, steps, rtol=1e-5)
+    np.testing.assert_array_equal(kernel.data[0], np.round(folded / steps))
+    assert set(kernel.quantization.zero_point) == {0}
+
+
+def test_the_check_of_the_ranges_finds_one_that_was_not_trained(made):
+    expected = Expected((SIZE, SIZE), (SIZE, SIZE), CLASSES, "logits", "int8", "uint8", "uint8")
+    name, grids = "ranges other than those trained", trained_grids(made.model)
+
+    def state(*known):
+        checks = structure_checks(TfliteModel(made.content), dataclasses.replace(expected, grids=known))
+        return next(c.state for c in checks if c.name == name)
+
+    assert state(*grids) == "passed"
+    (scale, zero), *others = grids
+    assert state((1.01 * scale, zero), *others) == "failed"
+    assert state((scale, zero + 1), *others) == "failed"
+
+
+def test_the_file_computes_what_was_simulated(made):
+    model = TfliteModel(made.content, kernels="builtin")
+    for image in made.pictures:
+        found = model(image)
+        wanted = np.asarray(made.model(image[None].astype(np.float32), training=False))[0]
+        # One step is 1/255 of the range. The network is random, and roundings that differ grow in it.
+        assert np.sqrt(np.mean((found - wanted) ** 2)) < 0.2 * wanted.std()
+        assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.98
+
+
+@pytest.fixture(scope="module")
+def run(made, tmp_path_factory):
+    """A run folder whose data are nowhere."""
+    folder = tmp_path_factory.mktemp("run")
+    save_model(folder, made.model, Description(TINY, CLASSES, quantized=True))
+    data = DataConfig(source="voc", root="gone")
+    write_json(folder / "train.json", to_mapping(TrainConfig(data=data, training=TrainingConfig(crop_size=SIZE))))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quantization": "float32"}, "quantization: float32, of a run that was trained for int8"),
+        ({"quantization": ("int8", "float16")}, "quantization: int8, float16"),
+        ({"float_layers": ("logits",)}, "float_layers: the run was trained for int8"),
+        ({"data": {"root": "elsewhere"}}, "elsewhere"),
+    ],
+)
+def test_what_a_quantization_aware_run_cannot_become(run, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        export(ExportConfig(run=str(run), out=str(tmp_path / "m.tflite"), **changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ranges_never_measured_are_refused(tmp_path):
+    save_model(tmp_path, quantize_aware(build_model(TINY, 16)), Description(TINY, CLASSES, quantized=True))
+    data = DataConfig(source="shapes")
+    write_json(tmp_path / "train.json", to_mapping(TrainConfig(data=data, training=TrainingConfig(crop_size=SIZE))))
+    with pytest.raises(UserError, match="ranges hold nothing"):
+        export(ExportConfig(run=str(tmp_path), miou_pictures=0, agreement_pictures=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("output", "mask_stride"), [("probabilities", 1), ("labels", 1), ("logits", 4)])
+def test_other_outputs_are_int8_too(made, output, mask_stride):
+    content = convert(export_graph(made.model, output, mask_stride), (SIZE, SIZE), "int8", trained_ranges=True)
+    graph = read_graph(content)
+    floats = [op.name for op in graph.operators for i in op.inputs if i >= 0 and graph.tensors[i].dtype == "float32"]
+    assert floats == []
+    assert graph.operator_counts()["QUANTIZE"] <= 2
+    model = TfliteModel(content, kernels="builtin")
+    logits = TfliteModel(made.content, kernels="builtin")(made.pictures[0])[::mask_stride, ::mask_stride]
+    found = model(made.pictures[0])
+    if output == "probabilities":
+        wanted = np.exp(logits - logits.max(-1, keepdims=True))
+        np.testing.assert_allclose(found, wanted / wanted.sum(-1, keepdims=True), atol=0.02)
+    elif output == "labels":
+        assert np.mean(found == logits.argmax(-1)) > 0.97
+    else:
+        assert np.mean(found.argmax(-1) == logits.argmax(-1)) > 0.97
+
+
+@pytest.mark.slow
+def test_the_whole_way_from_a_float_training_to_a_proven_file(tmp_path):
+    """Drawn shapes: float, quantization-aware from it, and an int8 file without calibration that agrees."""
+    network = ModelConfig(depth_multiplier=0.25, head="v3", aspp_rates=(), aspp_channels=32, batch_norm_momentum=0.9)
+    plain = TrainingConfig(steps=60, batch_size=8, crop_size=SIZE, learning_rate=0.1, save_every=60)
+    data = DataConfig(source="shapes", val_size=8)
+    first = TrainConfig(str(tmp_path / "float"), model=network, data=data, training=plain, output_stride=(16,))
+    train(dataclasses.replace(first, image_size=SIZE))
+    aware = dataclasses.replace(plain, steps=10, learning_rate=1e-3, batch_norm="frozen", quantize_aware=True)
+    second = dataclasses.replace(first, run=str(tmp_path / "aware"), pretrained=first.run, training=aware)
+    train(dataclasses.replace(second, image_size=SIZE))
+    out = tmp_path / "model.tflite"
+    (report,) = export(ExportConfig(second.run, str(out), image_size=SIZE, miou_pictures=8))
+    assert report.origin["calibration"] is None
+    assert report.origin["quantization_aware"] is True
+    states = {c.name: c.state for c in report.checks}
+    assert states["ranges other than those trained"] == "passed"
+    assert states["pixels as simulated, builtin kernels"] == "passed"
+    simulated, file = load_model(second.run, 16, SIZE), TfliteModel(out, kernels="builtin")
+    images = [e.image for e in shapes_source("val", SIZE).examples(8)]
+    same = [
+        np.mean(file(i).argmax(-1) == np.asarray(simulated(i[None].astype(np.float32)))[0].argmax(-1)) for i in images
+    ]
+    assert np.mean(same) >= 0.98
