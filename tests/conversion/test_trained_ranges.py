@@ -10,6 +10,7 @@ import pytest
 from deeplab.config import DataConfig, ExportConfig, ModelConfig, TrainConfig, TrainingConfig, to_mapping
 from deeplab.conversion.convert import convert
 from deeplab.conversion.export import export
+from deeplab.conversion.float_layers import layer_of
 from deeplab.conversion.graph import export_graph
 from deeplab.conversion.structure import Expected, structure_checks
 from deeplab.datasets.shapes import CLASSES, shapes_source
@@ -75,7 +76,7 @@ def test_scale_and_zero_point_of_every_tensor_are_those_trained(made):
     checked = set()
     for op in made.graph.operators:
         tensor = made.graph.tensors[op.outputs[0]]
-        name = f"{tensor.name}_range"
+        name = f"{layer_of(made.graph, op)}_range"
         if name not in ranges or tensor.dtype != "int8":
             continue
         low, high = (float(end) for end in ranges[name].ends())

@@ -141,7 +141,7 @@ class FoldedConvolution(keras.layers.Layer):
         slope = norm.gamma / deviation
         kernel, steps = self._rounded(conv.kernel * (ops.expand_dims(slope, -1) if self._depthwise else slope))
         if training and norm.trainable and self.batch_statistics:
-            return self._with_batch_statistics(x, kernel, deviation)
+            return self._with_batch_statistics(norm, x, kernel, deviation)
         mean = norm.moving_mean if conv.bias is None else norm.moving_mean - conv.bias
         return self._convolve(x, kernel) + self._rounded_bias(norm.beta - mean * slope, step * steps)
 
@@ -160,9 +160,8 @@ class FoldedConvolution(keras.layers.Layer):
         layers = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("conv", "norm")}
         return cls(**{**config, **layers})
 
-    def _with_batch_statistics(self, x: Any, kernel: Any, deviation: Any) -> Any:
+    def _with_batch_statistics(self, norm: keras.layers.BatchNormalization, x: Any, kernel: Any, deviation: Any) -> Any:
         """The output under the statistics of the batch; the moving ones move on."""
-        norm = self.norm
         plain = self._convolve(x, self.conv.kernel)
         mean, variance = ops.moments(plain, axes=(0, 1, 2), synchronized=norm.synchronized)
         batch_deviation = ops.sqrt(variance + norm.epsilon)

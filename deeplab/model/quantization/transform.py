@@ -38,7 +38,8 @@ def quantize_aware(model: keras.Model) -> keras.Model:
     ranges = {group: Range(len(sources), name=f"{group}_range") for group, sources in plan.sources.items()}
     ranges[IMAGE] = Range(fixed=PIXEL_RANGE, name=f"{IMAGE}_range")
     image = keras.Input(model.input_shape[1:], name=model.input.name)
-    made, steps = {id(model.input): image}, {}
+    made: dict[int, Any] = {id(model.input): image}
+    steps: dict[int, Any] = {}
     for layer in model.layers:
         if isinstance(layer, layers.InputLayer):
             continue
