@@ -57,7 +57,8 @@ def make_plan(model: keras.Model) -> Plan:
     for layer in model.layers:
         for tensor in inputs_of(layer) if not isinstance(layer, layers.InputLayer) else []:
             consumers[producer[id(tensor)].name].append(layer)
-    plan, head = Plan(), {}
+    plan = Plan()
+    head: dict[str, str] = {}
     for layer in model.layers:
         if isinstance(layer, layers.InputLayer):
             continue
