@@ -32,6 +32,7 @@ def test_the_range_moves_so_that_zero_is_exact():
     x = np.array([-1.0, 0.0, 1.0], np.float32)
     np.testing.assert_allclose(np.asarray(fake_quantize(x, low, high)), [-100 / 255, 0, 155 / 255], atol=1e-6)
     assert int8_grid(low, high) == pytest.approx((1 / 255, 100 - 128))
+    assert int8_grid(-100.7 / 255, 154.3 / 255) == pytest.approx((1 / 255, 101 - 128))
 
 
 def test_the_plain_operators_are_the_fused_one():

@@ -58,6 +58,14 @@ def test_switched_on_it_is_near(networks):
     assert 0.005 < error < 0.5
 
 
+def test_enlarged_logits_are_on_the_grid_of_the_file(networks):
+    _, aware = networks
+    scale, _ = aware.get_layer("logits_range").grid()
+    steps = np.asarray(aware(picture(65, 65, seed=1), training=False)) / scale
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-2)
+    assert len(np.unique(np.round(steps))) > 20
+
+
 def test_weights_fit_at_every_output_stride_and_size(networks, tmp_path):
     _, aware = networks
     aware.save_weights(tmp_path / "a.weights.h5")
