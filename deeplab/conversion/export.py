@@ -144,16 +144,8 @@ def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantizati
     graph = export_graph(prepared.model, config.output, config.mask_stride, prepared.raised)
     images = prepared.calibration.images if prepared.calibration else ()
     kept = prepared.float_layers if quantization == "int8" else ()
-    content = convert(
-        graph,
-        prepared.image_size,
-        quantization,
-        images,
-        config.input_type,
-        config.output_type,
-        kept,
-        trained_ranges=bool(prepared.proof.expected.grids),
-    )
+    ends, trained = (config.input_type, config.output_type), bool(prepared.proof.expected.grids)
+    content = convert(graph, prepared.image_size, quantization, images, *ends, kept, trained)
     origin = json.dumps({"quantization": quantization, "float_layers": kept, **prepared.origin}).encode()
     return write_metadata(
         content, prepared.classes, activation=activation_for(config.output), files={ORIGIN_FILE: origin}
