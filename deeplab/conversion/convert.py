@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
 from deeplab.config import Ends, Quantization
+from deeplab.conversion.bias_correction import with_corrected_biases
 from deeplab.conversion.float_layers import operators_of
 from deeplab.errors import UserError
 from deeplab.tflite.flatbuffer import read_graph
@@ -44,7 +45,8 @@ def convert(
         graph: from `export_graph`.
         size: (height, width) of its input in pixels.
         quantization: "float32"; "float16" (half the size, computed in float32); "dynamic" (int8 kernels, float
-            activations); "int8" (all of it); "int16x8" (int8 kernels, int16 activations).
+            activations); "int8" (all of it); "int16x8" (int8 kernels, int16 activations). The biases of the last two
+            make up for the rounding of the kernels, see `bias_correction`.
         images: calibration pictures `[h, w, 3]` for int8 and int16x8; must span 0..255 (`calibration.spanning`).
         input_type: of the input; None takes uint8 for int8 and float32 otherwise.
         output_type: of the output, in the same way. Class ids are int32 in any case.
@@ -59,10 +61,27 @@ def convert(
         UserError: the converter has no such quantization for an operator (HARD_SWISH in int16x8); or none of
             `float_layers` has an operator of its own.
     """
+    images = tuple(images)
     if float_layers:
         calibrated = calibrate(graph, size, images)
         operators = operators_of(read_graph(calibrated), float_layers)
-        return quantize(calibrated, input_type, output_type, operators)
+        content = quantize(calibrated, input_type, output_type, operators)
+        return with_corrected_biases(content, calibrated, map(_normalized, images))
+    content = _converted(graph, size, quantization, images, input_type, output_type)
+    if quantization not in NEEDS_CALIBRATION:
+        return content
+    return with_corrected_biases(content, _converted(graph, size, "float32"), map(_normalized, images))
+
+
+def _converted(
+    graph: Callable[[Any], Any],
+    size: tuple[int, int],
+    quantization: Quantization,
+    images: tuple[np.ndarray, ...] = (),
+    input_type: Ends | None = None,
+    output_type: Ends | None = None,
+) -> bytes:
+    """What the converter makes of a graph."""
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         converter = _converter(graph, size)
