@@ -1,6 +1,7 @@
 """Biases of a quantized file that make up for what the rounding of its kernels does on average."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
@@ -34,19 +35,27 @@ def with_corrected_biases(content: bytes, reference: bytes, inputs: Iterable[np.
     means = _means(reference, float_graph, {op.inputs[0] for op in before}, inputs)
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     for old, new in zip(before, after, strict=True):
-        if len(new.inputs) < 3 or graph.tensors[new.inputs[2]].quantization is None:
+        bias = graph.tensors[new.inputs[2]] if len(new.inputs) > 2 else None
+        if bias is None or bias.data is None or bias.quantization is None:
             continue  # A layer that stayed float.
         change = graph.tensors[new.inputs[1]].values() - float_graph.tensors[old.inputs[1]].values()
         shift = _shift(old.name, change, means[old.inputs[0]])
-        bias = graph.tensors[new.inputs[2]]
         scale = np.asarray(bias.quantization.scale, np.float64)
         limits = np.iinfo(bias.data.dtype)
         corrected = np.clip(
             bias.data.astype(np.int64) - np.round(shift / scale).astype(np.int64), limits.min, limits.max
         )
-        buffer = model.buffers[model.subgraphs[0].tensors[new.inputs[2]].buffer]
-        buffer.data = np.frombuffer(corrected.astype(bias.data.dtype).tobytes(), np.uint8)
+        _set_constant(model, new.inputs[2], corrected.astype(bias.data.dtype))
     return serialized(model)
+
+
+def _set_constant(model: Any, tensor: int, values: np.ndarray) -> None:
+    """Gives a tensor other values, and a buffer of its own where several tensors share one."""
+    tensors = model.subgraphs[0].tensors
+    if sum(other.buffer == tensors[tensor].buffer for other in tensors) > 1:
+        model.buffers.append(schema.BufferT())
+        tensors[tensor].buffer = len(model.buffers) - 1
+    model.buffers[tensors[tensor].buffer].data = np.frombuffer(values.tobytes(), np.uint8)
 
 
 def _shift(kind: str, change: np.ndarray, mean: np.ndarray) -> np.ndarray:

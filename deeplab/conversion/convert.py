@@ -68,7 +68,7 @@ def convert(
         content = quantize(calibrated, input_type, output_type, operators)
         return with_corrected_biases(content, calibrated, map(_normalized, images))
     content = _converted(graph, size, quantization, images, input_type, output_type)
-    if quantization not in NEEDS_CALIBRATION:
+    if trained_ranges or quantization not in NEEDS_CALIBRATION:
         return content
     return with_corrected_biases(content, _converted(graph, size, "float32"), map(_normalized, images))
 
@@ -81,7 +81,7 @@ def _converted(
     input_type: Ends | None = None,
     output_type: Ends | None = None,
 ) -> bytes:
-    """What the converter makes of a graph."""
+    """What the converter makes of a graph; without `images` the graph itself tells the ranges of an int8 file."""
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         converter = _converter(graph, size)
@@ -90,7 +90,7 @@ def _converted(
         if quantization != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization in NEEDS_CALIBRATION:
-            if not trained_ranges:
+            if images:
                 converter.representative_dataset = lambda: ([_normalized(image)] for image in images)
                 converter.target_spec.supported_ops = [_OPERATORS[quantization]]
             converter.inference_input_type = _ENDS[end_type(quantization, input_type)]
