@@ -33,6 +33,7 @@ th,td{padding:6px 10px;text-align:right;white-space:nowrap;border-bottom:1px sol
 tr:last-child td{border-bottom:0}th{color:var(--soft);font-weight:600}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--card);text-align:left;white-space:normal;
 min-width:10em;max-width:19em;overflow-wrap:anywhere}
+@media(min-width:800px){th:first-child,td:first-child{min-width:19em}}
 .named{display:inline-flex;gap:.4em;align-items:baseline;max-width:100%}
 .named>:last-child{min-width:0;overflow-wrap:anywhere}
 .chip{flex:none;display:inline-block;min-width:1.5em;padding:0 .3em;border-radius:4px;color:var(--card);
