@@ -48,6 +48,7 @@ class Look:
         split: the counts.
         faults: of the examples that could not be loaded.
         only_ignored: names of examples without a labelled pixel.
+        black_and_white: names of examples whose masks hold 0 and 255 alone, both of them.
         digests: names of the examples by a hash of their pictures.
         examples: a few of them.
     """
@@ -55,6 +56,7 @@ class Look:
     split: Split
     faults: list[ExampleError]
     only_ignored: list[str]
+    black_and_white: list[str]
     digests: dict[bytes, str]
     examples: list[Example]
 
@@ -74,6 +76,7 @@ def look_at(source: Source, limit: int | None) -> Look:
     pixels, pictures, shared = (np.zeros(256, np.int64) for _ in range(3))
     faults: list[ExampleError] = []
     only_ignored: list[str] = []
+    black_and_white: list[str] = []
     digests: dict[bytes, str] = {}
     examples: list[Example] = []
     kept = set(indices[:: max(len(indices) // _GRID_PICTURES, 1)][:_GRID_PICTURES])
@@ -91,13 +94,15 @@ def look_at(source: Source, limit: int | None) -> Look:
             shared += np.where(counts > 0, counts.sum() - counts[IGNORE_LABEL], 0)
             if counts[IGNORE_LABEL] == counts.sum():
                 only_ignored.append(example.name)
+            if counts[0] and counts[IGNORE_LABEL] and counts[0] + counts[IGNORE_LABEL] == counts.sum():
+                black_and_white.append(example.name)
             if index in kept:
                 examples.append(example)
     by_class = [tuple(array[:classes].tolist()) for array in (pixels, pictures, shared)]
     split = Split(
         source.name, source.size, len(indices), by_class[0], by_class[1], by_class[2], int(pixels[IGNORE_LABEL])
     )
-    return Look(split, faults, only_ignored, digests, examples)
+    return Look(split, faults, only_ignored, black_and_white, digests, examples)
 
 
 def _seen(source: Source, index: int) -> tuple[Example, np.ndarray, bytes] | UserError:

@@ -75,7 +75,9 @@ def check_data(
         found += findings.of_faults(looks[1].faults, looks[1].split, len(train.classes), False)
         found += findings.of_overlap(train, val, looks[0].digests, looks[1].digests) if val else []
     splits = [look.split for look in looks]
-    found += findings.of_counts(train.classes, splits, looks[0].only_ignored, [*looks[0].digests.values()])
+    found += findings.of_counts(
+        train.classes, splits, looks[0].only_ignored, looks[0].black_and_white, [*looks[0].digests.values()]
+    )
     found.sort(key=lambda finding: finding.severity != "stop")
     report = DataReport("", train.classes, tuple(splits), tuple(found))
     return report, looks[0].examples

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -86,7 +87,11 @@ def of_overlap(
 
 
 def of_counts(
-    classes: Sequence[str], splits: Sequence[Split], only_ignored: Sequence[str], seen: Sequence[str]
+    classes: Sequence[str],
+    splits: Sequence[Split],
+    only_ignored: Sequence[str],
+    black_and_white: Sequence[str],
+    seen: Sequence[str],
 ) -> list[Finding]:
     """What the numbers of pixels tell.
 
@@ -94,6 +99,7 @@ def of_counts(
         classes: names by id.
         splits: the training split, and the validation split where there is one.
         only_ignored: pictures of the training split without a labelled pixel.
+        black_and_white: pictures of it whose masks hold 0 and 255 alone.
         seen: pictures of the training split, to name where a finding is about all of them.
     """
     train = splits[0]
@@ -120,6 +126,13 @@ def of_counts(
         what = f"{train.name}: {len(only_ignored)} of {looked_at} have nothing but ignored pixels"
         meaning, remedy = "they teach nothing and take their share of every batch", "label them, or take them out"
         found.append(Finding("warning", what, meaning, remedy, tuple(only_ignored[:_SHOWN])))
+    if black_and_white and len(present) > 1:
+        what = f"{train.name}: {len(black_and_white)} of {looked_at} have masks of 0 and 255 alone, others hold ids"
+        meaning = "255 means ignore: if white is an object in them, it is not learnt, and what is left is background"
+        remedy = "give those masks class ids, or take them out"
+        # Now and then a picture has background and ignored borders alone; where many do, it is another numbering.
+        severity: Literal["stop", "warning"] = "stop" if 4 * len(black_and_white) >= train.looked_at else "warning"
+        found.append(Finding(severity, what, meaning, remedy, tuple(black_and_white[:_SHOWN])))
     found += _of_balance(classes, splits, pixels, present)
     return found
 

@@ -10,7 +10,8 @@ import filelock
 from deeplab.config import TrainConfig, build, to_mapping
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
-from deeplab.run import TRAIN
+from deeplab.run import STATE, TRAIN, WEIGHTS
+from deeplab.training.state import saved_states
 
 FREE_TO_CHANGE = (
     "output_stride",
@@ -55,14 +56,14 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def claim(folder: Path, config: TrainConfig) -> None:
-    """Writes the settings into the run folder; those of a run that is there already must be the same.
+    """Writes the settings into the run folder; those of a run that has begun to learn must be the same.
 
     Raises:
         UserError: a setting that the weights depend on differs, by name.
     """
     wanted = to_mapping(config)
     path = folder / TRAIN
-    if path.is_file():
+    if path.is_file() and ((folder / WEIGHTS).is_file() or saved_states(folder / STATE)):
         here, there = _flat(wanted), _flat(to_mapping(build(TrainConfig, read_json(path))))
         for key in sorted(here.keys() | there.keys()):
             before, now = there.get(key), here.get(key)

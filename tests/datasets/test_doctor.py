@@ -77,6 +77,22 @@ def test_masks_of_black_and_white_are_found(tmp_path: Path):
     assert _check(dataclasses.replace(config, label_ids=(0, 255))).findings == ()
 
 
+def test_a_mask_of_black_and_white_among_masks_of_ids_is_named(config: DataConfig, tmp_path: Path):
+    """One of eight is warned of; one of four stops the training."""
+    white = np.zeros((24, 32))
+    white[:, 16:] = 255
+    _save(config, "p1", white)
+    few = _check(config)
+    (found,) = [finding for finding in few.findings if "0 and 255 alone" in finding.what]
+    assert (found.severity, found.files) == ("stop", ("p1",))
+    assert "1 of 4 pictures looked at have masks of 0 and 255 alone, others hold ids" in found.what
+    more = make_folder(tmp_path / "more", 8, classes=("background", "leaf", "stem"))
+    _lists(tmp_path / "more", range(8), range(7, 8))
+    _save(more, "p1", white)
+    (found,) = [finding for finding in _check(more).findings if "0 and 255 alone" in finding.what]
+    assert found.severity == "warning"
+
+
 def test_colour_masks_taken_for_ids_are_found(config: DataConfig):
     for i in range(6):
         path = Path(config.root or "") / f"masks/p{i}.png"

@@ -32,7 +32,9 @@ with alone_in(Path({str(tmp_path)!r})):
 
 def test_a_run_is_gone_on_with_by_the_same_settings_alone(tmp_path):
     config = TrainConfig(run=str(tmp_path), seed=3)
-    claim(tmp_path, config)
+    claim(tmp_path, dataclasses.replace(config, seed=5))
+    claim(tmp_path, config)  # Nothing was learnt yet.
+    (tmp_path / "model.weights.h5").touch()
     claim(tmp_path, dataclasses.replace(config, run="elsewhere", output_stride=(8,)))
     claim(tmp_path, dataclasses.replace(config, training=TrainingConfig(save_every=7, keep=3)))
     with pytest.raises(UserError, match=r"was trained with seed=3, not 4"):
@@ -43,6 +45,7 @@ def test_a_run_is_gone_on_with_by_the_same_settings_alone(tmp_path):
 
 def test_settings_that_a_run_was_begun_without_have_their_defaults(tmp_path):
     claim(tmp_path, TrainConfig())
+    (tmp_path / "model.weights.h5").touch()
     content = read_json(tmp_path / "train.json")
     del content["training"]["ema_decay"], content["training"]["augment"]["flip"]
     write_json(tmp_path / "train.json", content)
