@@ -72,10 +72,7 @@ def make_step(
         for kernel in kernels:
             gradients[places[id(kernel)]] += scale * kernel.value
         if config.clip_norm is not None:
-            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients) if replicas > 1 else gradients
-            norm = tf.linalg.global_norm(summed) / optimizer.scale_loss(tf.constant(1.0))
-            shorter = config.clip_norm / tf.maximum(norm, config.clip_norm)
-            gradients = [shorter * g for g in gradients]
+            gradients = _shortened(gradients, config.clip_norm, optimizer.scale_loss(tf.constant(1.0)))
         shrinking = weight_decay(kernels, decay) / replicas
         optimizer.apply(gradients, variables)
         return total / number, shrinking
@@ -116,6 +113,19 @@ def _move(averages: Sequence[tf.Variable], variables: Sequence[keras.Variable], 
     kept = tf.minimum(decay, (1.0 + updates) / (10.0 + updates))
     for average, variable in zip(averages, variables, strict=True):
         average.assign(kept * average + (1.0 - kept) * variable.value)
+
+
+def _shortened(gradients: list[tf.Tensor], limit: float, scale: tf.Tensor) -> list[tf.Tensor]:
+    """One replica's share of the gradients, by which the sum over all replicas is no longer than `limit` times `scale`.
+
+    `scale` is that of the loss, which the gradients still carry.
+    """
+    context = tf.distribute.get_replica_context()
+    several = context.num_replicas_in_sync > 1
+    summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients) if several else gradients
+    norm = tf.linalg.global_norm(summed) / scale
+    shorter = limit / tf.maximum(norm, limit)
+    return [shorter * g for g in gradients]
 
 
 def _in_parts(

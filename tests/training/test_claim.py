@@ -50,6 +50,7 @@ def test_settings_that_a_run_was_begun_without_have_their_defaults(tmp_path):
     del content["training"]["ema_decay"], content["training"]["augment"]["flip"]
     write_json(tmp_path / "train.json", content)
     claim(tmp_path, TrainConfig())
+    assert read_json(tmp_path / "train.json")["training"]["ema_decay"] == 0.0
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
