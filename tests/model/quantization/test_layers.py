@@ -15,6 +15,7 @@ def pair(depthwise: bool, seed: int = 0) -> tuple[keras.layers.Layer, keras.laye
     conv = make(3, padding="same", use_bias=False)
     norm = keras.layers.BatchNormalization(epsilon=1e-3, momentum=0.8)
     norm(conv(np.zeros((1, 5, 5, 3), np.float32)))
+    conv.set_weights([rng.normal(0, 0.2, conv.kernel.shape)])
     norm.set_weights([rng.uniform(low, high, norm.gamma.shape) for low, high in ((0.5, 2), (-1, 1), (-1, 1), (0.2, 3))])
     return conv, norm
 
