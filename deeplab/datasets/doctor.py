@@ -50,7 +50,8 @@ def check_before_training(config: DataConfig, folder: Path, seed: int = 0, full:
     save_grid(folder / GRID, examples, report.classes)
     if full or report.findings:
         print(report.text())
-    print(f"data: {len(report.findings)} findings; counts in {folder / REPORT}, samples in {folder / GRID}")
+    found = len(report.findings)
+    print(f"data: {found} finding{'s' * (found != 1)}; counts in {folder / REPORT}, samples in {folder / GRID}")
     report.raise_if_ruined()
     return report
 

@@ -1,5 +1,6 @@
 """A training that is told to stop saves its state first: spot machines give half a minute's notice."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -52,6 +53,8 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def _catch(self, number: int, _: Any) -> None:
         self.caught = signal.Signals(number).name
+        # Not print(), which must not be entered again where the signal came within another one.
+        os.write(2, f"\n{self.caught}: stopping after this step; once more ends it at once\n".encode())
         self._release()
 
     def _release(self) -> None:

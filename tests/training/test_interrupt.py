@@ -16,7 +16,7 @@ def endless():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_behind_the_update_it_came_in_and_stops(number):
+def test_a_signal_saves_behind_the_update_it_came_in_and_stops(number, capfd):
     made, saved = [], []
     before = signal.getsignal(number)
 
@@ -30,6 +30,7 @@ def test_a_signal_saves_behind_the_update_it_came_in_and_stops(number):
     run_loop(step, endless(), keras.Sequential(), TrainingConfig(steps=10), [stop])
     assert (len(made), saved) == (3, [3])
     assert signal.getsignal(number) is before
+    assert f"{number.name}: stopping after this step" in capfd.readouterr().err
     with pytest.raises(UserError, match=rf"stopped by {number.name} after step 3; its state is saved; the same"):
         stop.raise_if_stopped()
 

@@ -19,7 +19,7 @@ from deeplab.model.quantization.transform import ranges_of, trained_grids
 from deeplab.run import Description, describe, load_model, save_model
 from deeplab.training.learner import make_learner
 from deeplab.training.optimizer import decayed_kernels
-from deeplab.training.step import make_step
+from deeplab.training.step import averaged_variables, make_step
 from deeplab.training.train import train
 from tests.networks import picture, randomize
 
@@ -152,6 +152,48 @@ def test_ranges_follow_during_the_delay_and_then_stay_or_learn(ranges, tmp_path)
         grids.append(trained_grids(learner.network))
     assert grids[0] != grids[1]
     assert (grids[1] == grids[2]) == (ranges == "fixed")
+
+
+def test_a_moving_average_is_over_the_ranges_as_well(tmp_path):
+    config = settings(tmp_path, AWARE | {"ema_decay": 0.5, "learning_rate": 1.0})
+    learner = make_learner(config)
+    randomize(learner.plain, seed=3)
+    ranges = [layer for layer in ranges_of(learner.network) if layer.fixed is None]
+    for layer in ranges:
+        layer.low.assign(-np.ones(layer.sources))
+        layer.high.assign(np.ones(layer.sources))
+    for average, variable in zip(learner.averages, averaged_variables(learner.model), strict=True):
+        average.assign(variable.value)
+    before = learner.network.get_weights()
+    make_step(learner.model, learner.optimizer, config.training, averages=learner.averages)(batch())
+    # A young average keeps (1 + 1) / (10 + 1) of what it was.
+    after = learner.network.get_weights()
+    for old, new, found in zip(before, after, learner.weights(), strict=True):
+        np.testing.assert_allclose(found, 2 / 11 * old + 9 / 11 * new, rtol=1e-4, atol=1e-5)
+    high = [i for i, v in enumerate(learner.network.weights) if v.path == ranges[-1].high.path]
+    assert np.abs(after[high[0]] - before[high[0]]).max() > 0.01
+
+
+def test_a_batch_in_two_parts_is_one_batch(tmp_path):
+    weights = []
+    for parts in (1, 2):
+        training = AWARE | {"accumulation": parts, "learning_rate": 1.0, "quantization": {"delay": 0}}
+        config = settings(tmp_path, training, model=TINY["model"] | {"dropout": 0.0})
+        learner = make_learner(config)
+        randomize(learner.plain, seed=3)
+        for layer in ranges_of(learner.network):
+            if layer.fixed is None:
+                layer.low.assign(-3 * np.ones(layer.sources))
+                layer.high.assign(6 * np.ones(layer.sources))
+        before = learner.network.get_weights()
+        make_step(learner.model, learner.optimizer, config.training)(batch())
+        weights.append(learner.network.get_weights())
+    moved, apart = (
+        np.concatenate([np.ravel(a - b) for a, b in zip(weights[0], other, strict=True)])
+        for other in (before, weights[1])
+    )
+    assert np.linalg.norm(moved) > 0
+    assert np.linalg.norm(apart) < 1e-3 * np.linalg.norm(moved)
 
 
 def test_ranges_and_frozen_norms_learn_only_if_asked(tmp_path):

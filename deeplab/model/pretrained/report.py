@@ -128,7 +128,9 @@ def _check(
 ) -> None:
     """Raises UserError for all that makes an import senseless."""
     if not plan:
-        raise UserError(found.source, f"none of its weights fits {model.name}", "is it for another backbone or width?")
+        raise UserError(
+            found.source, f"none of its weights fits {model.name}", "choose the model it was made for: model=NAME"
+        )
     for layer, values in plan:
         if not all(np.isfinite(v).all() for v in values):
             raise UserError(found.source, f"has weights that are not finite in {layer.name}", "take another file")
@@ -140,7 +142,7 @@ def _check(
         raise UserError(
             found.source,
             f"would leave {len(lacking)} variables of the backbone random, first {layer}: {here} here, {there} there",
-            "choose the model it was made for (depth_multiplier, round_channels), or allow missing weights",
+            "choose the model it was made for (model=deeplabv3_mobilenet_v2_050, say), or set allow_missing=true",
         )
 
 
