@@ -66,11 +66,11 @@ def convert(
         calibrated = calibrate(graph, size, images)
         operators = operators_of(read_graph(calibrated), float_layers)
         content = quantize(calibrated, input_type, output_type, operators)
-        return with_corrected_biases(content, calibrated, map(_normalized, images))
+        return with_corrected_biases(content, calibrated, [_normalized(image) for image in images])
     content = _converted(graph, size, quantization, images, input_type, output_type)
     if trained_ranges or quantization not in NEEDS_CALIBRATION:
         return content
-    return with_corrected_biases(content, _converted(graph, size, "float32"), map(_normalized, images))
+    return with_corrected_biases(content, _converted(graph, size, "float32"), [_normalized(image) for image in images])
 
 
 def _converted(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeplab.conversion.agreement import Reference, agreement_checks, simulation_check
+from deeplab.conversion.agreement import Reference, agreement_checks, simulation_checks
 from deeplab.conversion.clients import client_checks
 from deeplab.conversion.report import Check, check, not_checked
 from deeplab.conversion.structure import Expected, structure_checks
@@ -65,5 +65,5 @@ def verify(content: bytes, proof: Proof | None, pictures: Sequence[np.ndarray], 
             proof.tolerance,
         )
         if proof.expected.grids:
-            checks.append(simulation_check(TfliteModel(content, threads, "builtin"), proof.reference, proof.tolerance))
+            checks += simulation_checks(content, threads, proof.reference, proof.tolerance)
     return (*checks, *client_checks(content, pictures, threads, proof.tolerance if proof else 1.0))

@@ -1,6 +1,6 @@
 """The layers that stand in for those of a float network where int8 is simulated."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from deeplab.model.quantization.rounding import (
     int8_grid,
     kernel_steps,
     on_steps,
+    round_twice,
 )
 
 PIXEL_SCALE = 2.0 / 255.0
@@ -117,6 +118,8 @@ class FoldedConvolution(keras.layers.Layer):
         batch_statistics: whether a batch norm that learns takes, in training, the statistics of the batch. The kernel
             is rounded as the moving statistics fold it, and its output corrected (arXiv:1712.05877, sec. 3.2; with the
             correction, arXiv:1806.08342, sec. 3.2.2), so that rounding does not jitter with the batch.
+        behind: the lowest and the highest value of the range that the output is brought into.
+        rounds_twice: whether that is done as the builtin kernels do it (`rounding.round_twice`), not as XNNPACK.
     """
 
     def __init__(
@@ -126,6 +129,8 @@ class FoldedConvolution(keras.layers.Layer):
         self.conv, self.norm = conv, norm
         self.simulated = True
         self.batch_statistics = True
+        self.behind: Callable[[], tuple[Any, Any]] | None = None
+        self.rounds_twice = False
 
     def build(self, *shapes: Any) -> None:
         """The layers that it holds are built."""
@@ -136,14 +141,16 @@ class FoldedConvolution(keras.layers.Layer):
         if norm is None:
             kernel, steps = self._rounded(conv.kernel)
             y = self._convolve(x, kernel)
-            return conv.activation(y if conv.bias is None else y + self._rounded_bias(conv.bias, step * steps))
+            y = y if conv.bias is None else y + self._rounded_bias(conv.bias, step * steps)
+            return conv.activation(self._as_kernels_round(y, step * steps))
         deviation = ops.sqrt(norm.moving_variance + norm.epsilon)
         slope = norm.gamma / deviation
         kernel, steps = self._rounded(conv.kernel * (ops.expand_dims(slope, -1) if self._depthwise else slope))
         if training and norm.trainable and self.batch_statistics:
             return self._with_batch_statistics(norm, x, kernel, deviation)
         mean = norm.moving_mean if conv.bias is None else norm.moving_mean - conv.bias
-        return self._convolve(x, kernel) + self._rounded_bias(norm.beta - mean * slope, step * steps)
+        y = self._convolve(x, kernel) + self._rounded_bias(norm.beta - mean * slope, step * steps)
+        return self._as_kernels_round(y, step * steps)
 
     def compute_output_spec(self, x: Any, step: Any, training: bool = False) -> keras.KerasTensor:
         """That of the convolution."""
@@ -194,6 +201,13 @@ class FoldedConvolution(keras.layers.Layer):
     def _rounded_bias(self, bias: Any, steps: Any) -> Any:
         """`bias` `[c]` as the 32 bits of the file hold it, where that is simulated."""
         return on_steps(bias, steps) if self.simulated else bias
+
+    def _as_kernels_round(self, y: Any, steps: Any) -> Any:
+        """The sums `y`, which count in `steps` `[c]`, on their way to the grid behind."""
+        if not (self.simulated and self.rounds_twice and self.behind):
+            return y
+        low, high = self.behind()
+        return round_twice(y, steps, (high - low) / STEPS)
 
     @property
     def _depthwise(self) -> bool:

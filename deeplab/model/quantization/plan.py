@@ -31,11 +31,13 @@ class Plan:
         norms: the batch norm that each convolution takes in.
         group: of the layers whose output has a range, what that range is called.
         sources: of each range, the layers that it is observed on, in the model's order.
+        last: of the layer that an operator of the file begins with, the one that it ends with.
     """
 
     norms: dict[str, str] = field(default_factory=dict)
     group: dict[str, str] = field(default_factory=dict)
     sources: dict[str, list[str]] = field(default_factory=dict)
+    last: dict[str, str] = field(default_factory=dict)
 
 
 def inputs_of(layer: keras.layers.Layer) -> list[keras.KerasTensor]:
@@ -77,6 +79,7 @@ def make_plan(model: keras.Model) -> Plan:
         elif not _becomes_one(layer, consumers[layer.name]):
             group = head[layer.name]
             plan.group[layer.name], plan.sources[group] = group, [layer.name]
+            plan.last[group] = layer.name
     return plan
 
 

@@ -51,6 +51,8 @@ def quantize_aware(model: keras.Model) -> keras.Model:
                 given.append(steps[id(layer.input)])
             stand_in = _stand_in(layer, norms)
             x = stand_in(given) if isinstance(layer, MERGES) else stand_in(*given)
+            if isinstance(stand_in, FoldedConvolution):
+                stand_in.behind = ranges[plan.group[plan.last[layer.name]]].ends
         made[id(layer.output)], steps[id(layer.output)] = _ranged(x, layer, plan, ranges, steps)
     return keras.Model(image, made[id(model.output)], name=f"{model.name}_int8")
 
@@ -77,6 +79,13 @@ def simulate(model: keras.Model, on: bool = True) -> None:
     for layer in model.layers:
         if isinstance(layer, (PixelGrid, Range, FoldedConvolution)):
             layer.simulated = on
+
+
+def as_builtin(model: keras.Model, on: bool = True) -> None:
+    """Lets a quantization-aware model round as the builtin kernels of TFLite do, or as XNNPACK, as it was trained."""
+    for layer in model.layers:
+        if isinstance(layer, FoldedConvolution):
+            layer.rounds_twice = on
 
 
 def follow(model: keras.Model, momentum: float | None) -> None:

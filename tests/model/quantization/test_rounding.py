@@ -13,6 +13,7 @@ from deeplab.model.quantization.rounding import (
     int8_grid,
     kernel_steps,
     on_steps,
+    round_twice,
 )
 
 
@@ -93,6 +94,24 @@ def test_values_become_multiples_of_a_step():
     with tf.GradientTape() as tape:
         y = on_steps(x, 0.5)
     np.testing.assert_allclose(y.numpy(), [0, 0.5, -0.5], atol=1e-7)
+    np.testing.assert_array_equal(tape.gradient(y, x).numpy(), 1)
+
+
+def test_the_builtin_kernels_round_twice():
+    # 0.3 is 0.6 / 2: a sum is multiplied by 0.6, rounded, halved and rounded, halves upwards. 2 needs no shift.
+    sums = np.array([4, 5, 6, 8, -2, -8])
+    #        times 0.6: 2.4 3 3.6 4.8 -1.2 -4.8, so 2 3 4 5 -1 -5, and halves of that
+    twice, once = [1, 2, 2, 3, 0, -2], [1, 2, 2, 2, -1, -2]
+    x = np.stack([0.3 * sums, 2.0 * sums], -1).astype(np.float32)
+    found = fake_quantize(round_twice(x, np.array([0.3, 2.0], np.float32), 1.0), -128.0, 127.0)
+    np.testing.assert_allclose(found, np.stack([twice, 2 * sums], -1), atol=1e-5)
+    np.testing.assert_allclose(np.delete(fake_quantize(x[:, 0], -128.0, 127.0), 1), np.delete(once, 1), atol=1e-5)
+
+
+def test_gradients_pass_through_both_roundings():
+    x = tf.Variable([[0.7, 1.9]])
+    with tf.GradientTape() as tape:
+        y = round_twice(x, np.array([0.3, 2.0], np.float32), 1.0)
     np.testing.assert_array_equal(tape.gradient(y, x).numpy(), 1)
 
 
