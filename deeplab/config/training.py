@@ -156,7 +156,7 @@ class TrainingConfig:
         ema_decay: of an exponential moving average of the weights, which is then what is measured, saved and exported;
             0 has none.
         batch_norm: "train"; "sync": train with statistics over all replicas; or "frozen": statistics, gamma and beta
-            stay as they are (where int8 is simulated beta learns, as the bias that it is in the file).
+            stay as they are.
         recalibration_batches: after training, the statistics of batch norm are measured anew over so many batches, at
             the first output stride that the result is measured at; 0 leaves them.
         quantize_aware: train with the rounding of the int8 .tflite file in the forward pass

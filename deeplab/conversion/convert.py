@@ -66,11 +66,11 @@ def convert(
         calibrated = calibrate(graph, size, images)
         operators = operators_of(read_graph(calibrated), float_layers)
         content = quantize(calibrated, input_type, output_type, operators)
-        return with_corrected_biases(content, calibrated, [_normalized(image) for image in images])
+        return with_corrected_biases(content, calibrated, list(map(_as_bytes, images)))
     content = _converted(graph, size, quantization, images, input_type, output_type)
     if trained_ranges or quantization not in NEEDS_CALIBRATION:
         return content
-    return with_corrected_biases(content, _converted(graph, size, "float32"), [_normalized(image) for image in images])
+    return with_corrected_biases(content, _converted(graph, size, "float32"), list(map(_as_bytes, images)))
 
 
 def _converted(
@@ -174,3 +174,11 @@ def end_type(quantization: Quantization, wanted: Ends | None) -> Ends:
 def _normalized(image: np.ndarray) -> np.ndarray:
     """What the layer "normalize" gives: `[1, h, w, 3]` float32 -1..1 of `[h, w, 3]` 0..255."""
     return image[None].astype(np.float32) * np.float32(2.0 / 255.0) - np.float32(1.0)
+
+
+def _as_bytes(image: np.ndarray) -> np.ndarray:
+    """`_normalized` of the bytes that a client gives: the grey of padding lies between two of them.
+
+    Padding is a quarter of a picture, all of it one value, and half a step of that is seen in the mean of every layer.
+    """
+    return _normalized(np.floor(image + 0.5))

@@ -83,7 +83,7 @@ def multiplier(variable: keras.Variable, config: TrainingConfig) -> float:
 
 
 def freeze(model: keras.Model, config: TrainingConfig) -> None:
-    """Takes what must not learn out of the training: batch norms, the backbone, ranges that are fixed."""
+    """Takes what must not learn out of the training: all batch norms, all of the backbone, ranges that are fixed."""
     for layer in plain_layers(model):
         norm = isinstance(layer, keras.layers.BatchNormalization)
         if norm:
@@ -91,9 +91,6 @@ def freeze(model: keras.Model, config: TrainingConfig) -> None:
         still = config.backbone_multiplier == 0 and layer.name.startswith(BACKBONE)
         fixed = isinstance(layer, Range) and config.quantization.ranges == "fixed"
         layer.trainable = not (still or fixed or (norm and config.batch_norm == "frozen"))
-        if norm and config.quantize_aware and not still:
-            # In the file it is the convolution's bias, which has to make up for what rounding adds on average.
-            layer.beta.trainable = True
 
 
 def decayed_kernels(model: keras.Model) -> list[keras.Variable]:
