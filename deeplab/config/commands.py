@@ -125,6 +125,8 @@ class ExportConfig:
         input_type, output_type: of the ends of a quantized file; None is uint8 for int8, float32 for the others.
         float_layers: Keras layers of an int8 file that stay float, `*` standing for any letters;
             benchmarks/export_layers.py tells which of them would help.
+        correct_biases: whether the biases of int8 and int16x8 files make up for what the rounding of their kernels adds
+            on average. It gained a point with weights that were never rounded, nothing with those of quantized files.
         max_miou_drop: how many points of mIoU (0..100) the file may lose against the Keras model.
         calibration_pictures: how many training pictures set the ranges of int8 and int16x8.
         agreement_pictures: how many validation pictures are compared pixel by pixel.
@@ -146,6 +148,7 @@ class ExportConfig:
     input_type: Ends | None = None
     output_type: Ends | None = None
     float_layers: tuple[str, ...] = ()
+    correct_biases: bool = True
     max_miou_drop: float = 1.5
     calibration_pictures: int = 16
     agreement_pictures: int = 4

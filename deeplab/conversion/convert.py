@@ -35,6 +35,7 @@ def convert(
     output_type: Ends | None = None,
     float_layers: Sequence[str] = (),
     trained_ranges: bool = False,
+    correct_biases: bool = True,
 ) -> bytes:
     """Converts a graph of fixed size.
 
@@ -45,14 +46,15 @@ def convert(
         graph: from `export_graph`.
         size: (height, width) of its input in pixels.
         quantization: "float32"; "float16" (half the size, computed in float32); "dynamic" (int8 kernels, float
-            activations); "int8" (all of it); "int16x8" (int8 kernels, int16 activations). The biases of the last two
-            make up for the rounding of the kernels, see `bias_correction`.
+            activations); "int8" (all of it); "int16x8" (int8 kernels, int16 activations).
         images: calibration pictures `[h, w, 3]` for int8 and int16x8; must span 0..255 (`calibration.spanning`).
         input_type: of the input; None takes uint8 for int8 and float32 otherwise.
         output_type: of the output, in the same way. Class ids are int32 in any case.
         float_layers: names of Keras layers whose operators of an int8 file stay float.
         trained_ranges: whether the graph itself tells the ranges of an int8 file, by its fake-quant operators; there
             are no `images` then.
+        correct_biases: whether calibrated files have biases that make up for the rounding of the kernels, see
+            `bias_correction`.
 
     Returns:
         The file, without metadata. Its tensors bear the names of the Keras layers that compute them.
@@ -66,11 +68,11 @@ def convert(
         calibrated = calibrate(graph, size, images)
         operators = operators_of(read_graph(calibrated), float_layers)
         content = quantize(calibrated, input_type, output_type, operators)
-        return with_corrected_biases(content, calibrated, list(map(_as_bytes, images)))
+        return with_corrected_biases(content, calibrated, map(_normalized, images)) if correct_biases else content
     content = _converted(graph, size, quantization, images, input_type, output_type)
-    if trained_ranges or quantization not in NEEDS_CALIBRATION:
+    if trained_ranges or quantization not in NEEDS_CALIBRATION or not correct_biases:
         return content
-    return with_corrected_biases(content, _converted(graph, size, "float32"), list(map(_as_bytes, images)))
+    return with_corrected_biases(content, _converted(graph, size, "float32"), map(_normalized, images))
 
 
 def _converted(
@@ -174,11 +176,3 @@ def end_type(quantization: Quantization, wanted: Ends | None) -> Ends:
 def _normalized(image: np.ndarray) -> np.ndarray:
     """What the layer "normalize" gives: `[1, h, w, 3]` float32 -1..1 of `[h, w, 3]` 0..255."""
     return image[None].astype(np.float32) * np.float32(2.0 / 255.0) - np.float32(1.0)
-
-
-def _as_bytes(image: np.ndarray) -> np.ndarray:
-    """`_normalized` of the bytes that a client gives: the grey of padding lies between two of them.
-
-    Padding is a quarter of a picture, all of it one value, and half a step of that is seen in the mean of every layer.
-    """
-    return _normalized(np.floor(image + 0.5))

@@ -145,8 +145,9 @@ def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantizati
     images = prepared.calibration.images if prepared.calibration else ()
     kept = prepared.float_layers if quantization == "int8" else ()
     ends, trained = (config.input_type, config.output_type), bool(prepared.proof.expected.grids)
-    content = convert(graph, prepared.image_size, quantization, images, *ends, kept, trained)
-    origin = json.dumps({"quantization": quantization, "float_layers": kept, **prepared.origin}).encode()
+    content = convert(graph, prepared.image_size, quantization, images, *ends, kept, trained, config.correct_biases)
+    how = {"quantization": quantization, "float_layers": kept, "correct_biases": config.correct_biases}
+    origin = json.dumps({**how, **prepared.origin}).encode()
     return write_metadata(
         content, prepared.classes, activation=activation_for(config.output), files={ORIGIN_FILE: origin}
     )

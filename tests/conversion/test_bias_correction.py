@@ -35,24 +35,25 @@ def files(model: keras.Model, images: list[np.ndarray]) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
-def test_a_bias_before_an_activation_moves_by_the_mean_of_what_rounding_adds(depthwise):
+def test_each_bias_moves_by_the_mean_of_what_rounding_adds(depthwise):
     model, images = network(depthwise), pictures(4)
     plain, rounded = files(model, images)
     inputs = [image[None] * np.float32(2 / 255) - 1 for image in images]
     corrected = with_corrected_biases(rounded, plain, inputs)
     float_graph, before, after = read_graph(plain), read_graph(rounded), read_graph(corrected)
-    mean = np.mean(inputs, (0, 1, 2, 3))
+    hidden = keras.Model(model.input, model.layers[2].output)
+    means = [np.mean(inputs, (0, 1, 2, 3)), np.mean([hidden(x) for x in inputs], (0, 1, 2, 3))]
     kinds = ("CONV_2D", "DEPTHWISE_CONV_2D")
     layers = [[op for op in graph.operators if op.name in kinds] for graph in (float_graph, before, after)]
-    old, new, fixed = (found[0] for found in layers)
-    change = before.tensors[new.inputs[1]].values() - float_graph.tensors[old.inputs[1]].values()
-    if depthwise:
-        shift = np.array([change[0, :, :, o].sum() * mean[o // 2] for o in range(6)])
-    else:
-        shift = np.einsum("ohwi,i->o", change.astype(np.float64), mean)
-    bias, moved = before.tensors[new.inputs[2]], after.tensors[fixed.inputs[2]]
-    np.testing.assert_allclose(moved.values() - bias.values(), -shift, atol=1.01 * max(bias.quantization.scale))
-    assert np.abs(shift).max() > 3 * max(bias.quantization.scale)
+    for (old, new, fixed), mean in zip(zip(*layers, strict=True), means, strict=True):
+        change = before.tensors[new.inputs[1]].values() - float_graph.tensors[old.inputs[1]].values()
+        if new.name == "CONV_2D":
+            shift = np.einsum("ohwi,i->o", change.astype(np.float64), mean)
+        else:
+            shift = np.array([change[0, :, :, o].sum() * mean[o // 2] for o in range(6)])
+        bias, moved = before.tensors[new.inputs[2]], after.tensors[fixed.inputs[2]]
+        np.testing.assert_allclose(moved.values() - bias.values(), -shift, atol=1.01 * max(bias.quantization.scale))
+        assert np.abs(shift).max() > 3 * max(bias.quantization.scale)
     same = [t for t in before.tensors if t.data is not None and t.index not in {op.inputs[2] for op in layers[1]}]
     for tensor in same:
         np.testing.assert_array_equal(tensor.data, after.tensors[tensor.index].data)
@@ -61,7 +62,9 @@ def test_a_bias_before_an_activation_moves_by_the_mean_of_what_rounding_adds(dep
 def test_a_converted_file_is_nearer_to_the_network_in_the_mean():
     model, images = network(False), pictures(8)
     _, rounded = files(model, images)
-    corrected = convert(lambda x: model(x, training=False), (9, 9), "int8", images)
+    graph = lambda x: model(x, training=False)  # noqa: E731
+    corrected = convert(graph, (9, 9), "int8", images)
+    assert convert(graph, (9, 9), "int8", images, correct_biases=False) == rounded
     errors = []
     for content in (rounded, corrected):
         run = TfliteModel(content)
@@ -70,8 +73,7 @@ def test_a_converted_file_is_nearer_to_the_network_in_the_mean():
             for image in images
         ]
         errors.append(np.abs(np.mean(found, (0, 1, 2))).max())
-    # The last layer has no activation: what is left is the step of its bias and the rounding of some hundred values.
-    assert errors[1] < 0.1 * errors[0]
+    assert errors[1] < 0.8 * errors[0]
 
 
 def test_files_of_different_networks_are_told_apart():
