@@ -27,6 +27,8 @@ import numpy as np
 
 from deeplab.conversion.benchmark import times_in_turns
 from deeplab.conversion.operator_times import profile
+from deeplab.errors import UserError
+from deeplab.tflite.flatbuffer import read_file
 from deeplab.tflite.interpreter import TfliteModel
 
 TOP = 10
@@ -64,7 +66,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--profile", action="store_true")
     chosen = parser.parse_args()
-    contents = {path.name: path.read_bytes() for path in chosen.files}
+    alike = len({path.name for path in chosen.files}) < len(chosen.files)
+    try:
+        contents = {str(path) if alike else path.name: read_file(path)[1] for path in chosen.files}
+        for path in chosen.files:
+            TfliteModel(path)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     print("| model | input | output | bytes | device | threads | ms | speed against the first (quartiles) |")
     print("|---|---|---|---|---|---|---|---|")

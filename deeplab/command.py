@@ -25,6 +25,9 @@ _OURS_TO_EXPLAIN = {
     errno.EACCES: "choose a place you may write to",
     errno.EROFS: "choose a place you may write to",
     errno.EPERM: "choose a place you may write to",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path: a file lies where a folder is needed",
+    errno.EEXIST: "check the path: a file lies where a folder is needed",
 }
 
 

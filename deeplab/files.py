@@ -39,6 +39,19 @@ def written_aside(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Pa
         aside.unlink(missing_ok=True)
 
 
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Whether a file could be written there, asked before the work that it is to hold; nothing is made.
+
+    Raises:
+        UserError: the nearest folder that exists is none, or nobody may write into it.
+    """
+    folder = Path(path).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise UserError(str(path), f"{folder} is no folder that can be written to", "choose another place")
+
+
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Writes `content` as indented JSON, whole or not at all; NaN is refused, for JSON has none."""
     with written_aside(path) as aside:

@@ -3,7 +3,7 @@ from typing import Any, Literal
 
 import pytest
 
-from deeplab.config import ModelConfig, TrainConfig, build, to_mapping
+from deeplab.config import ExportConfig, ModelConfig, TrainConfig, build, to_mapping
 from deeplab.errors import UserError
 
 
@@ -61,3 +61,8 @@ def test_a_configuration_survives_the_way_through_json():
 def test_a_value_out_of_range_is_named(key, value):
     with pytest.raises(UserError, match=rf"model\.{key}: .*will not do; it must be"):
         build(ModelConfig, {key: float(value) if key == "dropout" else value})
+
+
+def test_a_message_names_the_choices():
+    with pytest.raises(UserError, match=r"'int7' is no choice of float32, float16, .*, int16x8 or list of such; give a"):
+        build(ExportConfig, {"quantization": "int7"})

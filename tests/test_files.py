@@ -3,7 +3,7 @@ import json
 import pytest
 
 from deeplab.errors import UserError
-from deeplab.files import read_json, write_json, written_aside
+from deeplab.files import check_place, read_json, write_json, written_aside
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -46,3 +46,11 @@ def test_what_cannot_be_read_is_named(content, message, tmp_path):
         (tmp_path / "a.json").write_text(content)
     with pytest.raises(UserError, match=rf"a\.json: {message}"):
         read_json(tmp_path / "a.json")
+
+
+def test_a_place_is_looked_at_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    check_place(tmp_path / "new" / "folder" / "model.tflite")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match="file is no folder that can be written to"):
+        check_place(tmp_path / "file" / "folder" / "model.tflite")

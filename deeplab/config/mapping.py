@@ -92,7 +92,9 @@ def _type_name(hint: Any) -> str:
     """How a message calls a type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(a) for a in args)
+        return " or ".join("list of such" if typing.get_args(a)[:1] == args[:1] else _type_name(a) for a in args)
+    if origin is Literal:
+        return f"choice of {', '.join(map(str, args))}"
     if origin is tuple:
         return "list of " + " and ".join(_type_name(a) for a in args if a is not Ellipsis)
     return {type(None): "null", int: "whole number", float: "number", str: "text", bool: "true or false"}.get(

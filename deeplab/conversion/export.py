@@ -26,7 +26,7 @@ from deeplab.datasets.open import limited, open_source
 from deeplab.datasets.shapes import shapes_source
 from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
-from deeplab.files import written_aside
+from deeplab.files import check_place, written_aside
 from deeplab.model.quantization.transform import ranges_of, trained_grids
 from deeplab.model.resize import feature_size
 from deeplab.run import data_of, describe, is_tflite, load_model, names_match, training_of
@@ -73,6 +73,8 @@ def export(config: ExportConfig) -> tuple[Report, ...]:
     if describe(_run(config)).quantized:
         _check_quantized(config, quantizations)
     paths = _paths(config, quantizations)
+    for path in paths.values():
+        check_place(path)
     prepared = prepare(config)
     reports, contents = [], {}
     for quantization in quantizations:

@@ -12,6 +12,9 @@ from deeplab.model.quantization.layers import plain_layers
 UNSETTLED = 0.05
 """Beyond this share of their first values in a batch norm's statistics a warning is due."""
 
+SHORT_MEMORY = 0.95
+"""Momentum that suits trainings of some hundred updates."""
+
 SMALL_BATCH = 12
 """Pictures a replica below which batch norm is better frozen (DeepLabv3, arXiv:1706.05587, sec. 4.1 and 4.2)."""
 
@@ -80,8 +83,10 @@ def warn_of_statistics(model: keras.Model, config: TrainingConfig, replicas: int
         )
     left = max((layer.momentum**config.steps for layer in norms), default=0.0)
     if left > UNSETTLED and not config.recalibration_batches:
+        shorter = max(layer.momentum for layer in norms) > SHORT_MEMORY
+        remedy = f"model.batch_norm_momentum={SHORT_MEMORY} for short trainings, or " if shorter else ""
         warnings.warn(
             f"after {config.steps} steps the batch norms' statistics are still {left:.0%} what they began with; "
-            "set model.batch_norm_momentum=0.95 for short trainings, or training.recalibration_batches=50",
+            f"set {remedy}training.recalibration_batches=50",
             stacklevel=2,
         )
