@@ -142,7 +142,7 @@ def _check(
         raise UserError(
             found.source,
             f"would leave {len(lacking)} variables of the backbone random, first {layer}: {here} here, {there} there",
-            "choose the model it was made for (model=deeplabv3_mobilenet_v2_050, say), or set allow_missing=true",
+            "give model= (or depth_multiplier, round_channels) of what it was made for, or set allow_missing=true",
         )
 
 
