@@ -123,7 +123,7 @@ def confusion_picture(matrix: np.ndarray, names: Sequence[str]) -> str:
                 f'<text x="{left - 4}" y="{y + 0.5 * cell + 3:.1f}" text-anchor="end" style="font-size:{size:.1f}px">'
                 f"{escape(_cut(name, 14))} {i}</text>"
                 f'<text x="{left + (i + 0.5) * cell:.1f}" y="{top - 5}" text-anchor="middle" '
-                f'style="font-size:{min(size, 0.65 * cell):.1f}px">{i}</text>'
+                f'style="font-size:{min(size, 0.75 * cell):.1f}px">{i}</text>'
             )
         for j in range(classes):
             share = float(shares[i, j])
