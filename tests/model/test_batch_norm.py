@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.model.batch_norm import BatchNorm
+from deeplab.model.batch_norm import BatchNorm, batch_moments
 
 X = np.random.default_rng(0).normal(2.0, 3.0, (3, 5, 4, 6)).astype("float32")
 
@@ -53,3 +53,32 @@ def test_half_precision_keeps_its_statistics_whole(kind):
     assert layer.moving_mean.dtype == "float32"
     np.testing.assert_allclose(layer.moving_mean, X.mean((0, 1, 2)), rtol=0.02)
     np.testing.assert_allclose(layer.moving_variance, X.var((0, 1, 2)), rtol=0.02)
+
+
+NEAR, FAR = X * 0.01 + 3000.0, X[:2, ::-1] * 0.02 + 3000.0
+"""What two replicas see; the mean of the squares less the square of the mean has no digit left of it in float32."""
+
+
+class Replica:
+    """The first of two, which is told what the other adds."""
+
+    num_replicas_in_sync = 2
+
+    def __init__(self) -> None:
+        number, far = FAR[..., 0].size, FAR.astype(np.float64)
+        share, of_all = number / (number + NEAR[..., 0].size), ALL.mean(0)
+        spread = far.var((0, 1, 2)) + (far.mean((0, 1, 2)) - of_all) ** 2
+        self.told = iter([number, share * far.mean((0, 1, 2)), share * spread])
+
+    def all_reduce(self, _: tf.distribute.ReduceOp, value: tf.Tensor) -> tf.Tensor:
+        return value + tf.cast(next(self.told), value.dtype)
+
+
+ALL = np.concatenate([x.reshape(-1, 6) for x in (NEAR, FAR)]).astype(np.float64)
+
+
+def test_moments_over_replicas_of_unequal_size_are_those_of_all_pixels(monkeypatch):
+    monkeypatch.setattr(tf.distribute, "get_replica_context", Replica)
+    mean, variance = batch_moments(NEAR, synchronized=True)
+    np.testing.assert_allclose(mean, ALL.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(variance, ALL.var(0), rtol=0.02)

@@ -19,6 +19,8 @@ from deeplab.training.devices import Machines, find_machines
 
 PROJECT = Path(__file__).parents[2]
 SETTINGS = [
+    # Each batch norm amplifies rounding, and this backbone has the fewest: MobileNetV2's 52 make 1e-3 of 1e-7.
+    "model.backbone=mobilenet_v3_small",
     "model.depth_multiplier=0.1",
     "model.head=v3",
     "model.aspp_rates=[]",
@@ -38,8 +40,7 @@ SETTINGS = [
 ]
 MODES = {
     "frozen": ("training.batch_norm=frozen", "training.learning_rate=0.05"),
-    # Divided by the statistics of four pictures, a difference of 1e-7 grows a thousandfold with each large step.
-    "sync": ("training.batch_norm=sync", "training.learning_rate=0.001"),
+    "sync": ("training.batch_norm=sync", "training.learning_rate=0.01"),
 }
 LOGICAL = """
 import sys, runpy
@@ -90,48 +91,59 @@ def weights(run: Path) -> list[np.ndarray]:
     return load_model(run, 16).get_weights()
 
 
-TOLERANCES = {"frozen": 1e-5, "sync": 1e-3}
-
-
-def assert_equal(one: list[np.ndarray], other: list[np.ndarray], mode: str) -> None:
+def assert_equal(one: list[np.ndarray], other: list[np.ndarray]) -> None:
     for a, b in zip(one, other, strict=True):
-        np.testing.assert_allclose(a, b, atol=TOLERANCES[mode] * max(1.0, float(np.abs(a).max())))
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(1.0, float(np.abs(a).max())))
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> dict[str, list[np.ndarray]]:
+def settled(tmp_path_factory) -> str:
+    """Weights to begin with: under the statistics of a new network, frozen, next to nothing would pass through it."""
+    run = tmp_path_factory.mktemp("settled") / "run"
+    settings = ("training.steps=40", "training.batch_norm=train", "training.learning_rate=0.02")
+    process = start(run, *settings, "training.recalibration_batches=4")
+    (output,) = ended([process])
+    assert process.returncode == 0, output
+    return f"pretrained={run}"
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, settled) -> dict[str, list[np.ndarray]]:
     """The weights after 5 updates in one process on one device, by the mode of batch norm."""
     folder = tmp_path_factory.mktemp("alone")
     found = {}
+    before = weights(Path(settled.removeprefix("pretrained=")))
     for mode, settings in MODES.items():
-        process = start(folder / mode, "training.steps=5", *settings)
+        process = start(folder / mode, "training.steps=5", settled, *settings)
         (output,) = ended([process])
         assert process.returncode == 0, output
         found[mode] = weights(folder / mode)
+        moved = [float(np.abs(a - b).max()) for a, b in zip(before, found[mode], strict=True)]
+        assert max(moved) > 1e-3, "nothing was learnt that could be compared"
     return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
-def test_two_workers_give_the_weights_of_one_process(mode, alone, tmp_path):
-    processes = start_workers(tmp_path / "two", "training.steps=5", *MODES[mode])
+def test_two_workers_give_the_weights_of_one_process(mode, alone, settled, tmp_path):
+    processes = start_workers(tmp_path / "two", "training.steps=5", settled, *MODES[mode])
     outputs = ended(processes)
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
-    assert_equal(alone[mode], weights(tmp_path / "two"), mode)
+    assert_equal(alone[mode], weights(tmp_path / "two"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
-def test_two_devices_give_the_weights_of_one(mode, alone, tmp_path):
-    settings = ("training.steps=5", *MODES[mode], "training.devices=mirrored")
+def test_two_devices_give_the_weights_of_one(mode, alone, settled, tmp_path):
+    settings = ("training.steps=5", settled, *MODES[mode], "training.devices=mirrored")
     process = start(tmp_path / "two", *settings, logical=True)
     (output,) = ended([process])
     assert process.returncode == 0, output
-    assert_equal(alone[mode], weights(tmp_path / "two"), mode)
+    assert_equal(alone[mode], weights(tmp_path / "two"))
 
 
 @pytest.mark.slow
-def test_when_a_worker_dies_the_other_says_so_and_both_resume(alone, tmp_path):
+def test_when_a_worker_dies_the_other_says_so_and_both_resume(tmp_path):
     run = tmp_path / "two"
     settings = ("training.steps=400", "training.save_every=2", *MODES["frozen"])
     processes = start_workers(run, *settings)

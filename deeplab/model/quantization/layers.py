@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deeplab.model.batch_norm import batch_moments
 from deeplab.model.quantization.rounding import (
     LEAST,
     STEPS,
@@ -170,7 +171,7 @@ class FoldedConvolution(keras.layers.Layer):
     def _with_batch_statistics(self, norm: keras.layers.BatchNormalization, x: Any, kernel: Any, deviation: Any) -> Any:
         """The output under the statistics of the batch; the moving ones move on."""
         plain = self._convolve(x, self.conv.kernel)
-        mean, variance = ops.moments(plain, axes=(0, 1, 2), synchronized=norm.synchronized)
+        mean, variance = batch_moments(plain, norm.synchronized)
         batch_deviation = ops.sqrt(variance + norm.epsilon)
         y = self._convolve(x, kernel) * (deviation / batch_deviation)
         y = y + (norm.beta - mean * norm.gamma / batch_deviation)
