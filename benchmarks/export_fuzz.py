@@ -86,6 +86,8 @@ def draw(seed: int, number: int, clients: float) -> Case:
         depth_multiplier=float(rng.choice([0.25, 0.35, 0.5])),
         round_channels=bool(rng.random() < 0.5),
         head=head,  # type: ignore[arg-type]
+        # What it drops while the batch norms settle would differ from run to run.
+        dropout=0.0,
         aspp_rates={"v1": rates[:1] or (12,), "v2": rates or (6, 12)}.get(head, rates),
         aspp_separable=bool(rng.random() < 0.5),
         aspp_channels=int(rng.choice([8, 24])),

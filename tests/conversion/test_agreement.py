@@ -52,6 +52,15 @@ def test_a_few_pixels_that_differ_by_chance_are_no_shift():
     assert _place_check([ids], [wanted]).state == "passed"
 
 
+def test_a_small_mask_that_fits_better_elsewhere_by_chance_is_no_shift():
+    wanted = np.zeros((9, 9), int)
+    wanted[:, 5:] = 1
+    ids = wanted.copy()
+    # A shift by one column mends these four of the 49 pixels inside and spoils none.
+    ids[2:6, 5] = 0
+    assert _place_check([ids], [wanted]).state == "passed"
+
+
 def test_masks_of_one_class_tell_nothing_about_their_place():
     assert _place_check([np.zeros((9, 9))], [np.zeros((9, 9))]).state == "not checked"
 
@@ -81,3 +90,13 @@ def test_a_clear_pixel_that_differs_is_a_fault():
 
 def test_where_no_pixel_is_clear_nothing_was_checked():
     assert [c.state for c in _two_checks([0, 0], [0, 0])] == ["passed", "not checked"]
+
+
+def test_a_handful_of_clear_pixels_is_not_counted():
+    clear = np.zeros(1000)
+    clear[:9] = 1
+    _, found = _two_checks(1 - clear, clear)
+    assert found.state == "not checked"
+    clear[:10] = 1
+    _, found = _two_checks(1 - clear, clear)
+    assert found.state == "failed"
