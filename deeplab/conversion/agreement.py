@@ -215,10 +215,10 @@ _BY_CHANCE = 0.1
 """Share of the differing pixels that a shift must mend to count as one."""
 
 _DEVIATIONS = 4.0
-"""Of the net number of pixels that a shift mends by chance, which it must exceed: small masks always fit some better."""
+"""Of the net number of pixels that a shift mends by chance, that it must exceed: some shift always suits a small mask better."""
 
 _ENOUGH_CLEAR = 0.01
-"""Share of clear pixels below which 99.9 % of them says nothing: they are then outliers, where rounding is large too."""
+"""Share of clear pixels below which 99.9 % of them says nothing: they are outliers, whose rounding is large too."""
 
 
 def _stride(image: int, mask: int) -> int:
