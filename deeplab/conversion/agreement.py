@@ -215,7 +215,7 @@ _BY_CHANCE = 0.1
 """Share of the differing pixels that a shift must mend to count as one."""
 
 _DEVIATIONS = 4.0
-"""Of the net number of pixels that a shift mends by chance, that it must exceed: some shift always suits a small mask better."""
+"""Of the net number of pixels that a shift mends by chance, and must exceed: some shift always suits a small mask."""
 
 _ENOUGH_CLEAR = 0.01
 """Share of clear pixels below which 99.9 % of them says nothing: they are outliers, whose rounding is large too."""
