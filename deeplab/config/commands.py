@@ -125,8 +125,10 @@ class ExportConfig:
         input_type, output_type: of the ends of a quantized file; None is uint8 for int8, float32 for the others.
         float_layers: Keras layers of an int8 file that stay float, `*` standing for any letters;
             benchmarks/export_layers.py tells which of them would help.
-        correct_biases: whether the biases of int8 and int16x8 files make up for what the rounding of their kernels adds
-            on average. It gained a point with weights that were never rounded, nothing with those of quantized files.
+        keep_ranges: whether an int8 file that is made from a quantized .tflite file keeps the ranges and the steps that
+            are in it, instead of calibrated ones.
+        correct_biases: whether the biases of calibrated files (int8 and int16x8) make up for what the rounding of their
+            kernels adds on average.
         max_miou_drop: how many points of mIoU (0..100) the file may lose against the Keras model.
         calibration_pictures: how many training pictures set the ranges of int8 and int16x8.
         agreement_pictures: how many validation pictures are compared pixel by pixel.
@@ -148,6 +150,7 @@ class ExportConfig:
     input_type: Ends | None = None
     output_type: Ends | None = None
     float_layers: tuple[str, ...] = ()
+    keep_ranges: bool = True
     correct_biases: bool = True
     max_miou_drop: float = 1.5
     calibration_pictures: int = 16

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from deeplab.datasets.shapes import shapes_source
 from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
 from deeplab.files import check_place, written_aside
+from deeplab.model.pretrained.tflite import is_quantized, load_quantized
 from deeplab.model.quantization.transform import ranges_of, trained_grids
 from deeplab.model.resize import feature_size
 from deeplab.run import data_of, describe, is_tflite, load_model, names_match, training_of
@@ -75,11 +76,11 @@ def export(config: ExportConfig) -> tuple[Report, ...]:
     paths = _paths(config, quantizations)
     for path in paths.values():
         check_place(path)
-    prepared = prepare(config)
+    prepared = _prepared(config, quantizations)
     reports, contents = [], {}
     for quantization in quantizations:
-        content = make_file(config, prepared, quantization)
-        reports.append(_report(config, prepared, quantization, paths[quantization], content))
+        content = make_file(config, prepared[quantization], quantization)
+        reports.append(_report(config, prepared[quantization], quantization, paths[quantization], content))
         contents[quantization] = content
     times = median_milliseconds({q: contents[q] for q, r in zip(quantizations, reports, strict=True) if not r.failed})
     finished = [dataclasses.replace(r, milliseconds=times.get(q)) for q, r in zip(quantizations, reports, strict=True)]
@@ -93,8 +94,12 @@ def export(config: ExportConfig) -> tuple[Report, ...]:
     return tuple(finished)
 
 
-def prepare(config: ExportConfig) -> Prepared:
+def prepare(config: ExportConfig, keep_ranges: bool = False) -> Prepared:
     """Loads the model, the pictures and what the Keras model gives for them.
+
+    Args:
+        config: what to make.
+        keep_ranges: whether the run is a quantized .tflite file whose ranges the int8 file keeps.
 
     Raises:
         UserError: something needed is missing or does not fit.
@@ -103,16 +108,17 @@ def prepare(config: ExportConfig) -> Prepared:
     size = _image_size(config, run)
     check_mask_stride(size, config.mask_stride)
     description = describe(run)
-    model = load_model(run, config.output_stride, size)
+    model = (load_quantized if keep_ranges else load_model)(Path(run), config.output_stride, size)
     trained_grids(model)  # Raises where there is nothing to export, before pictures are read.
     kept = chosen_layers(config.float_layers, [layer.name for layer in model.layers])
-    data = _data(config, run)
+    calibrated = set(_as_tuple(config.quantization)) & set(NEEDS_CALIBRATION) and not ranges_of(model)
+    data = _data(config, run, bool(calibrated))
     calibration = None
     examples: list[Example] = []
     validation = _validation(config, data, description.quantized)
     if data is not None and validation is not None:
         names_match(validation.classes, description.classes, "data")
-        if set(_as_tuple(config.quantization)) & set(NEEDS_CALIBRATION) and not description.quantized:
+        if calibrated:
             training = open_source(data, data.train_split, config.seed)
             calibration = choose_calibration(training, config.calibration_pictures, size, config.seed)
         wanted = max(config.miou_pictures, config.agreement_pictures)
@@ -137,8 +143,25 @@ def prepare(config: ExportConfig) -> Prepared:
         float_layers=kept,
         calibration=calibration,
         proof=Proof(expected, reference, raised, config.max_miou_drop),
-        origin=_origin(config, model, description.config, calibration, raised),
+        origin=_origin(config, model, description.config, calibration, raised, keep_ranges),
     )
+
+
+def _prepared(config: ExportConfig, quantizations: Sequence[Quantization]) -> dict[Quantization, Prepared]:
+    """For each quantization what its file is made from: that which keeps its ranges is another model."""
+    keeping = [q for q in quantizations if q == "int8" and _keeps_ranges(config)]
+    others = [q for q in quantizations if q not in keeping]
+    found = {}
+    for part, keep in ((keeping, True), (others, False)):
+        if part:
+            found.update(dict.fromkeys(part, prepare(dataclasses.replace(config, quantization=tuple(part)), keep)))
+    return found
+
+
+def _keeps_ranges(config: ExportConfig) -> bool:
+    """Whether int8 files take over the ranges of a quantized one. Those with float layers are calibrated."""
+    run = _run(config)
+    return config.keep_ranges and not config.float_layers and is_tflite(run) and is_quantized(Path(run))
 
 
 def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantization) -> bytes:
@@ -197,7 +220,12 @@ def _write(path: Path, content: bytes, report: Report) -> None:
 
 
 def _origin(
-    config: ExportConfig, model: keras.Model, network: Any, calibration: Calibration | None, raised: float
+    config: ExportConfig,
+    model: keras.Model,
+    network: Any,
+    calibration: Calibration | None,
+    raised: float,
+    keep_ranges: bool,
 ) -> dict[str, Any]:
     """How a file came about, without paths of this machine."""
     weights = sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_weights()))
@@ -207,7 +235,8 @@ def _origin(
         "output": config.output,
         "mask_stride": config.mask_stride,
         "raised_logits": raised,
-        "quantization_aware": bool(ranges_of(model)),
+        "quantization_aware": bool(ranges_of(model)) and not keep_ranges,
+        "keep_ranges": keep_ranges,
         "weights_sha256": weights,
         "calibration": None
         if calibration is None
@@ -240,9 +269,8 @@ def _image_size(config: ExportConfig, run: str) -> tuple[int, int]:
     return height, width
 
 
-def _data(config: ExportConfig, run: str) -> DataConfig | None:
+def _data(config: ExportConfig, run: str, needed: bool) -> DataConfig | None:
     """The data to calibrate and measure with; None where none is given and none is needed."""
-    needed = bool(set(_as_tuple(config.quantization)) & set(NEEDS_CALIBRATION))
     if is_tflite(run) and not config.data and not needed:
         return None
     return data_of(run, config.data)

@@ -15,7 +15,7 @@ from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.evaluation.fitting import fit_picture
 from deeplab.files import read_json
-from deeplab.run import data_of
+from deeplab.run import data_of, is_tflite
 from deeplab.tflite.flatbuffer import Graph, read_file
 from deeplab.tflite.interpreter import TfliteModel
 
@@ -108,7 +108,8 @@ def _proof(config: ExportConfig, model: TfliteModel) -> Proof:
             output_stride=origin.get("output_stride", config.output_stride),
             mask_stride=origin.get("mask_stride", mask_stride),
             quantization="float32",
-        )
+        ),
+        keep_ranges=origin.get("keep_ranges") is True and config.run is not None and is_tflite(config.run),
     )
     expected = dataclasses.replace(
         prepared.proof.expected,

@@ -12,15 +12,17 @@ from deeplab.conversion.convert import convert
 from deeplab.conversion.export import export
 from deeplab.conversion.float_layers import layer_of
 from deeplab.conversion.graph import export_graph
-from deeplab.conversion.structure import Expected, structure_checks
+from deeplab.conversion.structure import Expected, activation_for, structure_checks
 from deeplab.datasets.shapes import CLASSES, shapes_source
 from deeplab.errors import UserError
 from deeplab.files import write_json
 from deeplab.model.build import build_model
+from deeplab.model.pretrained.tflite import is_quantized, load_quantized
 from deeplab.model.quantization.transform import as_builtin, measure_ranges, quantize_aware, ranges_of, trained_grids
 from deeplab.run import Description, load_model, save_model
 from deeplab.tflite.flatbuffer import Graph, read_graph
 from deeplab.tflite.interpreter import TfliteModel, raw_pixels
+from deeplab.tflite.metadata import write_metadata
 from deeplab.training.train import train
 from tests.networks import randomize
 
@@ -210,3 +212,49 @@ def test_the_whole_way_from_a_float_training_to_a_proven_file(tmp_path):
         np.mean(file(i).argmax(-1) == np.asarray(simulated(i[None].astype(np.float32)))[0].argmax(-1)) for i in images
     ]
     assert np.mean(same) >= 0.98
+
+
+def constants(graph: Graph) -> dict[str, np.ndarray]:
+    """The stored numbers, by the layer that they belong to."""
+    return {t.name: t.data for t in graph.tensors if t.data is not None and t.dtype in ("int8", "int32")}
+
+
+def test_a_quantized_file_is_loaded_onto_its_own_grids(made):
+    model = load_quantized(made.content, 16, SIZE)
+    np.testing.assert_allclose(trained_grids(model), trained_grids(made.model), rtol=1e-6)
+    image = np.stack(made.pictures).astype(np.float32)
+    found, wanted = (np.asarray(m(image)).argmax(-1) for m in (model, made.model))
+    # The last bit of a float sends a sum to the other side now and then, from layer to layer more of them.
+    assert (found == wanted).mean() > 0.97
+
+
+def test_exported_again_a_quantized_file_keeps_every_number(made, tmp_path):
+    content = write_metadata(made.content, CLASSES, activation=activation_for("logits"))
+    (tmp_path / "first.tflite").write_bytes(content)
+    config = ExportConfig(str(tmp_path / "first.tflite"), str(tmp_path / "again.tflite"), agreement_pictures=2)
+    (report,) = export(config)
+    assert report.origin["keep_ranges"] is True
+    assert report.origin["calibration"] is None
+    graph = read_graph(tmp_path / "again.tflite")
+    found, wanted = constants(graph), constants(made.graph)
+    assert sorted(found) == sorted(wanted)
+    for name, numbers in wanted.items():
+        np.testing.assert_array_equal(found[name], numbers, name)
+    scales = [[t.quantization.scale for t in g.tensors if t.quantization] for g in (graph, made.graph)]
+    for a, b in zip(*scales, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_without_keep_ranges_and_for_other_quantizations_pictures_are_needed(made, tmp_path):
+    (tmp_path / "first.tflite").write_bytes(made.content)
+    config = ExportConfig(str(tmp_path / "first.tflite"), str(tmp_path / "again.tflite"))
+    for changes in ({"keep_ranges": False}, {"quantization": "int16x8"}, {"float_layers": ("logits",)}):
+        with pytest.raises(UserError, match="does not tell what it was trained on"):
+            export(dataclasses.replace(config, **changes))
+
+
+def test_a_float_file_has_no_grids(made):
+    content = convert(export_graph(build_model(TINY, 16, SIZE)), (SIZE, SIZE), "float32")
+    assert not is_quantized(content)
+    with pytest.raises(UserError, match="is not quantized throughout"):
+        load_quantized(content)

@@ -1,6 +1,6 @@
 """DeepLab models out of .tflite files: the official ones, or our own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -14,6 +14,10 @@ from deeplab.model.build import build_model
 from deeplab.model.pretrained.fold import absorb_input, affine_norm
 from deeplab.model.pretrained.report import Found, fill
 from deeplab.model.pretrained.tflite_walk import Convolution, Layers, OtherNetworkError, walk
+from deeplab.model.quantization.layers import PIXEL_RANGE, FoldedConvolution
+from deeplab.model.quantization.plan import make_plan
+from deeplab.model.quantization.rounding import KERNEL_STEPS, kernel_steps
+from deeplab.model.quantization.transform import quantize_aware
 from deeplab.tflite.flatbuffer import Graph, Tensor, read_file, read_graph
 from deeplab.tflite.interpreter import raw_pixels
 from deeplab.tflite.metadata import Metadata, read_metadata
@@ -39,6 +43,9 @@ class TfliteNetwork:
         labels: names of the classes, where the file tells them.
         image_size: (height, width) of its input.
         output_stride: of the file; the weights fit any.
+        ranges: of a file that is quantized throughout, the lowest and the highest value that each tensor between its
+            operators can have, by the name of our layer that computes it (that of the convolution, where its batch
+            norm and activation are one with it). None for any other file.
     """
 
     name: str
@@ -49,6 +56,7 @@ class TfliteNetwork:
     labels: tuple[str, ...] | None
     image_size: tuple[int, int]
     output_stride: int
+    ranges: dict[str, tuple[float, float]] | None
 
 
 def read_network(source: str | Path | bytes) -> TfliteNetwork:
@@ -73,7 +81,8 @@ def read_network(source: str | Path | bytes) -> TfliteNetwork:
     scale, offset = _input_map(image, metadata)
     labels = metadata.labels if metadata else None
     size = (image.shape[1], image.shape[2])
-    return TfliteNetwork(name, config, layers.convolutions, scale, offset, labels, size, layers.output_stride)
+    ranges = _ranges(graph, layers)
+    return TfliteNetwork(name, config, layers.convolutions, scale, offset, labels, size, layers.output_stride, ranges)
 
 
 def model_config_of(source: str | Path | bytes) -> ModelConfig:
@@ -115,6 +124,86 @@ def load_tflite(source: str | Path | bytes, output_stride: int = 8, image_size: 
     model = build_model(network.config, output_stride, image_size)
     fill(model, tflite_weights(network, model))
     return model
+
+
+def is_quantized(source: str | Path | bytes) -> bool:
+    """Whether `load_quantized` takes a file: its kernels and all that lies between its operators have 8 bits.
+
+    Raises:
+        UserError: as `read_network`.
+    """
+    return read_network(source).ranges is not None
+
+
+def load_quantized(source: str | Path | bytes, output_stride: int = 8, image_size: ImageSize = None) -> keras.Model:
+    """A quantization-aware Keras model with the weights of a quantized .tflite file, and on its very grids.
+
+    The ranges of all tensors are those of the file. Kernels keep its steps wherever they fit: int8 files have no zero
+    point there, so a channel whose largest value is more than 127 steps from zero is rounded anew.
+
+    Args:
+        source: path of the file, or its bytes.
+        output_stride: as for `load_tflite`.
+        image_size: as for `build_model`.
+
+    Raises:
+        UserError: as `load_tflite`; or the file is not quantized throughout.
+    """
+    network = read_network(source)
+    ranges = network.ranges
+    if ranges is None:
+        raise UserError(network.name, "is not quantized throughout", "load it as a float network")
+    # The simulated input is half a grey level brighter than the float one.
+    network = replace(network, input_offset=network.input_offset - network.input_scale * _BRIGHTER)
+    plain = build_model(network.config, output_stride, image_size)
+    fill(plain, tflite_weights(network, plain))
+    plan = make_plan(plain)
+    model = quantize_aware(plain)
+    for layer in model.layers:
+        if isinstance(layer, FoldedConvolution):
+            layer.steps = _kept_steps(network, layer.name)
+    computed_by = {last: first for first, last in plan.last.items()}
+    for group, sources in plan.sources.items():
+        found = [ranges[computed_by[name]] for name in sources]
+        held = model.get_layer(f"{group}_range")
+        held.low.assign([low for low, _ in found])
+        held.high.assign([high for _, high in found])
+    return model
+
+
+_BRIGHTER = PIXEL_RANGE[1] - 1.0
+"""What the input of our int8 files has more than that of the float network, in units of the latter."""
+
+
+def _kept_steps(network: TfliteNetwork, name: str) -> np.ndarray:
+    """The steps `[c]` of a convolution's kernel in the file, or those that its largest values need where these fail."""
+    convolution = network.convolutions[name]
+    depthwise = convolution.kernel.shape[2] == convolution.bias.size and convolution.kernel.shape[3] == 1
+    kernel = convolution.kernel.transpose(0, 1, 3, 2) if depthwise else convolution.kernel
+    largest = np.abs(kernel).max((0, 1, 2))
+    fits = np.round(largest / convolution.scale) <= KERNEL_STEPS
+    steps = np.where(fits, convolution.scale, keras.ops.convert_to_numpy(kernel_steps(kernel)))
+    return np.asarray(steps * (network.input_scale[0] if name == "backbone_stem" else 1.0), np.float32)
+
+
+def _ranges(graph: Graph, layers: Layers) -> dict[str, tuple[float, float]] | None:
+    """The ranges of `TfliteNetwork`."""
+    computed = {**{name: c.output for name, c in layers.convolutions.items()}, **layers.merges}
+    tensors = {name: graph.tensors[number] for name, number in computed.items()}
+    if not all(c.scale.all() for c in layers.convolutions.values()):
+        return None
+    if not all(t.quantization and t.dtype in _RANGES for t in tensors.values()):
+        return None
+    found = {}
+    for name, tensor in tensors.items():
+        low, high = _RANGES[tensor.dtype]
+        assert tensor.quantization is not None
+        scale, zero = tensor.quantization.scale[0], tensor.quantization.zero_point[0]
+        found[name] = ((low - zero) * scale, (high - zero) * scale)
+    return found
+
+
+_RANGES = {"uint8": (0, 255), "int8": (-128, 127)}
 
 
 def tflite_weights(network: TfliteNetwork, model: keras.Model) -> Found:

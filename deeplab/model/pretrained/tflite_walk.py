@@ -32,12 +32,14 @@ class Convolution:
         bias: `[out]` float32.
         step: its stride and rate.
         output: number of the tensor it computes.
+        scale: of the stored kernel, `[out]`, 0 where it is stored as real numbers.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
     step: Step
     output: int
+    scale: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +48,13 @@ class Layers:
 
     Attributes:
         convolutions: by the name of our layer, from the stem to "logits".
+        merges: numbers of the tensors that shortcuts and image pooling compute, by the name of our layer.
         output_stride: of the file.
         aspp_rates: at output stride 16.
     """
 
     convolutions: dict[str, Convolution]
+    merges: dict[str, int]
     output_stride: int
     aspp_rates: tuple[int, ...]
 
@@ -62,9 +66,10 @@ def walk(graph: Graph) -> Layers:
         OtherNetworkError: the graph is another network.
     """
     found: dict[str, Convolution] = {}
-    features, low_level = _backbone(graph, found)
+    merges: dict[str, int] = {}
+    features, low_level = _backbone(graph, found, merges)
     output_stride = _check_strides(found)
-    head, rates = _aspp(graph, found, features)
+    head, rates = _aspp(graph, found, merges, features)
     rates = tuple(rate * output_stride // REFERENCE_OUTPUT_STRIDE for rate in rates)
     following = list(_consumers(graph, head))
     if [op.name for op in following] == ["CONCATENATION"]:
@@ -73,10 +78,10 @@ def walk(graph: Graph) -> Layers:
     total = sum(op.name in ("CONV_2D", "DEPTHWISE_CONV_2D") for op in graph.operators)
     if total != len(found):
         raise OtherNetworkError(f"it has {total} convolutions where {len(found)} were looked for")
-    return Layers(found, output_stride, rates)
+    return Layers(found, merges, output_stride, rates)
 
 
-def _backbone(graph: Graph, found: dict[str, Convolution]) -> tuple[int, int]:
+def _backbone(graph: Graph, found: dict[str, Convolution], merges: dict[str, int]) -> tuple[int, int]:
     """Tensors of the features and the low-level features."""
     x = _take(graph, found, "backbone_stem", graph.inputs[0], "CONV_2D", 3, "RELU6")
     low_level = x
@@ -94,7 +99,7 @@ def _backbone(graph: Graph, found: dict[str, Convolution]) -> tuple[int, int]:
             ]
             if len(adds) != 1:
                 raise OtherNetworkError(f"{name} has no shortcut")
-            x = adds[0].outputs[0]
+            x = merges[f"{name}_add"] = adds[0].outputs[0]
     return x, low_level
 
 
@@ -112,7 +117,9 @@ def _check_strides(found: dict[str, Convolution]) -> int:
     return output_stride
 
 
-def _aspp(graph: Graph, found: dict[str, Convolution], features: int) -> tuple[int, tuple[int, ...]]:
+def _aspp(
+    graph: Graph, found: dict[str, Convolution], merges: dict[str, int], features: int
+) -> tuple[int, tuple[int, ...]]:
     """Tensor of the projection, and the atrous rates as they are in the file."""
     first = [op for op in _consumers(graph, features) if op.name == "CONV_2D" and _size(graph, op) == 1]
     if len(first) != 1:
@@ -136,6 +143,8 @@ def _aspp(graph: Graph, found: dict[str, Convolution], features: int) -> tuple[i
             found[f"{name}_depthwise"] = _convolution(graph, branch.depthwise)
             name = f"{name}_pointwise"
         found[name] = _convolution(graph, branch.convolution)
+        if name == "image_pooling":
+            merges["image_pooling_mean"] = branch.convolution.inputs[0]
     x = _take(graph, found, "concat_projection", joins[0].outputs[0], "CONV_2D", 1, "RELU")
     projection = found["concat_projection"]
     parts, begin = [], 0
@@ -221,7 +230,11 @@ def _convolution(graph: Graph, op: Operator) -> Convolution:
     outputs = graph.tensors[op.outputs[0]].shape[-1]
     has_bias = len(op.inputs) > 2 and op.inputs[2] >= 0
     bias = _constant(graph, op.inputs[2]) if has_bias else np.zeros(outputs, np.float32)
-    return Convolution(kernel, bias, Step(op.options["stride_h"], op.options["dilation_h_factor"]), op.outputs[0])
+    stored = graph.tensors[op.inputs[1]].quantization
+    scale = np.broadcast_to(np.array(stored.scale if stored else 0.0), outputs)
+    return Convolution(
+        kernel, bias, Step(op.options["stride_h"], op.options["dilation_h_factor"]), op.outputs[0], scale
+    )
 
 
 def _constant(graph: Graph, tensor: int) -> np.ndarray:

@@ -121,6 +121,7 @@ class FoldedConvolution(keras.layers.Layer):
             correction, arXiv:1806.08342, sec. 3.2.2), so that rounding does not jitter with the batch.
         behind: the lowest and the highest value of the range that the output is brought into.
         rounds_twice: whether that is done as the builtin kernels do it (`rounding.round_twice`), not as XNNPACK.
+        steps: of the kernel's channels, `[c]`, where they are given; None takes those that its largest values need.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class FoldedConvolution(keras.layers.Layer):
         self.batch_statistics = True
         self.behind: Callable[[], tuple[Any, Any]] | None = None
         self.rounds_twice = False
+        self.steps: np.ndarray | None = None
 
     def build(self, *shapes: Any) -> None:
         """The layers that it holds are built."""
@@ -192,12 +194,16 @@ class FoldedConvolution(keras.layers.Layer):
     def _rounded(self, kernel: Any) -> tuple[Any, Any]:
         """`kernel` on its grid where that is simulated, and the steps of its channels, `[c]`."""
         if not self._depthwise:
-            steps = kernel_steps(kernel)
+            steps = self._steps_of(kernel)
             return (fake_quantize_kernel(kernel, steps) if self.simulated else kernel), steps
         # A depthwise kernel is [h, w, c, 1], and its channels are the last axis of the file's.
         last = ops.transpose(kernel, (0, 1, 3, 2))
-        steps = kernel_steps(last)
+        steps = self._steps_of(last)
         return (ops.transpose(fake_quantize_kernel(last, steps), (0, 1, 3, 2)) if self.simulated else kernel), steps
+
+    def _steps_of(self, kernel: Any) -> Any:
+        """The steps `[c]` of a kernel `[..., c]`: its own, or those that were given."""
+        return kernel_steps(kernel) if self.steps is None else ops.convert_to_tensor(self.steps, "float32")
 
     def _rounded_bias(self, bias: Any, steps: Any) -> Any:
         """`bias` `[c]` as the 32 bits of the file hold it, where that is simulated."""

@@ -1,5 +1,7 @@
 """The official .tflite files, and our own, run inside our network."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,9 +10,11 @@ from deeplab.config import ModelConfig
 from deeplab.datasets.voc import voc_source
 from deeplab.errors import UserError
 from deeplab.evaluation.fitting import fit_picture
+from deeplab.model.atrous import Step
 from deeplab.model.build import build_model
 from deeplab.model.pretrained import import_weights, load_tflite, model_config_of, read_network
-from deeplab.model.pretrained.tflite import _input_map, describe_tflite
+from deeplab.model.pretrained.tflite import _input_map, _kept_steps, describe_tflite
+from deeplab.model.pretrained.tflite_walk import Convolution
 from deeplab.tflite.flatbuffer import Quantization, Tensor
 from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.metadata import Metadata
@@ -177,3 +181,29 @@ def test_our_own_file_comes_back(head):
     image = picture(size, size)
     wanted = np.asarray(model(image))
     assert np.abs(np.asarray(load_tflite(content, 8, size)(image)) - wanted).max() <= 1e-4 * wanted.std()
+
+
+@pytest.mark.parametrize("depth", QUANTIZED)
+def test_nearly_all_channels_keep_the_steps_of_an_official_file(official_models, depth):
+    network = read_network(official_models / QUANTIZED[depth])
+    kept = total = 0
+    for name, convolution in network.convolutions.items():
+        factor = network.input_scale[0] if name == "backbone_stem" else 1.0
+        steps = _kept_steps(network, name)
+        kernel = convolution.kernel * factor
+        kernel = kernel[..., 0] if name.endswith("_depthwise") else kernel
+        numbers = kernel / steps
+        assert np.abs(numbers).max() < 127.5
+        exact = np.isclose(steps, convolution.scale * factor, rtol=1e-6)
+        # What keeps its step keeps its integer, whatever zero point it had.
+        np.testing.assert_allclose(numbers[..., exact], np.round(numbers[..., exact]), atol=1e-3)
+        kept, total = kept + exact.sum(), total + steps.size
+    assert kept / total > 0.99
+
+
+def test_steps_that_would_not_reach_the_largest_value_are_widened():
+    kernel = np.zeros((1, 1, 2, 2), np.float32)
+    kernel[0, 0, :, 0], kernel[0, 0, :, 1] = (1.27, -0.5), (1.28, 0.01)
+    convolution = Convolution(kernel, np.zeros(2, np.float32), Step(1, 1), 0, np.array([0.01, 0.01]))
+    network = SimpleNamespace(convolutions={"aspp0": convolution}, input_scale=np.ones(3))
+    np.testing.assert_allclose(_kept_steps(network, "aspp0"), [0.01, 1.28 / 127], rtol=1e-5)

@@ -52,6 +52,19 @@ def test_kernel_and_bias_are_rounded_for_each_output_channel(depthwise):
     assert np.abs(found - np.asarray(norm(conv(x), training=False))).max() > 1e-3
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_kernel_is_rounded_to_the_steps_that_it_is_given(depthwise):
+    conv, _ = pair(depthwise)
+    given = np.float32([0.03, 0.05, 0.02] if depthwise else [0.03, 0.05, 0.02, 0.04])
+    layer = FoldedConvolution(conv)
+    layer.steps = given
+    x = np.random.default_rng(2).normal(0, 1, (1, 6, 6, 3)).astype(np.float32)
+    found = np.asarray(layer(x, np.float32(0.01)))
+    steps = given[:, None] if depthwise else given
+    conv.set_weights([np.round(np.asarray(conv.kernel) / steps) * steps, *conv.get_weights()[1:]])
+    np.testing.assert_allclose(found, np.asarray(conv(x)), atol=1e-4)
+
+
 def test_batch_statistics_normalise_in_training_and_move():
     conv, norm = pair(False)
     layer = FoldedConvolution(conv, norm)
