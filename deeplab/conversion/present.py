@@ -20,8 +20,16 @@ def print_reports(reports: Iterable[Report], paths: Iterable[Path]) -> None:
             f"{_number(agreement, '.2%'):>10} {_number(drop, '+.2f'):>10}"
         )
     states = Counter(c.state for report in reports for c in report.checks)
-    unchecked = sorted({f"{c.name} ({c.limit})" for r in reports for c in r.checks if c.state == "not checked"})
-    print(f"checks: {states['passed']} passed" + (f"; not checked: {', '.join(unchecked)}" if unchecked else ""))
+    unchecked: dict[str, list[str]] = {}
+    for report in reports:
+        for c in report.checks:
+            if c.state == "not checked":
+                unchecked.setdefault(f"{c.name} ({c.limit})", []).append(report.file)
+    # Which files, where it is not all of them.
+    lines = [
+        k if len(files) == len(reports) else f"{k} of {', '.join(files)}" for k, files in sorted(unchecked.items())
+    ]
+    print(f"checks: {states['passed']} passed" + (f"; not checked: {', '.join(lines)}" if lines else ""))
     for path in paths:
         print(f"written: {os.path.relpath(path)} and {report_path(path).name}")
 

@@ -53,7 +53,7 @@ def run_verify(config: ExportConfig) -> None:
         print(found)
     failed = [c for c in checks if c.state == "failed"]
     if failed:
-        named = ", ".join(c.name for c in failed)
+        named = str(failed[0]) if len(failed) == 1 else ", ".join(c.name for c in failed)
         raise UserError(str(config.verify), f"{len(failed)} of {len(checks)} checks failed: {named}", "export it again")
 
 

@@ -62,8 +62,8 @@ def run_prediction(config: PredictConfig) -> dict[str, dict[str, float]]:
     if rescaled:
         size = predictor.image_size or (0, 0)
         warnings.warn(
-            f"{rescaled} pictures or frames are larger than the {size[0]}x{size[1]} pixels of the file and were "
-            f"stretched to it; tile={min(size)} keeps their resolution",
+            f"pictures or frames larger than the {size[0]}x{size[1]} pixels of the file, stretched to it: {rescaled}; "
+            f"tile={min(size)} keeps their resolution",
             stacklevel=2,
         )
     return shares

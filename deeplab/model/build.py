@@ -33,7 +33,9 @@ def build_model(config: ModelConfig, output_stride: int = 16, image_size: ImageS
     if config.backbone not in BACKBONES:
         raise UserError("model.backbone", f"there is no {config.backbone!r}", f"one of {', '.join(BACKBONES)}")
     if output_stride not in OUTPUT_STRIDES:
-        raise UserError("output_stride", f"{output_stride!r} is not offered", f"one of {OUTPUT_STRIDES}")
+        raise UserError(
+            "output_stride", f"{output_stride!r} is not offered", f"one of {', '.join(map(str, OUTPUT_STRIDES))}"
+        )
     image = keras.Input((*height_width(image_size), 3), name="image")
     normalized = Normalize(name="normalize")(image)
     padded = PadToGrid(name="pad")(normalized)

@@ -98,7 +98,7 @@ def test_official_file_finds_the_bird(official_models, tmp_path):
 def test_pictures_too_large_for_a_file_are_told_of(official_models, tmp_path):
     path = official_models / "starter_deeplabv3_257_float.tflite"
     Image.fromarray(picture(1, 60, 80)).resize((600, 300)).save(tmp_path / "big.png")
-    with pytest.warns(UserWarning, match=r"1 pictures or frames are larger .* tile=257"):
+    with pytest.warns(UserWarning, match=r"pictures or frames larger than .*: 1; tile=257"):
         run_prediction(PredictConfig(str(path), str(tmp_path / "big.png"), str(tmp_path / "out")))
     with pytest.raises(UserError, match="tile=257"):
         run_prediction(PredictConfig(str(path), str(tmp_path / "big.png"), str(tmp_path / "out"), tile=300))
