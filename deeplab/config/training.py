@@ -164,7 +164,7 @@ class TrainingConfig:
             calibration.
         quantization: the ranges of such a training.
         precision: "float32"; "mixed_float16", with loss scaling; "mixed_bfloat16".
-        xla: compile the update with XLA. Off: on CPUs it was several times slower, and it drew one resize wrong.
+        xla: compile the update with XLA. Off: on a CPU it took 14 times as long, and it drew one resize wrong.
         devices: "auto" takes all machines that TF_CONFIG names, else all the GPUs of this one, else what is there;
             "one", "mirrored" (all devices of this machine), "multi_worker" and "tpu" insist.
         augment: the augmentation.
