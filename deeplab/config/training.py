@@ -163,7 +163,7 @@ class TrainingConfig:
             (`deeplab.model.quantization.transform.quantize_aware`); begins from trained weights, and exports without
             calibration.
         quantization: the ranges of such a training.
-        precision: "float32"; "mixed_float16", with loss scaling; "mixed_bfloat16".
+        precision: "float32"; "mixed_float16", with loss scaling; "mixed_bfloat16". On CPUs the halves are slower.
         xla: compile the update with XLA. Off: on a CPU it took 14 times as long, and it drew one resize wrong.
         devices: "auto" takes all machines that TF_CONFIG names, else all the GPUs of this one, else what is there;
             "one", "mirrored" (all devices of this machine), "multi_worker" and "tpu" insist.
