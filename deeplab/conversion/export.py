@@ -271,8 +271,11 @@ def _image_size(config: ExportConfig, run: str) -> tuple[int, int]:
 
 def _data(config: ExportConfig, run: str, needed: bool) -> DataConfig | None:
     """The data to calibrate and measure with; None where none is given and none is needed."""
-    if is_tflite(run) and not config.data and not needed:
-        return None
+    if is_tflite(run) and not config.data:
+        if not needed:
+            return None
+        why = f"calibration needs training pictures, and {run} does not tell what it was trained on"
+        raise UserError("data", why, "give data=voc data.root=DIR, or data=folder")
     return data_of(run, config.data)
 
 
@@ -302,7 +305,8 @@ def _paths(config: ExportConfig, quantizations: tuple[Quantization, ...]) -> dic
     """Where each file goes."""
     if config.out is None:
         if is_tflite(_run(config)):
-            raise UserError("out", "a value is needed", "set it with out=FILE.tflite")
+            why = "a value is needed, for run is a file and no folder that could take it"
+            raise UserError("out", why, "set it with out=FILE.tflite")
         return {q: Path(_run(config)) / f"{q}.tflite" for q in quantizations}
     out = Path(config.out)
     if out.suffix != ".tflite":

@@ -48,7 +48,7 @@ def verify(content: bytes, proof: Proof | None, pictures: Sequence[np.ndarray], 
     try:
         model = TfliteModel(content, threads)
     except UserError as e:
-        return (check("opens in LiteRT", False, str(e).removeprefix("the model: "), "opens"),)
+        return (check("opens in LiteRT", False, str(e).removeprefix("the model: ").split("; ")[0], "opens"),)
     checks = structure_checks(model, proof.expected if proof else None)
     if any(c.state == "failed" and c.name.endswith("as ordered") for c in checks):
         return (*checks, not_checked("agreement and clients", "the file is not what was ordered"))

@@ -54,7 +54,8 @@ def run_verify(config: ExportConfig) -> None:
     failed = [c for c in checks if c.state == "failed"]
     if failed:
         named = str(failed[0]) if len(failed) == 1 else ", ".join(c.name for c in failed)
-        raise UserError(str(config.verify), f"{len(failed)} of {len(checks)} checks failed: {named}", "export it again")
+        remedy = "copy or export it again, or make one of it with export.py run=FILE out=NEW.tflite if it is not ours"
+        raise UserError(str(config.verify), f"{len(failed)} of {len(checks)} checks failed: {named}", remedy)
 
 
 def infer_quantization(graph: Graph) -> Quantization:

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from deeplab.conversion.agreement import _lead, _pixel_checks, _place_check, _relative_error, needed_raise
+from deeplab.conversion import agreement
+from deeplab.conversion.agreement import (
+    Reference,
+    _lead,
+    _pixel_checks,
+    _place_check,
+    _relative_error,
+    needed_raise,
+    simulation_checks,
+)
 
 
 def _logits(winner, loser):
@@ -100,3 +109,24 @@ def test_a_handful_of_clear_pixels_is_not_counted():
     clear[:10] = 1
     _, found = _two_checks(1 - clear, clear)
     assert found.state == "failed"
+
+
+def test_nearly_tied_pixels_are_not_held_to_the_simulation(monkeypatch):
+    lead = np.where(np.arange(100) < 20, 0.04, 2.0).reshape(10, 10)
+    simulated = np.stack([lead / 2, -lead / 2], -1)
+    lead = lead / simulated.std()
+    simulated = np.stack([lead / 2, -lead / 2], -1)
+    found = simulated.copy()
+    reference = Reference((np.zeros((10, 10, 3), np.uint8),), (simulated,), builtin_logits=(simulated,))
+    file = type(
+        "File",
+        (),
+        {"image_size": (10, 10), "map_size": (10, 10), "gives_labels": False, "__call__": lambda self, _: found},
+    )
+    monkeypatch.setattr(agreement, "TfliteModel", lambda *_: file())
+    # The first 20 pixels lead by 0.04 deviations, the others by 2.
+    found[:2] *= -1
+    assert [c.state for c in simulation_checks(b"", 1, reference)] == ["passed", "passed"]
+    found[4, :2] *= -1
+    checks = simulation_checks(b"", 1, reference)
+    assert [(c.state, c.measured) for c in checks] == [("failed", 78 / 80)] * 2
