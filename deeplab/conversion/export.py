@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,12 @@ class Prepared:
     origin: Mapping[str, Any]
 
 
-def export(config: ExportConfig) -> tuple[Report, ...]:
+def export(config: ExportConfig, tell: Callable[[str], object] = lambda _: None) -> tuple[Report, ...]:
     """Makes, checks and writes one .tflite file for each quantization, with its report beside it.
 
     Args:
         config: what to make.
+        tell: is told what is being done, for each of the steps that take many seconds.
 
     Returns:
         The report of each file.
@@ -76,10 +78,13 @@ def export(config: ExportConfig) -> tuple[Report, ...]:
     paths = _paths(config, quantizations)
     for path in paths.values():
         check_place(path)
+    tell("loads the model, and runs it on the pictures to compare with")
     prepared = _prepared(config, quantizations)
     reports, contents = [], {}
     for quantization in quantizations:
+        tell(f"{quantization}: converts")
         content = make_file(config, prepared[quantization], quantization)
+        tell(f"{quantization}: checks {len(content):,} bytes")
         reports.append(_report(config, prepared[quantization], quantization, paths[quantization], content))
         contents[quantization] = content
     times = median_milliseconds({q: contents[q] for q, r in zip(quantizations, reports, strict=True) if not r.failed})
@@ -179,8 +184,9 @@ def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantizati
 
 
 def run_export(config: ExportConfig) -> None:
-    """Exports, and prints a table and where the files are."""
-    print_reports(export(config), _paths(config, _as_tuple(config.quantization)).values())
+    """Exports, telling each step on standard error, and prints a table and where the files are."""
+    reports = export(config, lambda step: print(step, file=sys.stderr, flush=True))
+    print_reports(reports, _paths(config, _as_tuple(config.quantization)).values())
 
 
 def _report(config: ExportConfig, prepared: Prepared, quantization: Quantization, path: Path, content: bytes) -> Report:

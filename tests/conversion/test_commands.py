@@ -53,9 +53,12 @@ def test_the_command_writes_a_file_that_verifies(workshop, tmp_path):
     write_json(run / "train.json", to_mapping(settings))
     few = ["agreement_pictures=1", "miou_pictures=1", "max_miou_drop=100"]
     code, printed, err = program("export.py", f"run={run}", "quantization=float32", f"out={out}", *few)
-    assert (code, err) == (0, "")
+    assert code == 0, err
     assert printed.splitlines()[0].split()[:2] == ["file", "bytes"]
     assert out.is_file()
+    # The steps as they go, and no noise of TensorFlow or the converter.
+    _, *steps = err.splitlines()
+    assert steps == ["float32: converts", f"float32: checks {out.stat().st_size:,} bytes"]
     assert out.with_suffix(".report.json").is_file()
     code, printed, err = program("export.py", f"verify={out}", f"run={run}", *few)
     assert (code, err) == (0, "")
