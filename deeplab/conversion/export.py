@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,28 +11,37 @@ from typing import Any
 import keras
 import numpy as np
 
-from deeplab.config import DataConfig, ExportConfig, Quantization, to_mapping
+from deeplab.config import ExportConfig, Quantization, to_mapping
 from deeplab.conversion.agreement import make_reference, needed_raise
 from deeplab.conversion.benchmark import median_milliseconds
 from deeplab.conversion.calibration import Calibration, choose_calibration
 from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS, convert, end_type
 from deeplab.conversion.float_layers import chosen_layers, float_operators
 from deeplab.conversion.graph import check_mask_stride, export_graph
+from deeplab.conversion.order import (
+    as_tuple,
+    check_quantized,
+    data_for,
+    image_size_of,
+    keeps_ranges,
+    paths_of,
+    run_of,
+    validation_for,
+)
 from deeplab.conversion.present import print_reports
 from deeplab.conversion.report import Report, report_path, sha256, versions
 from deeplab.conversion.structure import Expected, activation_for
 from deeplab.conversion.verify import Proof, verify
 from deeplab.datasets.open import limited, open_source
 from deeplab.datasets.shapes import shapes_source
-from deeplab.datasets.source import Example, Source
+from deeplab.datasets.source import Example
 from deeplab.errors import UserError
 from deeplab.files import check_place, written_aside
-from deeplab.model.pretrained.tflite import is_quantized, load_quantized
+from deeplab.model.pretrained.tflite import load_quantized
 from deeplab.model.quantization.transform import ranges_of, trained_grids
 from deeplab.model.resize import feature_size
-from deeplab.run import data_of, describe, is_tflite, load_model, names_match, training_of
+from deeplab.run import describe, load_model, names_match
 from deeplab.tflite.flatbuffer import read_graph
-from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.metadata import write_metadata
 
 ORIGIN_FILE = "origin.json"
@@ -68,14 +76,14 @@ def export(config: ExportConfig, tell: Callable[[str], object] = lambda _: None)
         UserError: something needed is missing or does not fit; or a check failed: the message names it with the value
             and its limit. A file whose checks failed is not written; those that passed are.
     """
-    quantizations = _as_tuple(config.quantization)
+    quantizations = as_tuple(config.quantization)
     if config.output == "labels" and set(quantizations) & set(NO_LABELS):
         raise UserError("output", f"labels cannot be had with {', '.join(NO_LABELS)}", "use output=logits, or int8")
     if config.float_layers and "int8" not in quantizations:
         raise UserError("float_layers", "only int8 files can have some", "leave it out, or use quantization=int8")
-    if describe(_run(config)).quantized:
-        _check_quantized(config, quantizations)
-    paths = _paths(config, quantizations)
+    if describe(run_of(config)).quantized:
+        check_quantized(config, quantizations)
+    paths = paths_of(config, quantizations)
     for path in paths.values():
         check_place(path)
     tell("loads the model, and runs it on the pictures to compare with")
@@ -109,18 +117,18 @@ def prepare(config: ExportConfig, keep_ranges: bool = False) -> Prepared:
     Raises:
         UserError: something needed is missing or does not fit.
     """
-    run = _run(config)
-    size = _image_size(config, run)
+    run = run_of(config)
+    size = image_size_of(config, run)
     check_mask_stride(size, config.mask_stride)
     description = describe(run)
     model = (load_quantized if keep_ranges else load_model)(Path(run), config.output_stride, size)
     trained_grids(model)  # Raises where there is nothing to export, before pictures are read.
     kept = chosen_layers(config.float_layers, [layer.name for layer in model.layers])
-    calibrated = set(_as_tuple(config.quantization)) & set(NEEDS_CALIBRATION) and not ranges_of(model)
-    data = _data(config, run, bool(calibrated))
+    calibrated = set(as_tuple(config.quantization)) & set(NEEDS_CALIBRATION) and not ranges_of(model)
+    data = data_for(config, run, bool(calibrated))
     calibration = None
     examples: list[Example] = []
-    validation = _validation(config, data, description.quantized)
+    validation = validation_for(config, data, description.quantized)
     if data is not None and validation is not None:
         names_match(validation.classes, description.classes, "data")
         if calibrated:
@@ -154,19 +162,13 @@ def prepare(config: ExportConfig, keep_ranges: bool = False) -> Prepared:
 
 def _prepared(config: ExportConfig, quantizations: Sequence[Quantization]) -> dict[Quantization, Prepared]:
     """For each quantization what its file is made from: that which keeps its ranges is another model."""
-    keeping = [q for q in quantizations if q == "int8" and _keeps_ranges(config)]
+    keeping = [q for q in quantizations if q == "int8" and keeps_ranges(config)]
     others = [q for q in quantizations if q not in keeping]
     found = {}
     for part, keep in ((keeping, True), (others, False)):
         if part:
             found.update(dict.fromkeys(part, prepare(dataclasses.replace(config, quantization=tuple(part)), keep)))
     return found
-
-
-def _keeps_ranges(config: ExportConfig) -> bool:
-    """Whether int8 files take over the ranges of a quantized one. Those with float layers are calibrated."""
-    run = _run(config)
-    return config.keep_ranges and not config.float_layers and is_tflite(run) and is_quantized(Path(run))
 
 
 def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantization) -> bytes:
@@ -186,7 +188,7 @@ def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantizati
 def run_export(config: ExportConfig) -> None:
     """Exports, telling each step on standard error, and prints a table and where the files are."""
     reports = export(config, lambda step: print(step, file=sys.stderr, flush=True))
-    print_reports(reports, _paths(config, _as_tuple(config.quantization)).values())
+    print_reports(reports, paths_of(config, as_tuple(config.quantization)).values())
 
 
 def _report(config: ExportConfig, prepared: Prepared, quantization: Quantization, path: Path, content: bytes) -> Report:
@@ -254,78 +256,6 @@ def _origin(
         },
         "versions": versions(),
     }
-
-
-def _run(config: ExportConfig) -> str:
-    if config.run is None:
-        raise UserError("run", "a value is needed", "set it with run=FOLDER")
-    return config.run
-
-
-def _image_size(config: ExportConfig, run: str) -> tuple[int, int]:
-    """The size of the file's input in pixels."""
-    wanted = config.image_size
-    if wanted is None:
-        training = training_of(run)
-        # Only a .tflite file has no training, and it has a size of its own.
-        wanted = training.eval_size or training.training.crop_size if training else TfliteModel(run).image_size
-    height, width = (wanted, wanted) if isinstance(wanted, int) else wanted
-    if min(height, width) < 33:
-        raise UserError("image_size", f"{height}x{width} pixels", "at least 33 a side")
-    return height, width
-
-
-def _data(config: ExportConfig, run: str, needed: bool) -> DataConfig | None:
-    """The data to calibrate and measure with; None where none is given and none is needed."""
-    if is_tflite(run) and not config.data:
-        if not needed:
-            return None
-        why = f"calibration needs training pictures, and {run} does not tell what it was trained on"
-        raise UserError("data", why, "give data=voc data.root=DIR, or data=folder")
-    return data_of(run, config.data)
-
-
-def _validation(config: ExportConfig, data: DataConfig | None, quantized: bool) -> Source | None:
-    """Labelled pictures to compare on; None where none are given, or none are at hand and none are needed."""
-    if data is None:
-        return None
-    try:
-        return open_source(data, data.val_split, config.seed)
-    except UserError as error:
-        if not quantized or config.data:
-            raise
-        warnings.warn(f"compared on drawn scenes, and no mIoU measured: {error}", stacklevel=2)
-        return None
-
-
-def _check_quantized(config: ExportConfig, quantizations: tuple[Quantization, ...]) -> None:
-    """Raises UserError for what cannot be made of a quantization-aware run."""
-    if set(quantizations) != {"int8"}:
-        found = f"{', '.join(quantizations)}, of a run that was trained for int8"
-        raise UserError("quantization", found, "use quantization=int8, or export the float run that it began with")
-    if config.float_layers:
-        raise UserError("float_layers", "the run was trained for int8 throughout", "leave it out")
-
-
-def _paths(config: ExportConfig, quantizations: tuple[Quantization, ...]) -> dict[Quantization, Path]:
-    """Where each file goes."""
-    if config.out is None:
-        if is_tflite(_run(config)):
-            why = "a value is needed, for run is a file and no folder that could take it"
-            raise UserError("out", why, "set it with out=FILE.tflite")
-        return {q: Path(_run(config)) / f"{q}.tflite" for q in quantizations}
-    out = Path(config.out)
-    if out.suffix != ".tflite":
-        raise UserError("out", f"{config.out!r} is no .tflite file", "let the name end in .tflite")
-    if is_tflite(_run(config)) and out.exists() and out.samefile(_run(config)):
-        raise UserError("out", "is the file that is imported", "choose another name")
-    if len(quantizations) == 1:
-        return {quantizations[0]: out}
-    return {q: out.with_name(f"{out.stem}_{q}.tflite") for q in quantizations}
-
-
-def _as_tuple(quantization: Quantization | tuple[Quantization, ...]) -> tuple[Quantization, ...]:
-    return quantization if isinstance(quantization, tuple) else (quantization,)
 
 
 def _remedy(name: str) -> str:
