@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab.config import Ends, ExportOutput
-from deeplab.conversion.benchmark import times_in_turns
+from deeplab.config import ExportOutput, IoType
 from deeplab.conversion.calibration import choose_calibration
 from deeplab.conversion.convert import calibrate, quantize
-from deeplab.conversion.graph import export_graph
+from deeplab.conversion.export_graph import export_graph
+from deeplab.conversion.timing import times_in_turns
 from deeplab.datasets.open import limited
 from deeplab.datasets.voc import voc_source
 from deeplab.evaluation.evaluate import evaluate
-from deeplab.evaluation.predictor import keras_predictor, tflite_predictor
-from deeplab.run import load_model
+from deeplab.prediction.predictor import keras_predictor, tflite_predictor
+from deeplab.run_folder import load_model
 from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.metadata import write_metadata
 
@@ -36,8 +36,8 @@ class Setting:
     output: ExportOutput = "logits"
     mask_stride: int = 1
     calibration: int = 16
-    input_type: Ends = "uint8"
-    output_type: Ends = "uint8"
+    input_type: IoType = "uint8"
+    output_type: IoType = "uint8"
 
 
 BASE = Setting()
@@ -49,8 +49,8 @@ ROWS = {
     "output=labels": replace(BASE, output="labels"),
     "output_type=float32": replace(BASE, output_type="float32"),
     "input_type=float32": replace(BASE, input_type="float32"),
-    "calibration_pictures=4": replace(BASE, calibration=4),
-    "calibration_pictures=64": replace(BASE, calibration=64),
+    "calibration_images=4": replace(BASE, calibration=4),
+    "calibration_images=64": replace(BASE, calibration=64),
     "output_stride=8": replace(BASE, output_stride=8),
     "output_stride=8 mask_stride=4": replace(BASE, output_stride=8, mask_stride=4),
 }

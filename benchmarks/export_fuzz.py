@@ -23,18 +23,18 @@ import numpy as np
 
 from benchmarks.export_damage import DAMAGES
 from deeplab.config import ExportOutput, ModelConfig, Quantization
-from deeplab.conversion.agreement import Reference, needed_raise
+from deeplab.conversion.agreement import Reference, needed_logit_offset
 from deeplab.conversion.calibration import choose_calibration
-from deeplab.conversion.convert import NO_LABELS, convert, end_type
-from deeplab.conversion.graph import check_mask_stride, export_graph
+from deeplab.conversion.convert import NO_LABELS, convert, io_type
+from deeplab.conversion.export_graph import check_mask_stride, export_graph
 from deeplab.conversion.structure import Expected, activation_for
 from deeplab.conversion.verify import Proof, verify
 from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
-from deeplab.evaluation.fitting import fit_picture
 from deeplab.model.backbones import BACKBONES
 from deeplab.model.build import build_model
 from deeplab.model.resize import feature_size
+from deeplab.prediction.image_fit import fit_image
 from deeplab.tflite.metadata import write_metadata
 from tests.model.short_backbones import SHORT
 
@@ -133,7 +133,7 @@ def settle(model: keras.Model, seed: int, pictures: list[np.ndarray]) -> None:
 
 def eager_reference(model: keras.Model, pictures: list[np.ndarray]) -> Reference:
     """What the model gives, without the seconds that tracing it takes."""
-    fitted = tuple(fit_picture(p, model.input_shape[1:3], grey=128).image.astype(np.uint8) for p in pictures)
+    fitted = tuple(fit_image(p, model.input_shape[1:3], gray=128).image.astype(np.uint8) for p in pictures)
     return Reference(fitted, tuple(np.asarray(model(p[None].astype(np.float32), training=False))[0] for p in fitted))
 
 
@@ -149,15 +149,15 @@ def make(case: Case) -> Made:
     pictures = [e.image for e in scenes.examples(4)]
     settle(model, case.seed, pictures)
     reference = eager_reference(model, pictures[:2])
-    raised = needed_raise(reference.logits, case.mask_stride) if case.output == "logits" else 0.0
+    logit_offset = needed_logit_offset(reference.logits, case.mask_stride) if case.output == "logits" else 0.0
     images = choose_calibration(scenes, 4, case.size, case.seed).images
-    graph = export_graph(model, case.output, case.mask_stride, raised)
+    graph = export_graph(model, case.output, case.mask_stride, logit_offset)
     content = convert(graph, case.size, case.quantization, images)
     content = write_metadata(content, labels, activation=activation_for(case.output))
     side = (feature_size(case.size[0], case.mask_stride), feature_size(case.size[1], case.mask_stride))
-    ends = end_type(case.quantization, None)
+    ends = io_type(case.quantization, None)
     expected = Expected(case.size, side, labels, case.output, case.quantization, ends, ends)
-    return Made(content, Proof(expected, reference, raised, 1.5), graph)
+    return Made(content, Proof(expected, reference, logit_offset, 1.5), graph)
 
 
 def failures(content: bytes, proof: Proof, clients: bool) -> list[str]:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.sensitivity import sensitivities
 from deeplab.conversion.calibration import choose_calibration
 from deeplab.conversion.convert import calibrate
-from deeplab.conversion.graph import export_graph
-from deeplab.conversion.sensitivity import sensitivities
+from deeplab.conversion.export_graph import export_graph
 from deeplab.datasets.shapes import shapes_source
 from deeplab.datasets.voc import voc_source
-from deeplab.evaluation.fitting import fit_picture
-from deeplab.run import load_model
+from deeplab.prediction.image_fit import fit_image
+from deeplab.run_folder import load_model
 
 
 def main() -> None:
@@ -36,9 +36,7 @@ def main() -> None:
     validation = voc_source(chosen.voc, "val") if chosen.voc else shapes_source("val", chosen.size)
     graph = export_graph(load_model(chosen.run, chosen.output_stride, chosen.size))
     calibrated = calibrate(graph, size, choose_calibration(training, 16, size, 0).images)
-    pictures = [
-        fit_picture(e.image, size, grey=128).image.astype(np.uint8) for e in validation.examples(chosen.pictures)
-    ]
+    pictures = [fit_image(e.image, size, gray=128).image.astype(np.uint8) for e in validation.examples(chosen.pictures)]
     whole, found = sensitivities(calibrated, pictures, chosen.tried)
     print(f"error of the scores in int8: {whole:.4f}")
     print(f"{'layer':36} {'operator':20} {'error':>8} {'error of the scores if it alone is float':>42}")

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab.conversion.benchmark import times_in_turns
-from deeplab.conversion.operator_times import profile
+from benchmarks.operator_times import profile
+from deeplab.conversion.timing import times_in_turns
 from deeplab.errors import UserError
 from deeplab.tflite.flatbuffer import read_file
 from deeplab.tflite.interpreter import TfliteModel
@@ -40,7 +40,7 @@ def print_table(contents: dict[str, bytes], threads: int, rounds: int) -> None:
     first = next(iter(times.values()))
     for name, content in contents.items():
         model = TfliteModel(content)
-        size, mask = ("x".join(map(str, side)) for side in (model.image_size, model.map_size))
+        size, mask = ("x".join(map(str, side)) for side in (model.image_size, model.mask_size))
         low, middle, high = np.percentile(first / times[name], (25, 50, 75))
         ends = f"{model.input.dtype} {size} | {model.output.dtype} {mask} | {len(content):,} | {platform.machine()} CPU"
         speed = f"{np.median(times[name]):.1f} | {middle:.2f} ({low:.2f}-{high:.2f})"

@@ -36,7 +36,7 @@ def bare_decode(source: Source) -> Callable[[int], None]:
 
 
 def tensorflow_decode(source: Source) -> Callable[[int], None]:
-    """Decodes JPEG and PNG with TensorFlow's operators in tf.data (which turn the palette into colours)."""
+    """Decodes JPEG and PNG with TensorFlow's operators in tf.data (which turn the palette into colors)."""
     images, masks = ([str(p) for p in source.files[i::2]] for i in (0, 1))
 
     def decode(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

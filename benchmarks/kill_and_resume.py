@@ -32,9 +32,9 @@ SETTINGS = (
     "training.ema_decay=0.9",
     "training.save_every=3",
     "training.evaluate_every=10",
-    "training.evaluate_pictures=4",
+    "training.evaluate_images=4",
     "training.log_every=1",
-    "training.pictures=1",
+    "training.preview_images=1",
 )
 
 

@@ -21,7 +21,7 @@ from deeplab.datasets.shapes import shapes_source
 from deeplab.datasets.source import Example
 from deeplab.datasets.voc import voc_source
 from deeplab.evaluation.confusion import confusion_matrix
-from deeplab.evaluation.fitting import fit_picture
+from deeplab.prediction.image_fit import fit_image
 
 SIZE = 513
 PICTURES = 20
@@ -48,17 +48,17 @@ def main() -> None:
 
 
 def full_size(example: Example) -> Example:
-    """The example repeated and cut to 513x513, with every pixel labelled: the dearest case for the metric."""
+    """The example repeated and cut to 513x513, with every pixel labeled: the dearest case for the metric."""
     down, across = (-(-SIZE // side) for side in example.label.shape)
     label = np.tile(np.where(example.label == 255, 0, example.label), (down, across))[:SIZE, :SIZE]
     image = np.tile(example.image, (down, across, 1))[:SIZE, :SIZE]
-    return Example(fit_picture(np.ascontiguousarray(image), (SIZE, SIZE)).image, label, example.name)
+    return Example(fit_image(np.ascontiguousarray(image), (SIZE, SIZE)).image, label, example.name)
 
 
 def keras_network() -> Callable[[np.ndarray], np.ndarray]:
     from deeplab.config import ModelConfig
-    from deeplab.evaluation.predictor import keras_predictor
     from deeplab.model.build import build_model
+    from deeplab.prediction.predictor import keras_predictor
 
     config = ModelConfig(depth_multiplier=0.5, head="v3", aspp_rates=())
     return keras_predictor(build_model(config, 16, SIZE)).run

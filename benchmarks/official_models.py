@@ -20,8 +20,8 @@ from PIL import Image
 from deeplab.datasets.source import Source
 from deeplab.datasets.voc import voc_source
 from deeplab.evaluation.evaluate import evaluate
-from deeplab.evaluation.predictor import Predictor, keras_predictor, tflite_predictor
-from deeplab.model.pretrained import load_tflite
+from deeplab.prediction.predictor import Predictor, keras_predictor, tflite_predictor
+from deeplab.pretrained import load_tflite
 from deeplab.tflite.interpreter import TfliteModel
 
 STARTER = "starter_deeplabv3_257_float.tflite"

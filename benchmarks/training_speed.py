@@ -3,7 +3,7 @@
     python -m benchmarks.training_speed [--rounds 5] [--part step xla precision loop] [--peer PYTHON] [--voc VOCDEVKIT]
 
 MobileNetV2 DeepLabv3 with the mobile head, 513 pixels, output stride 16, batch 4, float32, batch norm trained. Each
-contender is a process of its own; they step in turn, in an order that changes from round to round, and what is
+candidate is a process of its own; they step in turn, in an order that changes from round to round, and what is
 compared is the median of the ratios within the rounds, so that a machine that is slow for a while is slow for all.
 
 The peer needs an environment of its own, for it brings other packages:
@@ -34,7 +34,7 @@ STEPS = 3
 
 
 def main() -> None:
-    """Prints a table of the contenders."""
+    """Prints a table of the candidates."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--part", nargs="+", choices=["step", "xla", "precision", "loop"], default=["step"])
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def compare(kinds: dict[str, str], rounds: int) -> None:
-    """Lets the contenders step in turn."""
+    """Lets the candidates step in turn."""
     workers = {
         kind: subprocess.Popen(
             [python, __file__, "--worker", kind],
@@ -81,7 +81,7 @@ def compare(kinds: dict[str, str], rounds: int) -> None:
         print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
     for worker in workers.values():
         worker.kill()
-    print(f"{'contender':<22}{'images/s':>10}{'CPU s/step':>12}{'peak MB':>9}{'speed by wall':>15}{'by CPU':>9}")
+    print(f"{'candidate':<22}{'images/s':>10}{'CPU s/step':>12}{'peak MB':>9}{'speed by wall':>15}{'by CPU':>9}")
     for kind, results in found.items():
         wall, cpu = (statistics.median(r[name] for r in results) for name in ("wall", "cpu"))
         ratios = [
@@ -148,20 +148,20 @@ def _serve(kind: str) -> None:
 def _our_step(way: str = "float32") -> Callable[[], float]:
     """One of our updates on pictures that stay the same."""
     from deeplab.config import ModelConfig, TrainConfig, TrainingConfig
-    from deeplab.training.learner import make_learner
-    from deeplab.training.step import make_step
+    from deeplab.training.train_state import make_train_state
+    from deeplab.training.train_step import make_train_step
 
     model = ModelConfig(head="v3", aspp_rates=(), classes=CLASSES)
     precision: Any = "float32" if way == "xla" else way
     training = TrainingConfig(batch_size=BATCH, crop_size=SIZE, precision=precision, xla=way == "xla")
-    learner = make_learner(TrainConfig(model=model, training=training))
-    step = make_step(learner.model, learner.optimizer, training)
+    learner = make_train_state(TrainConfig(model=model, training=training))
+    step = make_train_step(learner.model, learner.optimizer, training)
     images, labels = _pictures()
     return lambda: float(step((images, labels))["loss"])
 
 
 def _garden_step() -> Callable[[], float]:
-    """One update of TensorFlow Model Garden's experiment of the same network, without its synchronised batch norm."""
+    """One update of TensorFlow Model Garden's experiment of the same network, without its synchronized batch norm."""
     import tensorflow as tf
     import tf_keras
     from official.core import exp_factory

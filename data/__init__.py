@@ -1,1 +1,1 @@
-"""Data sets in the way of TensorFlow Datasets, a folder each."""
+"""TFDS builders of data sets that TensorFlow Datasets lacks; installed as `deeplab.tfds_builders`."""

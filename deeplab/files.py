@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Atomic file writes, and JSON files."""
 
 import json
 import os
@@ -12,64 +12,64 @@ from deeplab.errors import UserError
 
 
 @contextmanager
-def written_aside(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
-    """Gives a path in the same folder to write to; renames it to `path` when the block ends well, removes it when not.
+def atomic_write(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; rename it to `path` if the block succeeds, else delete it.
 
-    So a reader, or a machine that is switched off, never meets half a file, and what was there before stays until the
-    new file is whole. Missing folders are made.
+    A reader never sees a partial file, and an existing file is kept until the new one is complete. Missing folders are
+    created.
 
     Args:
-        path: the file to be.
-        suffix: what the name aside must end in, for writers that go by the ending.
+        path: the final file.
+        suffix: suffix of the temporary name, for writers that choose the format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
     os.close(handle)
-    aside = Path(name)
+    temporary = Path(name)
     try:
-        yield aside
-        with aside.open("rb") as file:
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        aside.chmod(0o666 & ~umask)
-        aside.replace(path)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def check_place(path: str | os.PathLike[str]) -> None:
-    """Whether a file could be written there, asked before the work that it is to hold; nothing is made.
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Check that a file could be written at `path`, before the work that produces it; nothing is created.
 
     Raises:
-        UserError: the nearest folder that exists is none, or nobody may write into it.
+        UserError: the nearest existing parent is not a folder, or is not writable.
     """
     folder = Path(path).absolute().parent
     while not folder.exists():
         folder = folder.parent
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise UserError(str(path), f"{folder} is no folder that can be written to", "choose another place")
+        raise UserError(str(path), f"cannot write to {folder}", "choose another place")
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Writes `content` as indented JSON, whole or not at all; NaN is refused, for JSON has none."""
-    with written_aside(path) as aside:
-        aside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Write `content` atomically as indented JSON. NaN raises ValueError because JSON cannot represent it."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The mapping in a JSON file.
+    """Read a JSON file that holds a mapping.
 
     Raises:
-        UserError: it cannot be read, is no JSON, or no mapping.
+        UserError: the file cannot be read, is not JSON, or does not hold a mapping.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(str(path), f"cannot be read ({error.strerror})", "check the path") from error
     except ValueError as error:
-        raise UserError(str(path), f"is no JSON ({error})", "restore the file, or make it anew") from error
+        raise UserError(str(path), f"is not valid JSON ({error})", "restore the file, or create it again") from error
     if not isinstance(content, dict):
         raise UserError(str(path), f"holds a {type(content).__name__}, not a mapping", "restore the file")
     return content

@@ -3,12 +3,12 @@ import json
 import pytest
 
 from deeplab.errors import UserError
-from deeplab.files import check_place, read_json, write_json, written_aside
+from deeplab.files import atomic_write, check_writable, read_json, write_json
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
     path = tmp_path / "new" / "a.txt"
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("half")
         assert not path.exists()
     assert path.read_text() == "half"
@@ -20,7 +20,7 @@ def test_a_failure_leaves_the_old_file(tmp_path):
     path.write_text("old")
 
     def fail_half_way() -> None:
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text("half")
             raise RuntimeError
 
@@ -50,7 +50,7 @@ def test_what_cannot_be_read_is_named(content, message, tmp_path):
 
 def test_a_place_is_looked_at_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
-    check_place(tmp_path / "new" / "folder" / "model.tflite")
+    check_writable(tmp_path / "new" / "folder" / "model.tflite")
     assert not (tmp_path / "new").exists()
     with pytest.raises(UserError, match="file is no folder that can be written to"):
-        check_place(tmp_path / "file" / "folder" / "model.tflite")
+        check_writable(tmp_path / "file" / "folder" / "model.tflite")

@@ -1,5 +1,5 @@
 """PASCAL VOC 2012 semantic segmentation as a TensorFlow dataset."""
 
-from data.voc_segmentation.voc_segmentation_dataset_builder import Builder
+from deeplab.tfds_builders.voc_segmentation.voc_segmentation_dataset_builder import Builder
 
 __all__ = ["Builder"]

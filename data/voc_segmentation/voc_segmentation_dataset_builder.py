@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from deeplab.datasets.source import checked
+from deeplab.datasets.source import checked_example
 from deeplab.datasets.voc import CLASSES, TRAIN_AUG, devkit_year, read_any_mask, read_image, split_files
 from deeplab.errors import UserError
 
@@ -21,7 +21,7 @@ OFFICIAL_SIZES = {"train": 1464, "val": 1449, "trainval": 2913, TRAIN_AUG: 10582
 class Builder(tfds.core.GeneratorBasedBuilder):
     """DatasetBuilder for the segmentation task of PASCAL VOC 2012.
 
-    Masks are 8-bit grey PNG whose values are the class ids, 255 where a pixel is to be ignored. Without a manual
+    Masks are 8-bit gray PNG whose values are the class ids, 255 where a pixel is to be ignored. Without a manual
     folder VOC and SBD are downloaded; with one nothing is, and the split train_aug is there if SBD is.
 
     Args:
@@ -91,7 +91,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, pairs: list[tuple[Path, Path]]) -> Iterator[tuple[str, dict[str, Any]]]:
         for image, mask in pairs:
-            example = checked(read_image(image), read_any_mask(mask), CLASSES, str(image), str(mask))
+            example = checked_example(read_image(image), read_any_mask(mask), CLASSES, str(image), str(mask))
             ids = io.BytesIO()
             Image.fromarray(example.label).save(ids, "PNG", compress_level=3)
             ids.seek(0)

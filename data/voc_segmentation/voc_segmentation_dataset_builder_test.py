@@ -6,7 +6,7 @@ pytest.importorskip("dill", reason="tensorflow_datasets.testing needs dill")
 
 import tensorflow_datasets as tfds
 
-from data.voc_segmentation import voc_segmentation_dataset_builder as module
+from deeplab.tfds_builders.voc_segmentation import voc_segmentation_dataset_builder as module
 
 
 class VocSegmentationTest(tfds.testing.DatasetBuilderTestCase):

@@ -1,39 +1,48 @@
-"""Every setting of the toolkit, as frozen dataclasses, and `build`, which makes them from plain mappings.
+"""All settings as frozen dataclasses, and `build`, which creates them from plain mappings.
 
-Each default has its one home here; the YAML files under configs/ hold only what differs from it.
+Every default is defined here and nowhere else; the YAML files in configs/ contain only what differs from it.
 """
 
 from deeplab.config.commands import (
-    Ends,
     EvaluateConfig,
     ExportConfig,
     ExportOutput,
+    Fit,
+    InspectConfig,
+    IoType,
     PredictConfig,
     Quantization,
     SummarizeConfig,
     TrainConfig,
+    VerifyConfig,
 )
-from deeplab.config.image_size import ImageSize, height_width
-from deeplab.config.mapping import build, to_mapping
+from deeplab.config.data import DataConfig
+from deeplab.config.image_size import ImageSize, fixed_height_width, height_width
+from deeplab.config.mapping import build, to_mapping, type_name
 from deeplab.config.model import ModelConfig
-from deeplab.config.training import AugmentConfig, DataConfig, QuantizeAwareConfig, TrainingConfig
+from deeplab.config.training import AugmentConfig, QuantizationAwareConfig, TrainingConfig
 
 __all__ = [
     "AugmentConfig",
     "DataConfig",
-    "Ends",
     "EvaluateConfig",
     "ExportConfig",
     "ExportOutput",
+    "Fit",
     "ImageSize",
+    "InspectConfig",
+    "IoType",
     "ModelConfig",
     "PredictConfig",
     "Quantization",
-    "QuantizeAwareConfig",
+    "QuantizationAwareConfig",
     "SummarizeConfig",
     "TrainConfig",
     "TrainingConfig",
+    "VerifyConfig",
     "build",
+    "fixed_height_width",
     "height_width",
     "to_mapping",
+    "type_name",
 ]

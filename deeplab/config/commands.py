@@ -1,194 +1,46 @@
-"""What each command does."""
+"""The config of each command."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deeplab.config.data import DataConfig
 from deeplab.config.image_size import ImageSize
 from deeplab.config.mapping import require
 from deeplab.config.model import ModelConfig
-from deeplab.config.training import DataConfig, TrainingConfig
-from deeplab.errors import UserError
+from deeplab.config.training import TrainingConfig
 
 Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
-"""How a .tflite file stores and computes, see `deeplab.conversion.convert.convert`."""
+"""How a .tflite file stores weights and computes, see `deeplab.conversion.convert.convert`."""
 
 ExportOutput = Literal["logits", "probabilities", "labels"]
-"""What a .tflite file gives for each pixel: scores before the softmax, behind it, or the class id."""
+"""What a .tflite file returns for each pixel: scores before the softmax, scores after it, or the class id."""
 
-Ends = Literal["float32", "uint8", "int8", "int16"]
-"""The type of a .tflite file's input or output."""
+IoType = Literal["float32", "uint8", "int8", "int16"]
+"""Dtype of the input or the output of a .tflite file."""
 
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """What evaluate.py measures: one row of the table for each model, output stride, and scale setting.
-
-    Attributes:
-        run: run folders and .tflite files.
-        out: folder of evaluation.json and evaluation.html; None is the first run's own, or that of the .tflite file.
-        output_stride: at which to run the networks. None takes 16 and 8 for a run, and a .tflite file as it is;
-            strides given add the network inside an official .tflite file, in float, at each of them.
-        image_size: pictures are padded to this size; None takes the `eval_size` of the data.
-        fit: how pictures meet a .tflite file of another size: "auto" pads, or stretches those that are too large.
-        data: keys of DataConfig: what to measure on. Without a source they change single values of the data that the
-            first run was trained on.
-        scales: factors on the picture's size; other than (1.0,) adds a row with the probabilities averaged over them
-            (DeepLabv3, arXiv:1706.05587, sec. 4.1: 0.5 to 1.75 by 0.25).
-        flip: whether that row averages over left-right flipped pictures too.
-        multi_scale_strides: output strides of such rows, which take long; None takes those of `output_stride`.
-        multi_scale_pictures: how many pictures, the first, rows of several scales are measured on; None takes all.
-        trimaps: widths in pixels of the bands around borders to measure in (DeepLabv3+, arXiv:1802.02611, fig. 5).
-        resamples: of the bootstrap over pictures behind the 95 % intervals; 0 makes none.
-        pictures: how many of the best and of the worst pictures the page shows.
-        threads: of the .tflite interpreter.
-        seed: of the bootstrap, and of drawn data.
-    """
-
-    run: str | tuple[str, ...]
-    out: str | None = None
-    output_stride: int | tuple[int, ...] | None = None
-    image_size: ImageSize = None
-    fit: Literal["auto", "pad", "resize"] = "auto"
-    data: dict[str, Any] | None = None
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    multi_scale_strides: tuple[int, ...] | None = None
-    multi_scale_pictures: int | None = None
-    trimaps: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 20, 30, 40)
-    resamples: int = 2000
-    pictures: int = 4
-    threads: int = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raises UserError where a value is out of range."""
-        require("run", self.run, len(self.run) > 0, "a run folder or a .tflite file")
-        require("scales", self.scales, bool(self.scales) and min(self.scales) > 0, "factors above 0")
-        require("trimaps", self.trimaps, min(self.trimaps, default=1) > 0, "widths above 0")
-        for name in ("resamples", "pictures"):
-            require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-
-
-@dataclass(frozen=True)
-class PredictConfig:
-    """What predict.py labels, with which model, and where the masks go.
-
-    Attributes:
-        run: a run folder or a .tflite file.
-        images: a picture, a video, a folder of them, or a pattern (a/*.jpg).
-        out: folder for the masks.
-        output_stride: at which to run the network.
-        image_size: pictures are padded to this size; None runs each at its own.
-        fit: how pictures meet a model of fixed size: "auto" pads, or stretches those that are too large.
-        tile: side of overlapping tiles in pixels that a larger picture is cut into; None cuts none.
-        overlap: of neighbouring tiles, in pixels.
-        opacity: of the colours in the overlay, 0..1.
-        threads: of the .tflite interpreter.
-    """
-
-    run: str
-    images: str
-    out: str = "predictions"
-    output_stride: int = 16
-    image_size: ImageSize = None
-    fit: Literal["auto", "pad", "resize"] = "auto"
-    tile: int | None = None
-    overlap: int = 64
-    opacity: float = 0.5
-    threads: int = 2
-
-    def __post_init__(self) -> None:
-        """Raises UserError where a value is out of range."""
-        require("opacity", self.opacity, 0 <= self.opacity <= 1, "from 0 to 1")
-        require("overlap", self.overlap, self.overlap >= 0, "at least 0")
-        if self.tile is not None:
-            require("tile", self.tile, self.tile > self.overlap, f"above the overlap of {self.overlap}")
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    """What export.py makes, or looks at.
-
-    Attributes:
-        run: a run folder, or an official .tflite file, which is imported first. With `verify` it is what the file must
-            agree with.
-        out: the .tflite file; its report goes beside it. Several quantizations add their names to it. None puts
-            NAME.tflite into the run folder, NAME being the quantization.
-        seed: of the choice of calibration pictures.
-        output_stride: of the network in the file: 8, 16 or 32.
-        image_size: of the file's input in pixels. None is the size at which the training was measured, its crop size if
-            that was each picture's own, or the size of `run`'s input where that is a .tflite file.
-        quantization: one, or several to be compared in a table.
-        output: what the file gives for each pixel. The Task Library and MediaPipe do not take labels.
-        mask_stride: pixels of the image for each pixel of the output: 1 is full size; 4 (or the output stride) is less
-            work for the device, and the client enlarges the mask.
-        input_type, output_type: of the ends of a quantized file; None is uint8 for int8, float32 for the others.
-        float_layers: Keras layers of an int8 file that stay float, `*` standing for any letters;
-            benchmarks/export_layers.py tells which of them would help.
-        keep_ranges: whether an int8 file that is made from a quantized .tflite file keeps the ranges and the steps that
-            are in it, instead of calibrated ones.
-        correct_biases: whether the biases of calibrated files (int8 and int16x8) make up for what the rounding of their
-            kernels adds on average.
-        max_miou_drop: how many points of mIoU (0..100) the file may lose against the Keras model.
-        calibration_pictures: how many training pictures set the ranges of int8 and int16x8.
-        agreement_pictures: how many validation pictures are compared pixel by pixel.
-        miou_pictures: how many validation pictures the mIoU is measured on; 0 measures none, and the report says so.
-        threads: of the interpreter.
-        data: keys of DataConfig, by which the pictures differ from those of the run's training.
-        inspect: a .tflite file to describe; nothing is exported.
-        verify: a .tflite file to check; nothing is exported.
-    """
-
-    run: str | None = None
-    out: str | None = None
-    seed: int = 0
-    output_stride: int = 16
-    image_size: ImageSize = None
-    quantization: Quantization | tuple[Quantization, ...] = "int8"
-    output: ExportOutput = "logits"
-    mask_stride: int = 1
-    input_type: Ends | None = None
-    output_type: Ends | None = None
-    float_layers: tuple[str, ...] = ()
-    keep_ranges: bool = True
-    correct_biases: bool = True
-    max_miou_drop: float = 1.5
-    calibration_pictures: int = 16
-    agreement_pictures: int = 4
-    miou_pictures: int = 50
-    threads: int = 2
-    data: dict[str, Any] | None = None
-    inspect: str | None = None
-    verify: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raises UserError where a value is out of range."""
-        require("max_miou_drop", self.max_miou_drop, self.max_miou_drop >= 0, "at least 0, in points")
-        for name in ("calibration_pictures", "agreement_pictures", "threads"):
-            require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
-        require("miou_pictures", self.miou_pictures, self.miou_pictures >= 0, "at least 0")
-        if self.run is None and self.inspect is None and self.verify is None:
-            raise UserError("run", "a value is needed", "set it with run=FOLDER, or use inspect=FILE or verify=FILE")
+Fit = Literal["auto", "pad", "stretch"]
+"""How an image meets a network of fixed input size, see `deeplab.prediction.image_fit.fit_image`."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What train.py does.
+    """Settings of train.py.
 
     Attributes:
-        run: the run folder; one that is there already is gone on with.
-        seed: of the weights, the order of pictures, the augmentation and the dropout.
-        model: the network; its number of classes is that of the data.
-        data: what it learns from.
-        training: how it learns.
-        pretrained: weights to start from: a run folder, an official .tflite file, a checkpoint or .h5 file, or
-            "imagenet"; None starts from random ones.
-        first_stage: a training that comes first, in `first_stage/` of the run folder, and whose weights this one starts
-            from: the keys of `data` and `training` by which it differs (DeepLabv3, arXiv:1706.05587, sec. 4.1).
-        allow_missing: whether weights that do not fill the whole backbone will do.
-        check_data: look at every picture and mask, report, and do not train. Every training begins with a quick look.
-        output_stride: strides at which the result is measured.
-        image_size: pictures are padded to this size to be measured; None takes `data.eval_size`.
+        run: the run folder; an interrupted run resumes from its last checkpoint.
+        seed: seed of the initial weights, the order of the images, augmentation and dropout.
+        model: the network; its number of classes is set by the data.
+        data: the images and masks to train on.
+        training: the training recipe.
+        pretrained: initial weights: a run folder, an official .tflite file, a checkpoint, an .h5 file, or "imagenet";
+            null starts from random weights.
+        first_stage: a preceding training in `first_stage/` of the run folder, whose weights this one starts from: the
+            keys of `data` and `training` that differ (DeepLabv3, arXiv:1706.05587, sec. 4.1).
+        allow_missing: accept pretrained weights that fill only a part of the backbone.
+        check_data: check every image and mask, print the report, and do not train. Every training starts with a quick
+            check.
+        output_stride: output strides at which the result is evaluated.
+        image_size: pad images to this size for evaluation; null takes data.eval_size.
     """
 
     run: str = "runs/demo"
@@ -205,19 +57,227 @@ class TrainConfig:
 
     @property
     def eval_size(self) -> ImageSize:
-        """The size that pictures are padded to when the result is measured; None for their own."""
+        """The size that images are padded to for evaluation; None for their own size."""
         return self.data.eval_size if self.image_size is None else self.image_size
 
 
 @dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of evaluate.py: the table has one row per model, output stride and scale setting.
+
+    Attributes:
+        run: run folders and .tflite files, one or a list.
+        out: folder of evaluation.json and evaluation.html; null is the first run's folder, or that of the .tflite file.
+        output_stride: output strides, one or a list. null takes 16 and 8 for a run and evaluates a .tflite file as it
+            is; with a value, an official .tflite file is also imported and evaluated in float at these strides.
+        image_size: pad images to this size; null takes the eval_size of the data.
+        fit: how images meet a .tflite file of another size: auto (pad, stretch larger ones), pad or stretch.
+        data: keys of DataConfig: what to evaluate on. Without a source, they change single values of the data that the
+            first run was trained on.
+        scales: factors on the image size; other values than [1.0] add a row with probabilities averaged over them
+            (DeepLabv3, arXiv:1706.05587, sec. 4.1: 0.5 to 1.75 by 0.25).
+        flip: average that row over left-right flipped images too.
+        multi_scale_strides: output strides of the multi-scale rows, which take long; null takes `output_stride`.
+        multi_scale_images: number of images for the multi-scale rows, from the start; null takes all.
+        trimap_widths: widths in pixels of the bands around borders to evaluate (DeepLabv3+, arXiv:1802.02611, fig. 5).
+        bootstrap_samples: number of bootstrap samples over images for the 95 % intervals; 0 computes none.
+        example_images: number of best and of worst images that the page shows.
+        threads: threads of the .tflite interpreter.
+        seed: seed of the bootstrap and of drawn data.
+    """
+
+    run: str | tuple[str, ...]
+    out: str | None = None
+    output_stride: int | tuple[int, ...] | None = None
+    image_size: ImageSize = None
+    fit: Fit = "auto"
+    data: dict[str, Any] | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    multi_scale_strides: tuple[int, ...] | None = None
+    multi_scale_images: int | None = None
+    trimap_widths: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 20, 30, 40)
+    bootstrap_samples: int = 2000
+    example_images: int = 4
+    threads: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise UserError if a value is out of range."""
+        require("run", self.run, len(self.run) > 0, "a run folder or a .tflite file")
+        require("scales", self.scales, bool(self.scales) and min(self.scales) > 0, "factors above 0")
+        require("trimap_widths", self.trimap_widths, min(self.trimap_widths, default=1) > 0, "widths above 0")
+        for name in ("bootstrap_samples", "example_images"):
+            require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """`run` as a tuple."""
+        return (self.run,) if isinstance(self.run, str) else self.run
+
+    @property
+    def output_strides(self) -> tuple[int, ...] | None:
+        """`output_stride` as a tuple."""
+        return (self.output_stride,) if isinstance(self.output_stride, int) else self.output_stride
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Settings of predict.py.
+
+    Attributes:
+        run: a run folder or a .tflite file.
+        images: an image, a video, a folder of them, or a pattern ("a/*.jpg").
+        out: folder for masks, overlays and shares.json.
+        output_stride: output stride of the network.
+        image_size: pad images to this size; null runs each image at its own size.
+        fit: how images meet a model of fixed size: auto (pad, stretch larger ones), pad or stretch.
+        tile: side in pixels of the overlapping tiles that larger images are split into; null disables tiling.
+        overlap: minimum overlap of neighboring tiles in pixels.
+        opacity: opacity of the class colors in the overlay, 0..1.
+        threads: threads of the .tflite interpreter.
+    """
+
+    run: str
+    images: str
+    out: str = "predictions"
+    output_stride: int = 16
+    image_size: ImageSize = None
+    fit: Fit = "auto"
+    tile: int | None = None
+    overlap: int = 64
+    opacity: float = 0.5
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        """Raise UserError if a value is out of range."""
+        require("opacity", self.opacity, 0 <= self.opacity <= 1, "0 to 1")
+        require("overlap", self.overlap, self.overlap >= 0, "0 or more")
+        if self.tile is not None:
+            require("tile", self.tile, self.tile > self.overlap, f"more than overlap={self.overlap}")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Settings of export.py.
+
+    Attributes:
+        run: a run folder, or an official .tflite file, which is imported first.
+        out: the .tflite file to write; its report is written next to it. Several quantizations add their names. null
+            writes QUANTIZATION.tflite into the run folder; required when `run` is a .tflite file.
+        seed: seed of the choice of calibration images.
+        output_stride: output stride of the exported network: 8, 16 or 32.
+        image_size: input size of the file in pixels. null takes the evaluation size of the run, else its crop size, or
+            the input size of `run` if that is a .tflite file.
+        quantization: float32, float16, dynamic, int8 or int16x8; a list exports several and compares them.
+        output: what the file returns for each pixel: logits, probabilities or labels (class ids; neither the Task
+            Library nor MediaPipe accepts them).
+        mask_stride: image pixels per mask pixel. 1 is full size; 4 (or the output stride) is faster on the device, and
+            the client enlarges the mask.
+        input_type: input dtype of a quantized file; null is uint8 for int8, else float32.
+        output_type: output dtype of a quantized file; null is uint8 for int8, else float32.
+        float_layers: Keras layers of an int8 file that stay in float; `*` matches any characters
+            (benchmarks/export_layers.py finds the layers that matter).
+        keep_ranges: for an int8 file made from a quantized .tflite file: keep its activation ranges and weights instead
+            of calibrating.
+        correct_biases: correct the biases of calibrated files (int8, int16x8) for the mean rounding error of the
+            weights.
+        max_miou_drop: maximum loss of mIoU against the Keras model in points (0..100).
+        calibration_images: number of training images that calibrate int8 and int16x8.
+        agreement_images: number of validation images that are compared pixel by pixel.
+        miou_images: number of validation images on which the mIoU drop is measured; 0 skips this check, and the report
+            says so.
+        threads: threads of the .tflite interpreter.
+        data: keys of DataConfig that replace those of the run's training.
+    """
+
+    run: str
+    out: str | None = None
+    seed: int = 0
+    output_stride: int = 16
+    image_size: ImageSize = None
+    quantization: Quantization | tuple[Quantization, ...] = "int8"
+    output: ExportOutput = "logits"
+    mask_stride: int = 1
+    input_type: IoType | None = None
+    output_type: IoType | None = None
+    float_layers: tuple[str, ...] = ()
+    keep_ranges: bool = True
+    correct_biases: bool = True
+    max_miou_drop: float = 1.5
+    calibration_images: int = 16
+    agreement_images: int = 4
+    miou_images: int = 50
+    threads: int = 2
+    data: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UserError if a value is out of range."""
+        require("max_miou_drop", self.max_miou_drop, self.max_miou_drop >= 0, "0 points or more")
+        for name in ("calibration_images", "agreement_images", "threads"):
+            require(name, getattr(self, name), getattr(self, name) > 0, "a value above 0")
+        require("miou_images", self.miou_images, self.miou_images >= 0, "0 or more")
+
+    @property
+    def quantizations(self) -> tuple[Quantization, ...]:
+        """`quantization` as a tuple."""
+        return self.quantization if isinstance(self.quantization, tuple) else (self.quantization,)
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Settings of export.py verify=FILE, which checks an existing .tflite file.
+
+    Attributes:
+        verify: the .tflite file to check.
+        run: the run folder, or the official .tflite file, that the file must agree with; null checks the file alone.
+        max_miou_drop: maximum loss of mIoU against the Keras model in points (0..100).
+        agreement_images: number of validation images that are compared pixel by pixel.
+        miou_images: number of validation images on which the mIoU drop is measured; 0 skips this check.
+        output_stride: output stride of the Keras model, if the file does not state its own.
+        threads: threads of the .tflite interpreter.
+        data: keys of DataConfig that replace those of the run's training.
+        seed: seed of drawn data.
+    """
+
+    verify: str
+    run: str | None = None
+    max_miou_drop: float = 1.5
+    agreement_images: int = 4
+    miou_images: int = 50
+    output_stride: int = 16
+    threads: int = 2
+    data: dict[str, Any] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise UserError if a value is out of range."""
+        require("max_miou_drop", self.max_miou_drop, self.max_miou_drop >= 0, "0 points or more")
+        for name in ("agreement_images", "threads"):
+            require(name, getattr(self, name), getattr(self, name) > 0, "a value above 0")
+        require("miou_images", self.miou_images, self.miou_images >= 0, "0 or more")
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """Settings of export.py inspect=FILE, which prints what a .tflite file contains.
+
+    Attributes:
+        inspect: the .tflite file.
+    """
+
+    inspect: str
+
+
+@dataclass(frozen=True)
 class SummarizeConfig:
-    """Settings of `summarize.py`, which prints what a network costs.
+    """Settings of summarize.py, which prints the parameters and multiply-adds of a network.
 
     Attributes:
         model: the network.
         output_stride: input pixels per feature of the encoder.
-        image_size: in pixels.
-        every_layer: a line for every layer; otherwise for those with a kernel.
+        image_size: input size in pixels.
+        every_layer: print a line for every layer, not only for those with a kernel.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -1,11 +1,17 @@
 """The size of an image as a setting."""
 
 ImageSize = int | tuple[int, int] | None
-"""One side of a square, (height, width), or None for any size. Pixels."""
+"""Side of a square, (height, width), or None for any size; in pixels."""
 
 
 def height_width(image_size: ImageSize) -> tuple[int | None, int | None]:
-    """(height, width) of an image size; (None, None) where any will do."""
+    """Return (height, width); (None, None) for any size."""
     if image_size is None or isinstance(image_size, int):
         return image_size, image_size
     return image_size
+
+
+def fixed_height_width(image_size: ImageSize) -> tuple[int, int] | None:
+    """Return (height, width), or None for any size."""
+    height, width = height_width(image_size)
+    return None if height is None or width is None else (height, width)

@@ -1,4 +1,4 @@
-"""From a plain mapping to a frozen dataclass and back; a wrong key or value is named by its path."""
+"""Conversion between plain mappings (YAML, JSON) and the frozen config dataclasses, with strict checks."""
 
 import dataclasses
 import difflib
@@ -13,15 +13,15 @@ T = TypeVar("T")
 
 
 def build(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
-    """Makes the frozen dataclass `cls` from a plain mapping, as read from YAML or JSON.
+    """Build the frozen dataclass `cls` from a plain mapping.
 
     Args:
-        cls: a dataclass whose fields are bool, int, float, str, None, Literal, tuples, unions or dataclasses.
-        mapping: its values; a key that is left out takes the default.
-        path: the place of `mapping` in the whole configuration, for messages ("training.augment").
+        cls: a dataclass whose fields are bool, int, float, str, None, Literal, tuples, dicts, unions or dataclasses.
+        mapping: the values; a missing key takes its default.
+        path: the location of `mapping` in the whole config, for messages ("training.augment").
 
     Raises:
-        UserError: an unknown key, a wrong type, a missing required key; the message names the path.
+        UserError: an unknown key, a wrong type or a missing required key. The message names the path.
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
@@ -31,27 +31,45 @@ def build(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             known = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}"
-            raise UserError(where, "no such key", known)
+            raise UserError(where, "unknown key", known)
         values[key] = _convert(hints[key], value, where)
     for name, f in fields.items():
         if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise UserError(f"{path}.{name}" if path else name, "a value is needed", f"set it with {name}=...")
+            raise UserError(f"{path}.{name}" if path else name, "a value is required", f"set it with {name}=VALUE")
     return cls(**values)
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """The inverse of `build`: a dataclass as JSON-ready mappings and lists."""
+    """Return a dataclass as JSON-ready mappings and lists: the inverse of `build`."""
     return dataclasses.asdict(config)
 
 
-def require(where: str, value: Any, holds: bool, wanted: str) -> None:
-    """Raises UserError naming `where` and `value` unless `holds`."""
+def require(where: str, value: Any, holds: bool, expected: str) -> None:
+    """Raise UserError that names `where`, the expected values and `value`, unless `holds`."""
     if not holds:
-        raise UserError(where, f"{value!r} will not do", f"it must be {wanted}")
+        raise UserError(where, f"expected {expected}, got {value!r}")
+
+
+def type_name(hint: Any) -> str:
+    """Describe a type to a user: "an integer", "a list of numbers", "one of a, b"."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        names = [type_name(option) for option in args]
+        return ", ".join(names[:-1]) + " or " + names[-1]
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if origin is tuple:
+        element = type_name(args[0]).removeprefix("an ").removeprefix("a ")
+        plural = f"{element}s" if element in ("integer", "number") else element
+        return f"a list of {plural}" if args[-1] is Ellipsis else f"a list of {len(args)} {plural}"
+    if origin is dict or dataclasses.is_dataclass(hint):
+        return "a mapping"
+    plain = {type(None): "null", int: "an integer", float: "a number", str: "text", bool: "true or false"}
+    return plain.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type `hint`, or a UserError that names `where`."""
+    """Convert `value` to the type `hint`, or raise UserError about `where`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
@@ -64,7 +82,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     elif origin is Literal:
         if value in args:
             return value
-        raise UserError(where, f"{value!r} is not a choice", f"one of {', '.join(map(str, args))}")
     elif origin is tuple:
         if isinstance(value, (list, tuple)):
             if len(args) == 2 and args[1] is Ellipsis:
@@ -85,18 +102,4 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         pass
     elif isinstance(hint, type) and isinstance(value, hint):
         return value
-    raise UserError(where, f"{value!r} is no {_type_name(hint)}", f"give a {_type_name(hint)}")
-
-
-def _type_name(hint: Any) -> str:
-    """How a message calls a type."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join("list of such" if typing.get_args(a)[:1] == args[:1] else _type_name(a) for a in args)
-    if origin is Literal:
-        return f"choice of {', '.join(map(str, args))}"
-    if origin is tuple:
-        return "list of " + " and ".join(_type_name(a) for a in args if a is not Ellipsis)
-    return {type(None): "null", int: "whole number", float: "number", str: "text", bool: "true or false"}.get(
-        hint, getattr(hint, "__name__", str(hint))
-    )
+    raise UserError(where, f"expected {type_name(hint)}, got {value!r}")

@@ -1,4 +1,4 @@
-"""What fixes the weights of a network."""
+"""The config of a network."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,36 +8,36 @@ from deeplab.config.mapping import require
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What fixes the weights of a network. The output stride does not, so it is no field of it.
+    """The architecture of a network: everything that determines the shapes of its weights.
+
+    The output stride is not a field, because the weights do not depend on it: it is an argument of `build_model`.
 
     Attributes:
-        backbone: the feature extractor, a name of deeplab.model.backbones.BACKBONES: mobilenet_v2, mobilenet_v3_large,
-            mobilenet_v3_small, resnet50, resnet101 (and resnet50_beta, resnet101_beta, whose stem is three 3x3),
-            xception41, xception65, xception71.
-        depth_multiplier: factor on the backbone's channels, > 0.
-        round_channels: round those channels to multiples of 8 as keras.applications does; the official DeepLab
-            models with multiplier 0.5 do not (12 stays 12).
-        reduced_tail: MobileNetV3's segmentation variant, whose last block has half the channels (arXiv:1905.02244,
-            sec. 6.4); ImageNet weights for the whole network do not fit it.
-        multi_grid: ResNet's three rates within its last block, times the rate that the output stride asks for
-            (DeepLabv3, arXiv:1706.05587, sec. 3.2.1); (1, 1, 1) is the network that learnt ImageNet.
-        head: "v1" is LargeFOV (DeepLabv1, arXiv:1412.7062); "v2" sums branches of several rates (DeepLabv2,
-            arXiv:1606.00915, sec. 3.2); "v3" is ASPP and logits (DeepLabv3, arXiv:1706.05587, sec. 3.3); "v3plus" adds
-            the decoder (DeepLabv3+, arXiv:1802.02611, sec. 3.1); "lraspp" is Lite R-ASPP (MobileNetV3,
-            arXiv:1905.02244, sec. 6.4).
-        aspp_rates: atrous rates of the head, as meant at output stride 16 (DeepLabv1 and v2 print theirs for 8, twice
-            as large). "v1" has one, "v2" one for each branch, "lraspp" asks for none; in "v3" and "v3plus" () leaves
-            image pooling and the 1x1 branch, the official mobile head.
-        aspp_separable: whether the atrous branches of "v3" and "v3plus" are depthwise separable.
-        aspp_channels: channels of each branch of the head and of its projection.
-        image_pooling: whether ASPP has the image-level features ("v3", "v3plus").
-        low_level_channels: channels of the decoder's projection of the low-level features.
-        decoder_channels: channels of the decoder's two 3x3 convolutions.
-        decoder_separable: whether those are depthwise separable.
-        dropout: rate behind ASPP's projection, and behind both hidden layers of "v1" and "v2"; 0 <= dropout < 1.
-        classes: number of classes, background included, 2..256.
-        batch_norm_momentum: None takes the papers' value for each part (0.9997 in ASPP and decoder, 0.997 in
-            MobileNetV2), which need ten thousands of steps to settle; short trainings want about 0.9.
+        backbone: feature extractor: mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small, resnet50, resnet101,
+            resnet50_beta, resnet101_beta (a stem of three 3x3 convolutions), xception41, xception65 or xception71.
+        depth_multiplier: factor on the channels of the backbone, above 0.
+        round_channels: round these channels to multiples of 8, as keras.applications does. The official DeepLab models
+            with multiplier 0.5 do not round (12 stays 12).
+        reduced_tail: halve the channels of MobileNetV3's last block (arXiv:1905.02244, sec. 6.4). ImageNet weights of
+            the full network do not fit.
+        multi_grid: rates of the three units of ResNet's last block, relative to the rate required by the output stride
+            (DeepLabv3, arXiv:1706.05587, sec. 3.2.1); [1, 1, 1] is the network trained on ImageNet.
+        head: v1 is LargeFOV (DeepLabv1, arXiv:1412.7062); v2 sums branches of several rates (DeepLabv2,
+            arXiv:1606.00915, sec. 3.2); v3 is ASPP (DeepLabv3, arXiv:1706.05587, sec. 3.3); v3plus adds the decoder
+            (DeepLabv3+, arXiv:1802.02611, sec. 3.1); lraspp is Lite R-ASPP (MobileNetV3, arXiv:1905.02244, sec. 6.4).
+        aspp_rates: atrous rates of the head, defined at output stride 16 (the papers of v1 and v2 state theirs at 8,
+            twice as large). v1 takes one rate, v2 one per branch, lraspp ignores them. In v3 and v3plus an empty list
+            leaves image pooling and the 1x1 branch, which is the head of the official mobile models.
+        aspp_separable: use depthwise separable convolutions in the atrous branches of v3 and v3plus.
+        aspp_channels: output channels of each branch of the head and of its projection.
+        image_pooling: include the image-level features in the ASPP of v3 and v3plus.
+        low_level_channels: output channels of the decoder's projection of the low-level features.
+        decoder_channels: output channels of the decoder's two 3x3 convolutions.
+        decoder_separable: use depthwise separable convolutions in the decoder.
+        dropout: dropout rate after the projection of ASPP, and after both hidden layers of v1 and v2; 0 to below 1.
+        classes: number of classes including the background, 2 to 256.
+        batch_norm_momentum: momentum of all batch norms. null takes the published value of each part (0.9997 in ASPP
+            and decoder, 0.997 in MobileNetV2), which needs tens of thousands of steps; short trainings need about 0.9.
     """
 
     backbone: str = "mobilenet_v2"
@@ -58,14 +58,15 @@ class ModelConfig:
     batch_norm_momentum: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises UserError where a value is out of range."""
-        require("model.depth_multiplier", self.depth_multiplier, self.depth_multiplier > 0, "above 0")
-        require("model.classes", self.classes, 2 <= self.classes <= 256, "from 2 to 256")
-        require("model.dropout", self.dropout, 0 <= self.dropout < 1, "at least 0 and below 1")
-        require("model.aspp_rates", self.aspp_rates, all(r > 0 for r in self.aspp_rates), "positive rates")
-        require("model.multi_grid", self.multi_grid, all(r > 0 for r in self.multi_grid), "positive rates")
-        wanted = {"v1": len(self.aspp_rates) == 1, "v2": len(self.aspp_rates) > 0}.get(self.head, True)
-        number = "one rate, such as [6]," if self.head == "v1" else "a rate for each branch"
-        require("model.aspp_rates", self.aspp_rates, wanted, f"{number} with head {self.head}")
+        """Raise UserError if a value is out of range."""
+        require("model.depth_multiplier", self.depth_multiplier, self.depth_multiplier > 0, "a number above 0")
+        require("model.classes", self.classes, 2 <= self.classes <= 256, "2 to 256")
+        require("model.dropout", self.dropout, 0 <= self.dropout < 1, "0 to below 1")
+        require("model.aspp_rates", self.aspp_rates, all(r > 0 for r in self.aspp_rates), "rates above 0")
+        require("model.multi_grid", self.multi_grid, all(r > 0 for r in self.multi_grid), "rates above 0")
+        if self.head == "v1":
+            require("model.aspp_rates", self.aspp_rates, len(self.aspp_rates) == 1, "one rate with head v1")
+        if self.head == "v2":
+            require("model.aspp_rates", self.aspp_rates, len(self.aspp_rates) > 0, "a rate per branch with head v2")
         for name in ("aspp_channels", "low_level_channels", "decoder_channels"):
-            require(f"model.{name}", getattr(self, name), getattr(self, name) > 0, "above 0")
+            require(f"model.{name}", getattr(self, name), getattr(self, name) > 0, "a value above 0")

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from deeplab.config import ExportOutput, Quantization
-from deeplab.conversion.report import Check, check, not_checked
+from deeplab.conversion.export_report import Check, check, not_checked
 from deeplab.datasets.source import Example
 from deeplab.evaluation.confusion import Scores
 from deeplab.evaluation.evaluate import evaluate
-from deeplab.evaluation.fitting import fit_picture
-from deeplab.evaluation.predictor import keras_predictor, tflite_predictor
-from deeplab.model.quantization.transform import as_builtin, ranges_of
+from deeplab.model.quantization.transform import activation_ranges, round_as_builtin_kernels
+from deeplab.prediction.image_fit import fit_image
+from deeplab.prediction.predictor import keras_predictor, tflite_predictor
 from deeplab.tflite.interpreter import Kernels, TfliteModel
 
 SCORE_ERROR: dict[Quantization, float] = {
@@ -66,7 +66,7 @@ class Reference:
     Attributes:
         pictures: `[h, w, 3]` uint8 each, at the model's size.
         logits: `[h, w, classes]` float32 for each of them.
-        examples: labelled pictures of any size; none where there are none to measure on.
+        examples: labeled pictures of any size; none where there are none to measure on.
         scores: of the Keras model on `examples`.
         builtin_logits: as `logits`, as the builtin kernels round; none but of a quantization-aware model.
     """
@@ -81,7 +81,7 @@ class Reference:
 def make_reference(
     model: Any, pictures: Sequence[np.ndarray], examples: Sequence[Example], classes: Sequence[str]
 ) -> Reference:
-    """Runs the Keras model, built at a fixed size, on pictures and labelled examples.
+    """Runs the Keras model, built at a fixed size, on pictures and labeled examples.
 
     Args:
         model: from `build_model`.
@@ -90,7 +90,7 @@ def make_reference(
         classes: names by id.
     """
     predictor = keras_predictor(model)
-    fitted = tuple(fit_picture(p, predictor.image_size, grey=128).image.astype(np.uint8) for p in pictures)
+    fitted = tuple(fit_image(p, predictor.image_size, gray=128).image.astype(np.uint8) for p in pictures)
     logits = tuple(predictor.run(image) for image in fitted)
     scores = evaluate(predictor, examples, classes) if examples else None
     return Reference(fitted, logits, tuple(examples), scores, _builtin_logits(model, fitted))
@@ -102,7 +102,7 @@ def agreement_checks(
     output: ExportOutput,
     quantization: Quantization,
     max_miou_drop: float,
-    raised: float = 0.0,
+    logit_offset: float = 0.0,
     tolerance: float = 1.0,
 ) -> list[Check]:
     """Compares a file with the Keras model it was made from.
@@ -113,21 +113,21 @@ def agreement_checks(
         output: what the file gives for each pixel.
         quantization: how it computes, which sets the limits.
         max_miou_drop: in points, 0..100.
-        raised: what was added to all logits of the file.
+        logit_offset: what was added to all logits of the file.
         tolerance: factor on the limits that rounding sets.
     """
-    rows, columns = (_stride(a, b) for a, b in zip(model.image_size, model.map_size, strict=True))
+    rows, columns = (_stride(a, b) for a, b in zip(model.image_size, model.mask_size, strict=True))
     wanted = [logits[::rows, ::columns] for logits in reference.logits]
-    if any(w.shape[:2] != model.map_size for w in wanted):
-        return [check("mask size", False, f"{list(model.map_size)}", f"{list(wanted[0].shape[:2])}")]
+    if any(w.shape[:2] != model.mask_size for w in wanted):
+        return [check("mask size", False, f"{list(model.mask_size)}", f"{list(wanted[0].shape[:2])}")]
     found = [model(picture) for picture in reference.pictures]
-    ids = [f if model.gives_labels else f.argmax(-1) for f in found]
+    ids = [f if model.returns_labels else f.argmax(-1) for f in found]
     wanted_ids = [w.argmax(-1) for w in wanted]
     clear = [_lead(w) > tolerance * CLEAR_LEAD[quantization] * w.std() for w in wanted]
     equal = [a == b for a, b in zip(ids, wanted_ids, strict=True)]
     checks = [*_pixel_checks(np.stack(equal), np.stack(clear)), _place_check(ids, wanted_ids)]
-    if not model.gives_labels:
-        wanted = [_as_output(w, output, raised) for w in wanted]
+    if not model.returns_labels:
+        wanted = [_as_output(w, output, logit_offset) for w in wanted]
         error = float(np.mean([_relative_error(f, w) for f, w in zip(found, wanted, strict=True)]))
         most = tolerance * SCORE_ERROR[quantization]
         checks.insert(0, check("error of the scores", error <= most, error, most))
@@ -151,8 +151,8 @@ def simulation_checks(content: bytes, threads: int, reference: Reference, tolera
     )
     for kernels, title, logits in kinds:
         model = TfliteModel(content, threads, kernels)
-        rows, columns = (_stride(a, b) for a, b in zip(model.image_size, model.map_size, strict=True))
-        found = [ids if model.gives_labels else ids.argmax(-1) for ids in map(model, reference.pictures)]
+        rows, columns = (_stride(a, b) for a, b in zip(model.image_size, model.mask_size, strict=True))
+        found = [ids if model.returns_labels else ids.argmax(-1) for ids in map(model, reference.pictures)]
         wanted = [x[::rows, ::columns] for x in logits]
         settled = np.stack([_lead(w) > SETTLED_LEAD * w.std() for w in wanted])
         equal = np.stack([a == w.argmax(-1) for a, w in zip(found, wanted, strict=True)])
@@ -167,21 +167,21 @@ def simulation_checks(content: bytes, threads: int, reference: Reference, tolera
 
 def _builtin_logits(model: Any, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     """The logits of a quantization-aware model as the builtin kernels round; none of any other."""
-    if not ranges_of(model):
+    if not activation_ranges(model):
         return ()
-    as_builtin(model)
+    round_as_builtin_kernels(model)
     try:
         predictor = keras_predictor(model)
         return tuple(predictor.run(picture) for picture in pictures)
     finally:
-        as_builtin(model, False)
+        round_as_builtin_kernels(model, False)
 
 
 def miou_check(model: TfliteModel, reference: Reference, max_miou_drop: float) -> Check:
     """The gate: points of mIoU that the file loses on the validation sample."""
     name = "mIoU drop in points"
     if reference.scores is None:
-        return not_checked(name, "no labelled pictures")
+        return not_checked(name, "no labeled pictures")
     classes = reference.scores.classes
     scores = evaluate(tflite_predictor(model), reference.examples, classes)
     drop = 100 * (reference.scores.miou - scores.miou)
@@ -198,7 +198,7 @@ def lowest_winner(logits: Sequence[np.ndarray], mask_stride: int) -> tuple[float
     )
 
 
-def needed_raise(logits: Sequence[np.ndarray], mask_stride: int) -> float:
+def needed_logit_offset(logits: Sequence[np.ndarray], mask_stride: int) -> float:
     """What to add to all logits so that the Task Library finds the winner of every pixel.
 
     Its category mask starts from a confidence of 0.0 and takes what is strictly above: where all logits are negative
@@ -235,12 +235,12 @@ def _stride(image: int, mask: int) -> int:
     return max(1, round((image - 1) / max(mask - 1, 1)))
 
 
-def _as_output(logits: np.ndarray, output: ExportOutput, raised: float) -> np.ndarray:
+def _as_output(logits: np.ndarray, output: ExportOutput, logit_offset: float) -> np.ndarray:
     """The scores that the file should give."""
     if output == "probabilities":
         e = np.exp(logits - logits.max(-1, keepdims=True))
         return np.asarray(e / e.sum(-1, keepdims=True))
-    return logits + np.float32(raised)
+    return logits + np.float32(logit_offset)
 
 
 def _lead(logits: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.tflite.flatbuffer import Graph, Operator, read_graph
-from deeplab.tflite.packing import serialized
+from deeplab.tflite.packing import serialize
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
@@ -46,7 +46,7 @@ def with_corrected_biases(content: bytes, reference: bytes, inputs: Iterable[np.
             bias.data.astype(np.int64) - np.round(shift / scale).astype(np.int64), limits.min, limits.max
         )
         _set_constant(model, new.inputs[2], corrected.astype(bias.data.dtype))
-    return serialized(model)
+    return serialize(model)
 
 
 def _set_constant(model: Any, tensor: int, values: np.ndarray) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deeplab.datasets.source import IGNORE_LABEL, Example, Source
-from deeplab.evaluation.fitting import fit_picture
+from deeplab.prediction.image_fit import fit_image
 
 CANDIDATES = 4
 """How many pictures are looked at for each that is taken."""
@@ -43,7 +43,7 @@ def choose_calibration(source: Source, count: int, size: tuple[int, int], seed: 
     Args:
         source: of training pictures; their augmentation is not applied.
         count: how many to take; fewer where the source has fewer.
-        size: (height, width) of the model. Pictures that fit are padded with grey, larger ones resized.
+        size: (height, width) of the model. Pictures that fit are padded with gray, larger ones resized.
         seed: another seed gives other pictures.
     """
     sample = list(_sample(source, count * CANDIDATES, seed))
@@ -55,7 +55,7 @@ def choose_calibration(source: Source, count: int, size: tuple[int, int], seed: 
         sample = [e for e in sample if e is not best]
         chosen.append(best)
         covered |= present[id(best)]
-    images = tuple(fit_picture(e.image, size).image.astype(np.float32) for e in chosen)
+    images = tuple(fit_image(e.image, size).image.astype(np.float32) for e in chosen)
     return Calibration(spanning(images), tuple(e.name for e in chosen), seed, len(covered))
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
-from deeplab.config import Ends, Quantization
+from deeplab.config import IoType, Quantization
 from deeplab.conversion.bias_correction import with_corrected_biases
 from deeplab.conversion.float_layers import operators_of
 from deeplab.errors import UserError
+from deeplab.quiet import quiet
 from deeplab.tflite.flatbuffer import read_graph
-from deeplab.tflite.packing import layer_name, renamed
-from deeplab.tflite.quiet import quiet
-from deeplab.tflite.reorder import converted_before_enlarged
+from deeplab.tflite.packing import layer_name, rename_tensors
+from deeplab.tflite.reorder import move_conversion_before_resize
 
 NO_LABELS: tuple[Quantization, ...] = ("int16x8",)
 """Quantizations for which the converter has no ARG_MAX."""
@@ -31,8 +31,8 @@ def convert(
     size: tuple[int, int],
     quantization: Quantization = "float32",
     images: Iterable[np.ndarray] = (),
-    input_type: Ends | None = None,
-    output_type: Ends | None = None,
+    input_type: IoType | None = None,
+    output_type: IoType | None = None,
     float_layers: Sequence[str] = (),
     trained_ranges: bool = False,
     correct_biases: bool = True,
@@ -80,8 +80,8 @@ def _converted(
     size: tuple[int, int],
     quantization: Quantization,
     images: tuple[np.ndarray, ...] = (),
-    input_type: Ends | None = None,
-    output_type: Ends | None = None,
+    input_type: IoType | None = None,
+    output_type: IoType | None = None,
 ) -> bytes:
     """What the converter makes of a graph; without `images` the graph itself tells the ranges of an int8 file."""
     with quiet(), warnings.catch_warnings():
@@ -95,8 +95,8 @@ def _converted(
             if images:
                 converter.representative_dataset = lambda: ([_normalized(image)] for image in images)
                 converter.target_spec.supported_ops = [_OPERATORS[quantization]]
-            converter.inference_input_type = _ENDS[end_type(quantization, input_type)]
-            converter.inference_output_type = _ENDS[end_type(quantization, output_type)]
+            converter.inference_input_type = _ENDS[io_type(quantization, input_type)]
+            converter.inference_output_type = _ENDS[io_type(quantization, output_type)]
         try:
             return _finished(bytes(converter.convert()))
         except RuntimeError as e:
@@ -126,8 +126,8 @@ def calibrate(graph: Callable[[Any], Any], size: tuple[int, int], images: Iterab
 
 def quantize(
     calibrated: bytes,
-    input_type: Ends | None = None,
-    output_type: Ends | None = None,
+    input_type: IoType | None = None,
+    output_type: IoType | None = None,
     float_operators: Sequence[str] = (),
 ) -> bytes:
     """An int8 file of a calibrated one, some of its operators in float.
@@ -142,8 +142,8 @@ def quantize(
         # What the converter itself ends with; it takes no names of operators to leave alone.
         content = mlir_quantize(
             calibrated,
-            input_data_type=_ENDS[end_type("int8", input_type)],
-            output_data_type=_ENDS[end_type("int8", output_type)],
+            input_data_type=_ENDS[io_type("int8", input_type)],
+            output_data_type=_ENDS[io_type("int8", output_type)],
             denylisted_nodes=list(float_operators),
         )
     return _finished(bytes(content))
@@ -151,7 +151,7 @@ def quantize(
 
 def _finished(content: bytes) -> bytes:
     """What the converter gave, with readable names and its last conversion where it costs least."""
-    return converted_before_enlarged(renamed(content, layer_name))
+    return move_conversion_before_resize(rename_tensors(content, layer_name))
 
 
 def _converter(graph: Callable[[Any], Any], size: tuple[int, int]) -> Any:
@@ -168,7 +168,7 @@ _OPERATORS = {
 }
 
 
-def end_type(quantization: Quantization, wanted: Ends | None) -> Ends:
+def io_type(quantization: Quantization, wanted: IoType | None) -> IoType:
     """The type of an input or output where `wanted` is asked for, None being the default."""
     return wanted or ("uint8" if quantization == "int8" else "float32")
 

@@ -12,13 +12,12 @@ import keras
 import numpy as np
 
 from deeplab.config import ExportConfig, Quantization, to_mapping
-from deeplab.conversion.agreement import make_reference, needed_raise
-from deeplab.conversion.benchmark import median_milliseconds
+from deeplab.conversion.agreement import make_reference, needed_logit_offset
 from deeplab.conversion.calibration import Calibration, choose_calibration
-from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS, convert, end_type
-from deeplab.conversion.float_layers import chosen_layers, float_operators
-from deeplab.conversion.graph import check_mask_stride, export_graph
-from deeplab.conversion.order import (
+from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS, convert, io_type
+from deeplab.conversion.export_graph import check_mask_stride, export_graph
+from deeplab.conversion.export_report import Report, report_path, sha256, versions
+from deeplab.conversion.export_settings import (
     as_tuple,
     check_quantized,
     data_for,
@@ -28,19 +27,20 @@ from deeplab.conversion.order import (
     run_of,
     validation_for,
 )
+from deeplab.conversion.float_layers import chosen_layers, float_operators
 from deeplab.conversion.present import print_reports
-from deeplab.conversion.report import Report, report_path, sha256, versions
 from deeplab.conversion.structure import Expected, activation_for
+from deeplab.conversion.timing import median_milliseconds
 from deeplab.conversion.verify import Proof, verify
 from deeplab.datasets.open import limited, open_source
 from deeplab.datasets.shapes import shapes_source
 from deeplab.datasets.source import Example
 from deeplab.errors import UserError
-from deeplab.files import check_place, written_aside
-from deeplab.model.pretrained.tflite import load_quantized
-from deeplab.model.quantization.transform import ranges_of, trained_grids
+from deeplab.files import atomic_write, check_writable
+from deeplab.model.quantization.transform import activation_ranges, quantization_parameters
 from deeplab.model.resize import feature_size
-from deeplab.run import describe, load_model, names_match
+from deeplab.pretrained.tflite_network import load_quantized
+from deeplab.run_folder import check_class_count, load_model, open_model
 from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.metadata import write_metadata
 
@@ -55,7 +55,7 @@ class Prepared:
     model: keras.Model
     classes: tuple[str, ...]
     image_size: tuple[int, int]
-    raised: float
+    logit_offset: float
     float_layers: tuple[str, ...]
     calibration: Calibration | None
     proof: Proof
@@ -81,11 +81,11 @@ def export(config: ExportConfig, tell: Callable[[str], object] = lambda _: None)
         raise UserError("output", f"labels cannot be had with {', '.join(NO_LABELS)}", "use output=logits, or int8")
     if config.float_layers and "int8" not in quantizations:
         raise UserError("float_layers", "only int8 files can have some", "leave it out, or use quantization=int8")
-    if describe(run_of(config)).quantized:
+    if open_model(run_of(config)).description.quantized:
         check_quantized(config, quantizations)
     paths = paths_of(config, quantizations)
     for path in paths.values():
-        check_place(path)
+        check_writable(path)
     tell("loads the model, and runs it on the pictures to compare with")
     prepared = _prepared(config, quantizations)
     reports, contents = [], {}
@@ -120,43 +120,43 @@ def prepare(config: ExportConfig, keep_ranges: bool = False) -> Prepared:
     run = run_of(config)
     size = image_size_of(config, run)
     check_mask_stride(size, config.mask_stride)
-    description = describe(run)
+    description = open_model(run).description
     model = (load_quantized if keep_ranges else load_model)(Path(run), config.output_stride, size)
-    trained_grids(model)  # Raises where there is nothing to export, before pictures are read.
+    quantization_parameters(model)  # Raises where there is nothing to export, before pictures are read.
     kept = chosen_layers(config.float_layers, [layer.name for layer in model.layers])
-    calibrated = set(as_tuple(config.quantization)) & set(NEEDS_CALIBRATION) and not ranges_of(model)
+    calibrated = set(as_tuple(config.quantization)) & set(NEEDS_CALIBRATION) and not activation_ranges(model)
     data = data_for(config, run, bool(calibrated))
     calibration = None
     examples: list[Example] = []
     validation = validation_for(config, data, description.quantized)
     if data is not None and validation is not None:
-        names_match(validation.classes, description.classes, "data")
+        check_class_count(validation.classes, len(description.classes))
         if calibrated:
             training = open_source(data, data.train_split, config.seed)
-            calibration = choose_calibration(training, config.calibration_pictures, size, config.seed)
-        wanted = max(config.miou_pictures, config.agreement_pictures)
+            calibration = choose_calibration(training, config.calibration_images, size, config.seed)
+        wanted = max(config.miou_images, config.agreement_images)
         examples = list(limited(validation, wanted).examples())
-        pictures = [e.image for e in examples[: config.agreement_pictures]]
+        pictures = [e.image for e in examples[: config.agreement_images]]
     else:
         scenes = shapes_source("export", max(32, min(size)), config.seed)
-        pictures = [e.image for e in scenes.examples(config.agreement_pictures)]
-    reference = make_reference(model, pictures, examples[: config.miou_pictures], description.classes)
-    raised = needed_raise(reference.logits, config.mask_stride) if config.output == "logits" else 0.0
-    map_size = (feature_size(size[0], config.mask_stride), feature_size(size[1], config.mask_stride))
+        pictures = [e.image for e in scenes.examples(config.agreement_images)]
+    reference = make_reference(model, pictures, examples[: config.miou_images], description.classes)
+    logit_offset = needed_logit_offset(reference.logits, config.mask_stride) if config.output == "logits" else 0.0
+    mask_size = (feature_size(size[0], config.mask_stride), feature_size(size[1], config.mask_stride))
     # The quantization and the types of the ends are filled in for each file.
-    grids = trained_grids(model, raised)
+    grids = quantization_parameters(model, logit_offset)
     expected = Expected(
-        size, map_size, description.classes, config.output, "float32", "float32", "float32", kept, grids
+        size, mask_size, description.classes, config.output, "float32", "float32", "float32", kept, grids
     )
     return Prepared(
         model=model,
         classes=description.classes,
         image_size=size,
-        raised=raised,
+        logit_offset=logit_offset,
         float_layers=kept,
         calibration=calibration,
-        proof=Proof(expected, reference, raised, config.max_miou_drop),
-        origin=_origin(config, model, description.config, calibration, raised, keep_ranges),
+        proof=Proof(expected, reference, logit_offset, config.max_miou_drop),
+        origin=_origin(config, model, description.config, calibration, logit_offset, keep_ranges),
     )
 
 
@@ -173,7 +173,7 @@ def _prepared(config: ExportConfig, quantizations: Sequence[Quantization]) -> di
 
 def make_file(config: ExportConfig, prepared: Prepared, quantization: Quantization) -> bytes:
     """The content of one file, with metadata, unchecked."""
-    graph = export_graph(prepared.model, config.output, config.mask_stride, prepared.raised)
+    graph = export_graph(prepared.model, config.output, config.mask_stride, prepared.logit_offset)
     images = prepared.calibration.images if prepared.calibration else ()
     kept = prepared.float_layers if quantization == "int8" else ()
     ends, trained = (config.input_type, config.output_type), bool(prepared.proof.expected.grids)
@@ -196,8 +196,8 @@ def _report(config: ExportConfig, prepared: Prepared, quantization: Quantization
     expected = dataclasses.replace(
         prepared.proof.expected,
         quantization=quantization,
-        input_type=end_type(quantization, config.input_type),
-        output_type=end_type(quantization, config.output_type),
+        input_type=io_type(quantization, config.input_type),
+        output_type=io_type(quantization, config.output_type),
         float_layers=prepared.float_layers if quantization == "int8" else (),
     )
     proof = dataclasses.replace(prepared.proof, expected=expected)
@@ -222,7 +222,7 @@ def _report(config: ExportConfig, prepared: Prepared, quantization: Quantization
 
 def _write(path: Path, content: bytes, report: Report) -> None:
     """The file and its report, each whole or not at all."""
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(content)
     report.save(report_path(path))
 
@@ -232,7 +232,7 @@ def _origin(
     model: keras.Model,
     network: Any,
     calibration: Calibration | None,
-    raised: float,
+    logit_offset: float,
     keep_ranges: bool,
 ) -> dict[str, Any]:
     """How a file came about, without paths of this machine."""
@@ -242,8 +242,8 @@ def _origin(
         "output_stride": config.output_stride,
         "output": config.output,
         "mask_stride": config.mask_stride,
-        "raised_logits": raised,
-        "quantization_aware": bool(ranges_of(model)) and not keep_ranges,
+        "logit_offset": logit_offset,
+        "quantization_aware": bool(activation_ranges(model)) and not keep_ranges,
         "keep_ranges": keep_ranges,
         "weights_sha256": weights,
         "calibration": None

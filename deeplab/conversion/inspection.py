@@ -4,14 +4,16 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from deeplab.conversion.report import sha256
-from deeplab.tflite.flatbuffer import Graph, Tensor, read_file, read_graph
-from deeplab.tflite.metadata import Metadata, read_metadata
+from deeplab.config import InspectConfig
+from deeplab.conversion.export_report import sha256
+from deeplab.tflite.flatbuffer import Graph, Tensor
+from deeplab.tflite.metadata import Metadata
+from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
 _SHOWN = 400
 
 
-def inspect(source: str | Path | bytes) -> str:
+def inspect(source: TfliteSource) -> str:
     """Size, ends, operators, constants and metadata of a file, one thing a line.
 
     Args:
@@ -20,8 +22,8 @@ def inspect(source: str | Path | bytes) -> str:
     Raises:
         UserError: no .tflite file, or damaged.
     """
-    name, content = read_file(source)
-    graph = read_graph(source)
+    file = open_tflite(source)
+    name, content, graph = file.name, file.content, file.graph
     lines = [
         ("file", f"{Path(name).name}, {len(content):,} bytes"),
         ("sha256", sha256(content)),
@@ -31,9 +33,14 @@ def inspect(source: str | Path | bytes) -> str:
         ("operators", ", ".join(f"{name} {count}" for name, count in graph.operator_counts().items())),
         ("dilations", _dilations(graph)),
         ("constants", _constants(graph)),
-        *_metadata(read_metadata(source)),
+        *_metadata(file.metadata),
     ]
     return "\n".join(f"{key:14} {value}" for key, value in lines)
+
+
+def run_inspect(config: InspectConfig) -> None:
+    """Print what the file of `config.inspect` contains."""
+    print(inspect(config.inspect))
 
 
 def _tensor(tensor: Tensor) -> str:
@@ -68,7 +75,7 @@ def _metadata(metadata: Metadata | None) -> list[tuple[str, str]]:
     lines = [
         ("name", metadata.name),
         ("description", metadata.description),
-        ("normalisation", "none" if metadata.mean is None else f"mean {metadata.mean}, std {metadata.std}"),
+        ("normalization", "none" if metadata.mean is None else f"mean {metadata.mean}, std {metadata.std}"),
         ("labels", "none" if metadata.labels is None else f"{len(metadata.labels)}: {', '.join(metadata.labels)}"),
         ("activation", metadata.activation or "not said"),
     ]

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from deeplab.conversion.report import Report, report_path
+from deeplab.conversion.export_report import Report, report_path
 
 
 def print_reports(reports: Iterable[Report], paths: Iterable[Path]) -> None:
@@ -29,7 +29,7 @@ def print_reports(reports: Iterable[Report], paths: Iterable[Path]) -> None:
     lines = [
         k if len(files) == len(reports) else f"{k} of {', '.join(files)}" for k, files in sorted(unchecked.items())
     ]
-    print(f"checks: {states['passed']} passed" + (f"; not checked: {', '.join(lines)}" if lines else ""))
+    print(f"checks: {states['passed']} passed" + (f"; not checked_example: {', '.join(lines)}" if lines else ""))
     for path in paths:
         print(f"written: {os.path.relpath(path)} and {report_path(path).name}")
 

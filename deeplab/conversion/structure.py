@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from deeplab.config import ExportOutput, Quantization
+from deeplab.conversion.export_report import Check, check, not_checked
 from deeplab.conversion.float_layers import CONVERSIONS, float_operators, layer_of
-from deeplab.conversion.report import Check, check, not_checked
 from deeplab.tflite.flatbuffer import Graph, Tensor
-from deeplab.tflite.interpreter import TfliteModel, raw_pixels
+from deeplab.tflite.interpreter import TfliteModel, accepts_raw_pixels
 from deeplab.tflite.metadata import Activation, Metadata
 
 OPERATORS = frozenset(
@@ -41,7 +41,7 @@ convolution, several times slower), variables and custom or Flex operators (no p
 """
 
 ENTRANCE = frozenset({"QUANTIZE", "DEQUANTIZE", "PAD", "PADV2", "CONV_2D"})
-"""What may take the image itself; arithmetic here would be normalisation paid for on the device."""
+"""What may take the image itself; arithmetic here would be normalization paid for on the device."""
 
 SOFTMAX_GRID = (1 / 256, -128)
 """Of what SOFTMAX gives in every int8 file."""
@@ -59,7 +59,7 @@ class Expected:
 
     Attributes:
         image_size: (height, width).
-        map_size: (height, width) of its output.
+        mask_size: (height, width) of its output.
         labels: names of the classes by id.
         output: what it gives for each pixel.
         quantization: how it computes.
@@ -71,7 +71,7 @@ class Expected:
     """
 
     image_size: tuple[int, int]
-    map_size: tuple[int, int]
+    mask_size: tuple[int, int]
     labels: tuple[str, ...]
     output: ExportOutput
     quantization: Quantization
@@ -82,7 +82,7 @@ class Expected:
 
 
 def structure_checks(model: TfliteModel, expected: Expected | None) -> list[Check]:
-    """Operators, the two ends, the labels and the normalisation of a file.
+    """Operators, the two ends, the labels and the normalization of a file.
 
     Args:
         model: the open file.
@@ -110,7 +110,7 @@ def _operator_checks(graph: Graph) -> list[Check]:
     paid = not entrance <= ENTRANCE and not _subtracts_a_mean(graph)
     return [
         check("operators", not strange, ", ".join(strange) or "all known", "those of a DeepLab network, all builtin"),
-        check("normalisation costs nothing", not paid, ", ".join(sorted(entrance)), "no arithmetic"),
+        check("normalization costs nothing", not paid, ", ".join(sorted(entrance)), "no arithmetic"),
     ]
 
 
@@ -128,7 +128,7 @@ def _entrance(graph: Graph) -> set[str]:
 def _subtracts_a_mean(graph: Graph) -> bool:
     """Whether arithmetic on the image has a value of its own for each channel.
 
-    ResNet takes the mean colour of ImageNet away behind the padding. That is the network's own: one scale and one zero
+    ResNet takes the mean color of ImageNet away behind the padding. That is the network's own: one scale and one zero
     point for all channels cannot say it.
     """
     for op in graph.operators:
@@ -151,13 +151,13 @@ def _contract_checks(model: TfliteModel) -> list[Check]:
     """What the Task Library and MediaPipe accept at the two ends."""
     given, result = model.input, model.output
     if given.dtype == "uint8":
-        pixels = check("raw bytes are pixels", raw_pixels(given), _scale_text(given), "bytes 0..255 are -1..1")
+        pixels = check("raw bytes are pixels", accepts_raw_pixels(given), _scale_text(given), "bytes 0..255 are -1..1")
     elif given.dtype == "int8":
-        pixels = check("raw bytes are pixels", raw_pixels(given), _scale_text(given), "bytes - 128 are -1..1")
+        pixels = check("raw bytes are pixels", accepts_raw_pixels(given), _scale_text(given), "bytes - 128 are -1..1")
     else:
         pixels = not_checked("raw bytes are pixels", f"the input is {given.dtype}")
     name = "output type of the clients"
-    if model.gives_labels:
+    if model.returns_labels:
         return [pixels, not_checked(name, "class ids are outside the clients' contract")]
     holds = result.dtype in ("float32", "uint8") and len(result.shape) == 4 and result.shape[3] <= MAX_CHANNELS
     limit = f"float32 or uint8 [1, h, w, c], c <= {MAX_CHANNELS}"
@@ -168,21 +168,21 @@ def _contract_checks(model: TfliteModel) -> list[Check]:
 
 
 def _metadata_checks(model: TfliteModel, expected: Expected | None) -> list[Check]:
-    """Labels as many as channels, a normalisation, and all of it as it was written."""
+    """Labels as many as channels, a normalization, and all of it as it was written."""
     metadata = model.metadata
     if metadata is None:
-        return [check("metadata", False, "none", "labels and normalisation")]
+        return [check("metadata", False, "none", "labels and normalization")]
     labels = metadata.labels or ()
     checks = [check("labels = channels", len(labels) == model.classes, len(labels), model.classes)]
     if expected is None:
         stated = metadata.mean is not None and metadata.std is not None and min(metadata.std) > 0
-        checks.append(check("normalisation", stated, _normalization_text(metadata), "a mean, and a std above 0"))
+        checks.append(check("normalization", stated, _normalization_text(metadata), "a mean, and a std above 0"))
         return checks
     first = next((f"{a!r} for {b!r}" for a, b in zip(labels, expected.labels, strict=False) if a != b), "equal")
     return [
         *checks,
         check("labels read back", labels == expected.labels, first, "equal"),
-        _equal("normalisation", _normalization_text(metadata), "mean 127.5, std 127.5"),
+        _equal("normalization", _normalization_text(metadata), "mean 127.5, std 127.5"),
         _equal("activation", str(metadata.activation), activation_for(expected.output)),
     ]
 
@@ -235,8 +235,8 @@ def _ends_of_float_operators(graph: Graph) -> int:
 def _ordered_output(expected: Expected) -> str:
     """Type and shape of the output that was ordered."""
     if expected.output == "labels":
-        return _text("int32", expected.map_size)
-    return _text(expected.output_type, (*expected.map_size, len(expected.labels)))
+        return _text("int32", expected.mask_size)
+    return _text(expected.output_type, (*expected.mask_size, len(expected.labels)))
 
 
 def _equal(name: str, found: str, wanted: str) -> Check:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from deeplab.conversion.agreement import Reference, agreement_checks, simulation_checks
-from deeplab.conversion.clients import client_checks
-from deeplab.conversion.report import Check, check, not_checked
+from deeplab.conversion.client_checks import client_checks
+from deeplab.conversion.export_report import Check, check, not_checked
 from deeplab.conversion.structure import Expected, structure_checks
 from deeplab.errors import UserError
 from deeplab.tflite.interpreter import TfliteModel
@@ -20,7 +20,7 @@ class Proof:
     Attributes:
         expected: what it was meant to be.
         reference: what the Keras model gives.
-        raised: what was added to all logits.
+        logit_offset: what was added to all logits.
         max_miou_drop: in points, 0..100.
         tolerance: factor on what rounding may do to scores and pixels; above 1 for networks that are not trained, in
             which it grows from layer to layer.
@@ -28,7 +28,7 @@ class Proof:
 
     expected: Expected
     reference: Reference
-    raised: float
+    logit_offset: float
     max_miou_drop: float
     tolerance: float = 1.0
 
@@ -61,7 +61,7 @@ def verify(content: bytes, proof: Proof | None, pictures: Sequence[np.ndarray], 
             proof.expected.output,
             proof.expected.quantization,
             proof.max_miou_drop,
-            proof.raised,
+            proof.logit_offset,
             proof.tolerance,
         )
         if proof.expected.grids:

@@ -6,21 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from deeplab.config import ExportConfig, ExportOutput, Quantization
+from deeplab.config import ExportConfig, ExportOutput, Quantization, VerifyConfig, build, DataConfig
 from deeplab.conversion.export import ORIGIN_FILE, prepare
-from deeplab.conversion.report import Check, check, not_checked, report_path, sha256
+from deeplab.conversion.export_report import Check, check, not_checked, report_path, sha256
 from deeplab.conversion.verify import Proof, verify
 from deeplab.datasets.open import limited, open_source
 from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
-from deeplab.evaluation.fitting import fit_picture
 from deeplab.files import read_json
-from deeplab.run import data_of, is_tflite
+from deeplab.prediction.image_fit import fit_image
+from deeplab.run_folder import is_tflite
 from deeplab.tflite.flatbuffer import Graph, read_file
 from deeplab.tflite.interpreter import TfliteModel
 
 
-def verify_file(config: ExportConfig) -> tuple[Check, ...]:
+def verify_file(config: VerifyConfig) -> tuple[Check, ...]:
     """Checks the file `config.verify`.
 
     With `config.run` it is compared with the Keras model of that run; how it was made is read from the file itself, or
@@ -42,7 +42,7 @@ def verify_file(config: ExportConfig) -> tuple[Check, ...]:
     return (report, *verify(content, proof, proof.reference.pictures, config.threads))
 
 
-def run_verify(config: ExportConfig) -> None:
+def run_verify(config: VerifyConfig) -> None:
     """Prints each check.
 
     Raises:
@@ -84,26 +84,32 @@ def _report_check(path: str, content: bytes) -> Check:
     return check(name, found == wanted, found[:16], wanted[:16])
 
 
-def _pictures(config: ExportConfig, model: TfliteModel) -> list[np.ndarray]:
+def _pictures(config: VerifyConfig, model: TfliteModel) -> list[np.ndarray]:
     """Pictures at the model's size: of `data`, or drawn."""
     if config.data:
-        data = data_of("", config.data)
-        source = limited(open_source(data, data.val_split, config.seed), config.agreement_pictures)
+        data = build(DataConfig, config.data, "data")
+        source = limited(open_source(data, data.val_split, config.seed), config.agreement_images)
     else:
         source = shapes_source("export", max(32, min(model.image_size)), config.seed)
-    images = [e.image for e in source.examples(config.agreement_pictures)]
-    return [fit_picture(i, model.image_size, grey=128).image.astype(np.uint8) for i in images]
+    images = [e.image for e in source.examples(config.agreement_images)]
+    return [fit_image(i, model.image_size, gray=128).image.astype(np.uint8) for i in images]
 
 
-def _proof(config: ExportConfig, model: TfliteModel) -> Proof:
+def _proof(config: VerifyConfig, model: TfliteModel) -> Proof:
     """What the file has to agree with: the run's model, built as the file says that it was."""
     origin = _origin(model)
     quantization: Quantization = origin.get("quantization", infer_quantization(model.graph))
-    output: ExportOutput = origin.get("output", "labels" if model.gives_labels else "logits")
-    mask_stride = round((model.image_size[0] - 1) / max(1, model.map_size[0] - 1))
+    output: ExportOutput = origin.get("output", "labels" if model.returns_labels else "logits")
+    mask_stride = round((model.image_size[0] - 1) / max(1, model.mask_size[0] - 1))
     prepared = prepare(
-        dataclasses.replace(
-            config,
+        ExportConfig(
+            run=str(config.run),
+            max_miou_drop=config.max_miou_drop,
+            agreement_images=config.agreement_images,
+            miou_images=config.miou_images,
+            threads=config.threads,
+            data=config.data,
+            seed=config.seed,
             image_size=model.image_size,
             output=output,
             output_stride=origin.get("output_stride", config.output_stride),
@@ -119,7 +125,7 @@ def _proof(config: ExportConfig, model: TfliteModel) -> Proof:
         output_type=model.output.dtype,
         float_layers=tuple(origin.get("float_layers", ())),
     )
-    return dataclasses.replace(prepared.proof, expected=expected, raised=origin.get("raised_logits", 0.0))
+    return dataclasses.replace(prepared.proof, expected=expected, logit_offset=origin.get("logit_offset", 0.0))
 
 
 def _origin(model: TfliteModel) -> dict[str, Any]:

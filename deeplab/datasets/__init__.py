@@ -1,1 +1,1 @@
-"""Sources of labelled pictures, their augmentation, and the pipeline that feeds training."""
+"""Sources of labeled pictures, their augmentation, and the pipeline that feeds training."""

@@ -1,7 +1,7 @@
 """The official augmentation, drawn first and resampled once: scale, random crop, padding and flip.
 
-Pictures are resampled bilinearly and labels to the nearest, both at the same positions: the centre of a pixel of the
-result lies at the centre of what it covers. Rotation and photometric jitter come on top where asked for.
+Pictures are resampled bilinearly and labels to the nearest, both at the same positions: the center of a pixel of the
+result lies at the center of what it covers. Rotation and photometric jitter come on top where asked for.
 """
 
 import threading
@@ -19,8 +19,8 @@ except ImportError:
     # OpenCV is no requirement: it resamples in a third of the time, to the same values but for rounding.
     cv2 = None  # type: ignore[assignment]
 
-PADDING_GREY = 127.5
-"""Fills the picture below and right of its content: zero after the network's normalisation."""
+PADDING_GRAY = 127.5
+"""Fills the picture below and right of its content: zero after the network's normalization."""
 
 _scratch = threading.local()
 
@@ -36,7 +36,7 @@ class Draw:
         taken: rows and columns taken.
         drawn: rows and columns that they fill in the crop, at its top left; padding fills the rest.
         flip: whether left and right change places.
-        angle: counter-clockwise turn about the picture's centre before anything is taken, radians.
+        angle: counter-clockwise turn about the picture's center before anything is taken, radians.
         brightness, contrast, saturation: factors, 1 changes nothing.
     """
 
@@ -78,13 +78,13 @@ def augment_into(
 ) -> None:
     """Writes the augmented picture `[crop, crop, 3]` float32 and label `[crop, crop]` int32 where they are wanted."""
     if plan.angle:
-        image, label = rotated(image, plan.angle, "BILINEAR", PADDING_GREY), turned_label(label, plan.angle)
+        image, label = rotated(image, plan.angle, "BILINEAR", PADDING_GRAY), turned_label(label, plan.angle)
     rows, columns = plan.drawn
     picture = image_crop[:rows, :columns]
     take_bilinear(image, plan, picture)
     jitter(picture, plan)
-    image_crop[:rows, columns:] = PADDING_GREY
-    image_crop[rows:] = PADDING_GREY
+    image_crop[:rows, columns:] = PADDING_GRAY
+    image_crop[rows:] = PADDING_GRAY
     label_crop[:rows, :columns] = take_nearest(label, plan)
     label_crop[:rows, columns:] = IGNORE_LABEL
     label_crop[rows:] = IGNORE_LABEL
@@ -167,15 +167,15 @@ def jitter(picture: np.ndarray, plan: Draw) -> None:
     """Changes the light of a picture `[h, w, 3]` float32, 0..255: saturation, contrast about the mean, brightness."""
     if plan.brightness == plan.contrast == plan.saturation == 1:
         return
-    grey = (picture @ _LUMA)[..., None]
-    changed = grey + np.float32(plan.saturation) * (picture - grey)
-    mean = grey.mean()
+    gray = (picture @ _LUMA)[..., None]
+    changed = gray + np.float32(plan.saturation) * (picture - gray)
+    mean = gray.mean()
     changed = (mean + np.float32(plan.contrast) * (changed - mean)) * np.float32(plan.brightness)
     np.clip(changed, 0, 255, out=picture)
 
 
 def rotated(image: np.ndarray, angle: float, interpolation: str, fill: float) -> np.ndarray:
-    """`image` `[h, w, c]` turned by `angle` radians counter-clockwise about its centre, as float32, corners filled."""
+    """`image` `[h, w, c]` turned by `angle` radians counter-clockwise about its center, as float32, corners filled."""
     middle_x, middle_y = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
     cos, sin = np.cos(angle), np.sin(angle)
     # The operator wants where each pixel of the result comes from; rows grow downwards.
@@ -220,5 +220,5 @@ def _content(image: np.ndarray, plan: Draw) -> np.ndarray:
 
 
 def _nearest(taken: int, drawn: int) -> np.ndarray:
-    """Indices 0..taken-1 of the pixels that hold the centres of `drawn` evenly spread ones, in whole numbers."""
+    """Indices 0..taken-1 of the pixels that hold the centers of `drawn` evenly spread ones, in whole numbers."""
     return (2 * np.arange(drawn) + 1) * taken // (2 * drawn)

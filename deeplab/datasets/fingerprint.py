@@ -11,9 +11,7 @@ from deeplab.datasets.source import Source
 
 def fingerprint(source: Source, config: DataConfig) -> str:
     """Changes with the settings that examples depend on and with the size or time of any file that is read."""
-    settings = dataclasses.replace(
-        config, root=None, prepared=None, cache=None, on_unreadable="stop", eval_size=None, val_size=None
-    )
+    settings = dataclasses.replace(config, root=None, on_unreadable="stop", eval_size=None, val_size=None)
     text = f"{source.name} {source.classes} {source.size} {settings} {fingerprint_of_files(source.files)}"
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,13 +1,13 @@
-"""Any labelled folder: images/ and masks/ with the same names."""
+"""Any labeled folder: images/ and masks/ with the same names."""
 
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from deeplab.config import DataConfig
-from deeplab.datasets.files import read_image, read_list, read_mask, required_folder, shortened
-from deeplab.datasets.labels import ColourTable, checked_label_ids, ids_of_colours, ids_of_values, read_colours
-from deeplab.datasets.source import Example, Source, checked
+from deeplab.datasets.image_files import read_image, read_list, read_mask, required_folder, shortened
+from deeplab.datasets.labels import ColorTable, checked_label_ids, ids_of_colors, ids_of_values, read_colors
+from deeplab.datasets.source import Example, Source, checked_example
 from deeplab.errors import UserError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -21,8 +21,8 @@ def folder_source(root: str | Path, split: str, config: DataConfig) -> Source:
     The split is what a list file SPLIT.txt in `root` names, else the sub-folders images/SPLIT and masks/SPLIT, else a
     seeded share: `val_fraction` of the pictures, the same ones every time, are the validation split.
 
-    Masks hold class ids (8-bit grey or palette PNG), other values with `label_ids`, or colours with `colours`. Names
-    of the classes are `config.classes`, else those of the colour table, else the lines of classes.txt in `root`.
+    Masks hold class ids (8-bit gray or palette PNG), other values with `label_ids`, or colors with `colors`. Names
+    of the classes are `config.classes`, else those of the color table, else the lines of classes.txt in `root`.
 
     Raises:
         UserError: a folder, list, name or mask is missing. What is wrong with a file shows when it is loaded.
@@ -32,7 +32,7 @@ def folder_source(root: str | Path, split: str, config: DataConfig) -> Source:
         required_folder(root / "images", "pictures"),
         required_folder(root / "masks", "one for each picture"),
     )
-    table = read_colours(Path(config.colours)) if config.colours else None
+    table = read_colors(Path(config.colors)) if config.colors else None
     classes = _classes(root, config, table)
     checked_label_ids(config.label_ids, classes)
     if (images / split).is_dir():
@@ -46,10 +46,10 @@ def folder_source(root: str | Path, split: str, config: DataConfig) -> Source:
 
     def load(index: int) -> Example:
         image, mask = pairs[index]
-        label = read_mask(mask) if table is None else ids_of_colours(read_image(mask), table, str(mask))
+        label = read_mask(mask) if table is None else ids_of_colors(read_image(mask), table, str(mask))
         if config.label_ids is not None:
             label = ids_of_values(label, config.label_ids)
-        return checked(read_image(image), label, classes, str(image), str(mask))
+        return checked_example(read_image(image), label, classes, str(image), str(mask))
 
     files = tuple(path for pair in pairs for path in pair)
     return Source(f"{root.name}/{split}", classes, len(names), load, tuple(names), files)
@@ -65,13 +65,11 @@ def shared_out(names: Iterable[str], fraction: float, seed: int) -> tuple[list[s
     return sorted(ranked[count:]), sorted(ranked[:count])
 
 
-def _classes(root: Path, config: DataConfig, table: ColourTable | None) -> tuple[str, ...]:
+def _classes(root: Path, config: DataConfig, table: ColorTable | None) -> tuple[str, ...]:
     listed = root / "classes.txt"
     if config.classes is not None:
         if table is not None and len(config.classes) != len(table.classes):
-            raise UserError(
-                "data.classes", f"{len(config.classes)} names, {len(table.classes)} colours", "leave it out"
-            )
+            raise UserError("data.classes", f"{len(config.classes)} names, {len(table.classes)} colors", "leave it out")
         return config.classes
     if table is not None:
         return table.classes
@@ -80,7 +78,7 @@ def _classes(root: Path, config: DataConfig, table: ColourTable | None) -> tuple
     raise UserError(
         "data.classes",
         "the names of the classes are not known",
-        f"data.classes=[background,...], a file {listed} with a name a line, or data.colours=FILE.yaml",
+        f"data.classes=[background,...], a file {listed} with a name a line, or data.colors=FILE.yaml",
     )
 
 

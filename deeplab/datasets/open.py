@@ -6,8 +6,6 @@ import threading
 
 from deeplab.config import DataConfig
 from deeplab.datasets import shapes, voc
-from deeplab.datasets.cache import cached
-from deeplab.datasets.fingerprint import fingerprint
 from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
 
@@ -33,8 +31,6 @@ def open_source(config: DataConfig, split: str, seed: int = 0) -> Source:
         raise UserError("data.classes", f"{len(config.classes)} names for {len(source.classes)} classes", known)
     if config.classes is not None:
         source = dataclasses.replace(source, classes=config.classes)
-    if config.cache is not None:
-        source = cached(source, config.cache, fingerprint(source, config))
     if split == config.val_split != config.train_split:
         return limited(source, config.val_size or source.size or shapes.VALIDATION_SCENES)
     if split == config.train_split and config.on_unreadable == "skip":
@@ -83,18 +79,14 @@ def skipping(source: Source, skipped: dict[int, UserError] | None = None) -> Sou
 
 
 def _open(config: DataConfig, split: str, seed: int) -> Source:
-    if config.source in ("shapes", "voc") and (config.label_ids or config.colours):
-        raise UserError(f"data={config.source}", "takes neither label_ids nor colours", "they are for data=folder")
+    if config.source in ("shapes", "voc") and (config.label_ids or config.colors):
+        raise UserError(f"data={config.source}", "takes neither label_ids nor colors", "they are for data=folder")
     if config.source == "shapes":
         return shapes.shapes_source(split, seed=seed)
     if config.source == "tfds":
-        from deeplab.datasets.catalogue import tfds_source
+        from deeplab.datasets.tfds import tfds_source
 
         return tfds_source(config, split)
-    if config.source == "voc" and config.prepared not in (None, "auto"):
-        from deeplab.datasets.prepared import prepared_voc_source
-
-        return prepared_voc_source(config, split)
     if config.root is None:
         raise UserError("data.root", "a folder is needed", f"data={config.source} data.root=FOLDER")
     if config.source == "voc":

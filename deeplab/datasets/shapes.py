@@ -16,7 +16,7 @@ VALIDATION_SCENES = 64
 """How many scenes the validation of an endless source takes where no number is given."""
 
 HUE_SPREAD = 0.55
-"""How far a hue strays from its class's, in steps to the next class's; beyond 0.5 neighbours are told by form alone."""
+"""How far a hue strays from its class's, in steps to the next class's; beyond 0.5 neighbors are told by form alone."""
 
 _Rng = np.random.Generator
 
@@ -24,10 +24,10 @@ _Rng = np.random.Generator
 def shapes_source(split: str, size: int = 160, seed: int = 0) -> Source:
     """Scenes of two to five forms on a cluttered background.
 
-    As with things in photographs, colour is a hint: each class has hues of its own, a little into those of its two
-    neighbours, and the ground is greyish with streaks of any colour. Texture, light and clutter are independent of the
+    As with things in photographs, color is a hint: each class has hues of its own, a little into those of its two
+    neighbors, and the ground is grayish with streaks of any color. Texture, light and clutter are independent of the
     class. Each object has the border of ignored pixels that PASCAL VOC has, 1 to 3 pixels wide. The picture is
-    anti-aliased; a pixel of the mask belongs to the topmost form that covers its centre.
+    anti-aliased; a pixel of the mask belongs to the topmost form that covers its center.
 
     Args:
         split: any name; another name gives other scenes.
@@ -65,7 +65,7 @@ def draw_scene(rng: _Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _place(rng: _Rng, size: int, placed: list[tuple[float, float, float]]) -> tuple[float, float, float]:
-    """(x, y, radius) in pixels; of a few tries the first that leaves the objects below it recognisable, or the best."""
+    """(x, y, radius) in pixels; of a few tries the first that leaves the objects below it recognizable, or the best."""
     best, best_gap = (0.0, 0.0, 0.0), -math.inf
     for _ in range(6):
         radius = size * rng.uniform(0.13, 0.30)
@@ -93,8 +93,8 @@ def _draw(rng: _Rng, image: np.ndarray, label: np.ndarray, place: tuple[float, f
     distance = _FORMS[class_id - 1](u, v, np.float32(radius))
     cover = np.clip(np.float32(0.5) - distance, 0, 1)
     window = image[:, top:bottom, left:right]
-    colours = _colour(rng, class_id), _colour(rng, class_id)
-    paint = _surface(rng, dx + np.float32(x), dy + np.float32(y), *colours)
+    colors = _color(rng, class_id), _color(rng, class_id)
+    paint = _surface(rng, dx + np.float32(x), dy + np.float32(y), *colors)
     paint -= window
     paint *= cover
     window += paint
@@ -103,7 +103,7 @@ def _draw(rng: _Rng, image: np.ndarray, label: np.ndarray, place: tuple[float, f
     mask[np.abs(distance) <= rng.uniform(0.5, 1.5)] = IGNORE_LABEL
 
 
-# Signed distances to the outline in pixels, negative inside; `u`, `v` are coordinates from the centre, `r` the radius.
+# Signed distances to the outline in pixels, negative inside; `u`, `v` are coordinates from the center, `r` the radius.
 
 
 def _disc(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
@@ -155,18 +155,18 @@ _FORMS: tuple[Callable[[np.ndarray, np.ndarray, np.float32], np.ndarray], ...] =
 # While a scene is drawn its channels come first: numpy is three times as fast there as with three values side by side.
 
 
-def _colour(rng: _Rng, class_id: int) -> np.ndarray:
-    """A strong colour of a class, or a greyish one of the ground (class 0): `[3, 1, 1]` float32, 0..255."""
+def _color(rng: _Rng, class_id: int) -> np.ndarray:
+    """A strong color of a class, or a grayish one of the ground (class 0): `[3, 1, 1]` float32, 0..255."""
     if class_id == 0:
-        grey, tint = rng.uniform(30, 225), rng.uniform(-18, 18, 3)
-        return (grey + tint).astype(np.float32)[:, None, None]
+        gray, tint = rng.uniform(30, 225), rng.uniform(-18, 18, 3)
+        return (gray + tint).astype(np.float32)[:, None, None]
     hue = (class_id + rng.uniform(-HUE_SPREAD, HUE_SPREAD)) / (len(CLASSES) - 1)
-    colour = colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(0.5, 1.0), rng.uniform(0.4, 1.0))
-    return np.array(colour, np.float32)[:, None, None] * np.float32(255)
+    color = colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(0.5, 1.0), rng.uniform(0.4, 1.0))
+    return np.array(color, np.float32)[:, None, None] * np.float32(255)
 
 
 def _surface(rng: _Rng, x: np.ndarray, y: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """A surface `[3, h, w]` float32 with a texture between two colours `[3, 1, 1]`, 0..255.
+    """A surface `[3, h, w]` float32 with a texture between two colors `[3, 1, 1]`, 0..255.
 
     `x` `[1, w]` and `y` `[h, 1]` are the columns and rows of its pixels.
     """
@@ -195,7 +195,7 @@ def _background(rng: _Rng, size: int) -> np.ndarray:
     """A surface with streaks and soft spots, none of them with the outline of a form. `[3, size, size]` float32."""
     line = np.arange(size, dtype=np.float32)
     x, y = line[None, :], line[:, None]
-    image = _surface(rng, x, y, _colour(rng, 0), _colour(rng, 0))
+    image = _surface(rng, x, y, _color(rng, 0), _color(rng, 0))
     pixels = image.reshape(3, -1)
     for _ in range(rng.integers(0, 7)):
         angle, offset, width = rng.uniform(0, np.pi), rng.uniform(0.1, 0.9, 2) * size, rng.uniform(0.6, 2.5)
@@ -206,8 +206,8 @@ def _background(rng: _Rng, size: int) -> np.ndarray:
         under = pixels[:, hit]
         pixels[:, hit] = under + np.minimum(cover[hit], 1) * (rng.uniform(0, 255, (3, 1)).astype(np.float32) - under)
     for _ in range(rng.integers(0, 4)):
-        centre, spread = rng.uniform(0, size, 2).astype(np.float32), np.float32(size * rng.uniform(0.05, 0.2))
-        row, column = np.exp(-(((line - centre[:, None]) / spread) ** 2))
+        center, spread = rng.uniform(0, size, 2).astype(np.float32), np.float32(size * rng.uniform(0.05, 0.2))
+        row, column = np.exp(-(((line - center[:, None]) / spread) ** 2))
         image += (column[:, None] * row[None, :]) * np.float32(rng.uniform(-60, 60))
     return image
 
@@ -219,5 +219,5 @@ def _blotches(rng: _Rng, shape: tuple[int, ...], cell: int) -> np.ndarray:
 
 
 def _grain(rng: _Rng, size: int, strength: float) -> np.ndarray:
-    """Noise of a camera, `[size, size]`, uniform in +-strength grey levels."""
+    """Noise of a camera, `[size, size]`, uniform in +-strength gray levels."""
     return (rng.random((size, size), np.float32) - np.float32(0.5)) * np.float32(2 * strength)

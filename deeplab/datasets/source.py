@@ -1,4 +1,4 @@
-"""What every source of labelled pictures looks like."""
+"""What every source of labeled pictures looks like."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ IGNORE_LABEL = 255
 """Label of pixels that take no part in the loss or in any score (the white border in PASCAL VOC)."""
 
 
-FaultKind = Literal["missing", "unreadable", "size", "value", "colour"]
+FaultKind = Literal["missing", "unreadable", "size", "value", "color"]
 
 
 class ExampleError(UserError):
@@ -21,7 +21,7 @@ class ExampleError(UserError):
 
     Args:
         kind: missing file; unreadable file; picture and mask of different sizes; a value in the mask that is no class;
-            a mask of colours that are no classes.
+            a mask of colors that are no classes.
         what: the file.
         problem: what is wrong with it.
         remedy: what to do about it.
@@ -35,7 +35,7 @@ class ExampleError(UserError):
 
 @dataclass(frozen=True)
 class Example:
-    """A labelled picture.
+    """A labeled picture.
 
     Attributes:
         image: `[h, w, 3]` uint8, RGB.
@@ -77,7 +77,7 @@ class Source:
         return (self.load(i) for i in range(count))
 
 
-def checked(
+def checked_example(
     image: np.ndarray, label: np.ndarray, classes: tuple[str, ...], image_name: str, label_name: str
 ) -> Example:
     """An example whose picture and label fit each other and the classes.
@@ -95,7 +95,7 @@ def checked(
     (h, w), (rows, columns) = image.shape[:2], label.shape
     if (h, w) != (rows, columns):
         turned = "the picture is shown turned (EXIF): save it turned" if (w, h) == (rows, columns) else ""
-        remedy = turned or "save the mask at the picture's size, enlarged without smoothing (nearest neighbour)"
+        remedy = turned or "save the mask at the picture's size, enlarged without smoothing (nearest neighbor)"
         problem = f"the mask is {columns}x{rows} pixels, its picture {image_name} {w}x{h}"
         raise ExampleError("size", label_name, problem, remedy)
     # 255 + 1 wraps to 0, so one pass over the bytes finds the largest label that is not to be ignored.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab.datasets.files import read_image, read_list, read_mask, required_folder
-from deeplab.datasets.source import Example, ExampleError, Source, checked
+from deeplab.datasets.image_files import read_image, read_list, read_mask, required_folder
+from deeplab.datasets.source import Example, ExampleError, Source, checked_example
 from deeplab.errors import UserError
 
 CLASSES = (
@@ -42,7 +42,7 @@ def voc_source(
 
     def load(index: int) -> Example:
         image, mask = pairs[index]
-        return checked(read_image(image), read_any_mask(mask), classes, str(image), str(mask))
+        return checked_example(read_image(image), read_any_mask(mask), classes, str(image), str(mask))
 
     names, files = tuple(image.stem for image, _ in pairs), tuple(path for pair in pairs for path in pair)
     return Source(f"{name}/{split}", classes, len(pairs), load, names, files)

@@ -28,18 +28,18 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def miou_interval(scores: Scores, resamples: int, seed: int = 0) -> Interval:
+def miou_interval(scores: Scores, bootstrap_samples: int, seed: int = 0) -> Interval:
     """The interval of `scores.miou` by the percentile bootstrap over pictures (Efron, 1979).
 
     Args:
         scores: of at least one picture.
-        resamples: how many sets of as many pictures to draw, with replacement.
+        bootstrap_samples: how many sets of as many pictures to draw, with replacement.
         seed: of the draw.
     """
-    return _interval(scores.miou, _mious(scores.counts, _weights(len(scores.names), resamples, seed)))
+    return _interval(scores.miou, _mious(scores.counts, _weights(len(scores.names), bootstrap_samples, seed)))
 
 
-def difference_interval(one: Scores, other: Scores, resamples: int, seed: int = 0) -> Interval:
+def difference_interval(one: Scores, other: Scores, bootstrap_samples: int, seed: int = 0) -> Interval:
     """The interval of the mIoU of `one` less that of `other`, both on the same draws of the pictures they share.
 
     What makes a picture hard is then common to both, so this is far narrower than the two intervals suggest.
@@ -50,7 +50,7 @@ def difference_interval(one: Scores, other: Scores, resamples: int, seed: int = 
     shared = comparable(one, other)
     if not shared:
         raise ValueError("a paired difference needs the same pictures and classes in both")
-    weights = _weights(shared, resamples, seed)
+    weights = _weights(shared, bootstrap_samples, seed)
     whole = np.ones((1, shared))
     value, drawn = (
         _mious(one.counts[:shared], each) - _mious(other.counts[:shared], each) for each in (whole, weights)
@@ -64,14 +64,14 @@ def comparable(one: Scores, other: Scores) -> int:
     return shared if one.classes == other.classes and one.names[:shared] == other.names[:shared] else 0
 
 
-def _weights(pictures: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each picture is in each resample, `[resamples, pictures]`; rows sum to `pictures`."""
+def _weights(pictures: int, bootstrap_samples: int, seed: int) -> np.ndarray:
+    """How often each picture is in each resample, `[bootstrap_samples, pictures]`; rows sum to `pictures`."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=resamples).astype(np.float64)
+    return rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=bootstrap_samples).astype(np.float64)
 
 
 def _mious(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The mIoU of weighted pictures, `[resamples]`; pixel counts below 2**53 are exact in float64."""
+    """The mIoU of weighted pictures, `[bootstrap_samples]`; pixel counts below 2**53 are exact in float64."""
     pictures, three, classes = counts.shape
     summed = weights @ counts.reshape(pictures, three * classes).astype(np.float64)
     return mean_of_occurring(iou_of_counts(summed.reshape(-1, three, classes)))

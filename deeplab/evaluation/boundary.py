@@ -55,8 +55,8 @@ def borders_of(label: np.ndarray, prediction: np.ndarray, classes: int, widths: 
 def distance_to_border(label: np.ndarray, reach: int) -> np.ndarray:
     """Euclidean distance of each pixel to the nearest border pixel.
 
-    Border pixels are those labelled 255, as in the trimaps of DeepLabv3+ (arXiv:1802.02611, sec. 4.4: PASCAL VOC draws
-    a strip of 255 along objects), and those whose right or lower neighbour has another label, for data without a strip.
+    Border pixels are those labeled 255, as in the trimaps of DeepLabv3+ (arXiv:1802.02611, sec. 4.4: PASCAL VOC draws
+    a strip of 255 along objects), and those whose right or lower neighbor has another label, for data without a strip.
 
     Args:
         label: `[h, w]` uint8, class ids, 255 = ignore.
@@ -155,7 +155,7 @@ def _running(x: np.ndarray, distance: int, axis: int, pick: np.ufunc) -> np.ndar
     x = np.moveaxis(np.pad(x, widths, mode="edge"), axis, 0)
     window, reached = 2 * distance + 1, 1
     while reached < window:
-        # Windows of twice the width are the pick of two neighbours, so a few passes reach any width.
+        # Windows of twice the width are the pick of two neighbors, so a few passes reach any width.
         step = min(reached, window - reached)
         x = pick(x[:-step], x[step:])
         reached += step

@@ -204,7 +204,7 @@ def scores_of(matrices: Sequence[np.ndarray], classes: Sequence[str], names: Seq
         UserError: there is no picture, or no pixel with a label other than 255.
     """
     if not matrices:
-        raise UserError("evaluation", "there is no picture to measure on", "give at least one labelled picture")
+        raise UserError("evaluation", "there is no picture to measure on", "give at least one labeled picture")
     total = np.sum(matrices, axis=0, dtype=np.int64)
     if not total.any():
         raise UserError(

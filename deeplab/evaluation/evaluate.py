@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deeplab.datasets.source import Example
 from deeplab.evaluation.boundary import Borders, borders_of
 from deeplab.evaluation.confusion import Scores, confusion_matrix, scores_of
-from deeplab.evaluation.predictor import Predictor
+from deeplab.prediction.predictor import Predictor
 
 ONE_CLASS_SHARE = 0.99
 """Beyond this share of all predicted pixels in one class a warning is due."""
@@ -22,11 +22,11 @@ def evaluate(
     examples: Iterable[Example],
     classes: Sequence[str],
     *,
-    trimaps: Sequence[int] = (),
+    trimap_widths: Sequence[int] = (),
     progress: str | None = None,
     total: int | None = None,
 ) -> Scores:
-    """Measures a model on labelled pictures.
+    """Measures a model on labeled pictures.
 
     Pictures are predicted one by one and their counts added up as integers, so neither a batch size nor the order of
     the pictures has a part in the result. Shares of a set measured on several machines add up with `+`.
@@ -34,9 +34,9 @@ def evaluate(
     Args:
         predict: turns a picture `[h, w, 3]` uint8 RGB into class ids `[h, w]`; a `Predictor` also says which pictures
             it has to rescale.
-        examples: the labelled pictures.
+        examples: the labeled pictures.
         classes: names by id, background first.
-        trimaps: widths in pixels of bands around borders to measure in as well, with the boundary IoU; costs some 40 ms
+        trimap_widths: widths in pixels of bands around borders to measure in as well, with the boundary IoU; costs some 40 ms
             a picture of 500x375 pixels.
         progress: title of a progress bar; None shows none, and neither does anything but a terminal.
         total: number of examples, for the bar, where it is known.
@@ -44,7 +44,7 @@ def evaluate(
     Raises:
         UserError: no picture, nothing but ignored pixels, a label that is neither a class nor 255.
     """
-    matrices, names, resized, widths = [], [], 0, sorted(trimaps)
+    matrices, names, resized, widths = [], [], 0, sorted(trimap_widths)
     borders: Borders | None = None
     for example in _shown(examples, progress, total):
         prediction = predict(example.image)

@@ -1,4 +1,4 @@
-"""Rows of the table: contenders, measured."""
+"""Rows of the table: candidates, measured."""
 
 import dataclasses
 import statistics
@@ -13,11 +13,11 @@ from deeplab.config import EvaluateConfig
 from deeplab.datasets.open import limited
 from deeplab.datasets.source import Source
 from deeplab.evaluation.bootstrap import Interval, comparable, difference_interval, miou_interval
+from deeplab.evaluation.candidates import Candidate
 from deeplab.evaluation.confusion import Scores
-from deeplab.evaluation.contenders import Contender
 from deeplab.evaluation.evaluate import evaluate
-from deeplab.evaluation.fitting import Size
-from deeplab.evaluation.predictor import Predictor
+from deeplab.prediction.image_fit import Size
+from deeplab.prediction.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Row:
     """One model at one output stride and scale setting, measured.
 
     Attributes:
-        contender: what was measured.
+        candidate: what was measured.
         scores: how well it did.
         interval: of the mIoU; None where no bootstrap was asked for.
         milliseconds: median time of the network for a picture, its views together, on this machine; without reading,
@@ -33,7 +33,7 @@ class Row:
         multiply_adds: for a picture.
     """
 
-    contender: Contender
+    candidate: Candidate
     scores: Scores
     interval: Interval | None
     milliseconds: float
@@ -42,22 +42,22 @@ class Row:
     @property
     def name(self) -> str:
         """Of the row."""
-        return self.contender.name
+        return self.candidate.name
 
     def to_mapping(self) -> dict[str, Any]:
         """The row as JSON-ready values."""
-        contender = self.contender
+        candidate = self.candidate
         return {
-            "name": contender.name,
-            "run": contender.run,
-            "output_stride": contender.output_stride,
-            "scales": list(contender.scales),
-            "flip": contender.flip,
+            "name": candidate.name,
+            "run": candidate.run,
+            "output_stride": candidate.output_stride,
+            "scales": list(candidate.scales),
+            "flip": candidate.flip,
             **self.scores.to_mapping(),
             "miou_interval": [self.interval.low, self.interval.high] if self.interval else None,
             "milliseconds": self.milliseconds,
             "multiply_adds": self.multiply_adds,
-            "bytes": contender.file_bytes,
+            "bytes": candidate.file_bytes,
         }
 
 
@@ -81,21 +81,21 @@ class Difference:
         }
 
 
-def measure(contender: Contender, source: Source, config: EvaluateConfig, cost_size: Size) -> Row:
-    """Measures one contender on a source; `cost_size` is the (height, width) at which multiply-adds are counted."""
-    if not contender.single and config.multi_scale_pictures:
-        source = limited(source, config.multi_scale_pictures)
-    predictor, times = timed(contender.open())
+def measure(candidate: Candidate, source: Source, config: EvaluateConfig, cost_size: Size) -> Row:
+    """Measures one candidate on a source; `cost_size` is the (height, width) at which multiply-adds are counted."""
+    if not candidate.single and config.multi_scale_images:
+        source = limited(source, config.multi_scale_images)
+    predictor, times = timed(candidate.open())
     scores = evaluate(
         predictor,
         source.examples(),
         source.classes,
-        trimaps=config.trimaps,
-        progress=contender.name,
+        trimap_widths=config.trimap_widths,
+        progress=candidate.name,
         total=source.size,
     )
-    interval = miou_interval(scores, config.resamples, config.seed) if config.resamples else None
-    return Row(contender, scores, interval, 1000 * statistics.median(times), contender.count(cost_size))
+    interval = miou_interval(scores, config.bootstrap_samples, config.seed) if config.bootstrap_samples else None
+    return Row(candidate, scores, interval, 1000 * statistics.median(times), candidate.count(cost_size))
 
 
 def timed(predictor: Predictor) -> tuple[Predictor, list[float]]:
@@ -111,11 +111,11 @@ def timed(predictor: Predictor) -> tuple[Predictor, list[float]]:
     return dataclasses.replace(predictor, run=run), times
 
 
-def differences(rows: Sequence[Row], resamples: int, seed: int) -> list[Difference]:
-    """The later of every two rows less the earlier, where they share pictures; none without resamples."""
-    pairs = ((i, j) for j in range(len(rows)) for i in range(j)) if resamples else ()
+def differences(rows: Sequence[Row], bootstrap_samples: int, seed: int) -> list[Difference]:
+    """The later of every two rows less the earlier, where they share pictures; none without bootstrap_samples."""
+    pairs = ((i, j) for j in range(len(rows)) for i in range(j)) if bootstrap_samples else ()
     return [
-        Difference(j, i, shared, difference_interval(rows[j].scores, rows[i].scores, resamples, seed))
+        Difference(j, i, shared, difference_interval(rows[j].scores, rows[i].scores, bootstrap_samples, seed))
         for i, j in pairs
         if (shared := comparable(rows[j].scores, rows[i].scores))
     ]

@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
-from deeplab.evaluation.fitting import Size
 from deeplab.evaluation.rows import Difference, Row
+from deeplab.prediction.image_fit import Size
 
 COLUMNS = ("model", "mIoU", "95 %", "less row 1", "pixel acc.", "mean acc.", "fw. IoU", "MAdds", "ms", "size")
 _LEAST_NEEDED_FIRST = [COLUMNS.index(name) for name in ("fw. IoU", "mean acc.", "size", "pixel acc.", "less row 1")]
@@ -26,7 +26,7 @@ def cells(rows: Sequence[Row], differences: Sequence[Difference]) -> list[tuple[
             percent(row.scores.frequency_weighted_iou),
             amount(row.multiply_adds),
             f"{row.milliseconds:.1f}",
-            megabytes(row.contender.file_bytes),
+            megabytes(row.candidate.file_bytes),
         )
         for i, row in enumerate(rows)
     ]

@@ -1,6 +1,6 @@
 """The one idea of DeepLab: a stride may be traded for an atrous rate without touching the weights.
 
-DeepLabv3, arXiv:1706.05587, sec. 3.1 and 3.2. `stride_plan` and `rate_behind` own the rule for the backbone, `rates_at`
+DeepLabv3, arXiv:1706.05587, sec. 3.1 and 3.2. `stride_plan` and `rate_after` own the rule for the backbone, `rates_at`
 for the head; nothing else multiplies a rate but ResNet's multi-grid, which is part of the network. The layers below pad
 "same", which is symmetric at a stride only where the feature map is odd; `deeplab.model.resize` sees to that.
 """
@@ -54,7 +54,7 @@ def stride_plan(strides: Sequence[int], output_stride: int) -> tuple[Step, ...]:
     return tuple(plan)
 
 
-def rate_behind(step: Step, stride: int) -> int:
+def rate_after(step: Step, stride: int) -> int:
     """The rate of what follows a layer of nominal `stride` that moves by `step`: times the stride that it lost."""
     return step.rate * stride // step.stride
 
@@ -79,12 +79,12 @@ class Norm:
     epsilon: float
 
     def __call__(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """Normalises `x` over all but the channels."""
+        """Normalizes `x` over all but the channels."""
         return BatchNorm(momentum=self.momentum, epsilon=self.epsilon, name=name)(x)
 
 
 def fresh(initializer: str | keras.initializers.Initializer) -> str | keras.initializers.Initializer:
-    """An initialiser of its own for one layer: in Keras 3 one object gives all layers of a shape the same values."""
+    """An initializer of its own for one layer: in Keras 3 one object gives all layers of a shape the same values."""
     return initializer if isinstance(initializer, str) else initializer.clone()
 
 

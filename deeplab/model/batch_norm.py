@@ -45,7 +45,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """`[b, h, w, c]` to the same shape, normalised by the batch in training, else by the moving statistics."""
+        """`[b, h, w, c]` to the same shape, normalized by the batch in training, else by the moving statistics."""
         own_way = not (training and self.trainable) or mask is not None
         if own_way or keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training, mask=mask)

@@ -1,41 +1,57 @@
 """The whole network, from pixels to logits."""
 
+from typing import Any
+
 import keras
 
 from deeplab.config import ImageSize, ModelConfig, height_width
 from deeplab.errors import UserError
 from deeplab.model.backbones import BACKBONES
+from deeplab.model.backbones.features import Features
 from deeplab.model.heads import HEADS
 from deeplab.model.resize import CropTo, Normalize, PadToGrid, ResizeBilinear
 
 OUTPUT_STRIDES = (4, 8, 16, 32)
 
 
-def build_model(config: ModelConfig, output_stride: int = 16, image_size: ImageSize = None) -> keras.Model:
-    """Builds a DeepLab network.
+@keras.saving.register_keras_serializable(package="deeplab")
+class DeepLab(keras.Model):
+    """A functional Keras model that carries its architecture.
 
-    Its weights do not depend on `output_stride`: the layers, their order and their shapes are the same at every one,
-    only strides and rates differ. So train at 16, load the weights at 8 and evaluate.
+    Attributes:
+        config: the architecture.
+        features: the outputs of the backbone, symbolic tensors of this model.
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, config: ModelConfig, features: Features, name: str) -> None:
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        self.config, self.features = config, features
+
+
+def build_model(config: ModelConfig, output_stride: int = 16, image_size: ImageSize = None) -> DeepLab:
+    """Build a DeepLab network.
+
+    Its weights do not depend on `output_stride`: layers, their order and their shapes are the same at each output
+    stride, only strides and rates differ. Train at 16, load the same weights at 8 and evaluate.
 
     Args:
-        config: what fixes the weights.
+        config: the architecture.
         output_stride: input pixels per feature of the encoder: 4, 8, 16 or 32. Smaller is more accurate and slower.
-        image_size: fixed size in pixels, or None for any. Sides of 32k+1 (257, 513) are computed without padding.
+        image_size: fixed input size in pixels, or None for any size. Sides of 32k+1 (257, 513) need no padding.
 
     Returns:
-        A model from RGB `[b, h, w, 3]` float32 0..255 to logits `[b, h, w, classes]` float32. Layers to know by name:
-        "normalize" (the image in -1..1), "logits" (what the head ends with, on the grid of the head).
+        A model from RGB `[b, h, w, 3]` float32 0..255 to logits `[b, h, w, classes]` float32. The layer "normalize"
+        outputs the image in -1..1, the layer "logits" the logits at the resolution of the head.
 
     Raises:
-        UserError: a backbone that does not exist; an output stride that is none of these, or at which
-            `config.aspp_rates` are not whole.
+        UserError: an unknown backbone; an output stride that is not offered, or at which `config.aspp_rates` are not
+            integers.
     """
     if config.backbone not in BACKBONES:
-        raise UserError("model.backbone", f"there is no {config.backbone!r}", f"one of {', '.join(BACKBONES)}")
+        raise UserError("model.backbone", f"unknown backbone {config.backbone!r}", f"use one of {', '.join(BACKBONES)}")
     if output_stride not in OUTPUT_STRIDES:
-        raise UserError(
-            "output_stride", f"{output_stride!r} is not offered", f"one of {', '.join(map(str, OUTPUT_STRIDES))}"
-        )
+        offered = ", ".join(map(str, OUTPUT_STRIDES))
+        raise UserError("output_stride", f"expected one of {offered}, got {output_stride!r}")
     image = keras.Input((*height_width(image_size), 3), name="image")
     normalized = Normalize(name="normalize")(image)
     padded = PadToGrid(name="pad")(normalized)
@@ -43,7 +59,7 @@ def build_model(config: ModelConfig, output_stride: int = 16, image_size: ImageS
     try:
         logits = HEADS[config.head](features, config, output_stride)
     except ValueError as error:
-        raise UserError("output_stride", str(error), "choose other rates or another stride") from error
+        raise UserError("output_stride", str(error), "choose other rates or another output stride") from error
     logits = ResizeBilinear(name="upsample", dtype="float32")(logits, padded)
     logits = CropTo(name="crop", dtype="float32")(logits, image)
-    return keras.Model(image, logits, name=f"deeplab_{config.head}_{config.backbone}")
+    return DeepLab(image, logits, config, features, name=f"deeplab_{config.head}_{config.backbone}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from deeplab.config import ImageSize, ModelConfig
+from deeplab.config import ImageSize, ModelConfig, SummarizeConfig
 from deeplab.errors import UserError
 from deeplab.model.build import build_model
 from deeplab.model.resize import ResizeBilinear
@@ -99,7 +99,7 @@ def _receptive_field(layer: layers.Layer, field: dict[int, tuple[float, float]])
     # A resize gives the grid of its second input; elsewhere all inputs share one, but for a gate that sees all.
     pixels = field[id(inputs[-1])][1] if isinstance(layer, ResizeBilinear) else min(field[id(x)][1] for x in inputs)
     if isinstance(layer, ResizeBilinear):
-        # One output value mixes two neighbours of the input, which lie one of its steps apart.
+        # One output value mixes two neighbors of the input, which lie one of its steps apart.
         return field[id(inputs[0])][0] + field[id(inputs[0])][1], pixels
     if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
         reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
@@ -121,3 +121,8 @@ def table(counted: Cost, every_layer: bool = False) -> str:
     lines.append(f"{'total':<40} {'':>16} {counted.parameters:>12,} {counted.multiply_adds:>15,}")
     lines.append(f"{counted.parameters / 1e6:.2f} M parameters, {counted.multiply_adds / 1e9:.2f} B multiply-adds")
     return "\n".join(lines)
+
+
+def run_summarize(config: SummarizeConfig) -> None:
+    """Print the cost of a network."""
+    print(table(cost(config.model, config.output_stride, config.image_size), config.every_layer))

@@ -2,7 +2,7 @@
 
 At 32k+1 pixels every feature map of the network is odd, so "same" padding is symmetric at every strided layer, and
 feature i of a map at stride s lies on pixel s*i, which is just where the align_corners resize draws it. Images of any
-other size are padded bottom and right with zeros, after normalisation, and the logits cropped.
+other size are padded bottom and right with zeros, after normalization, and the logits cropped.
 """
 
 from typing import Any
@@ -61,7 +61,7 @@ class ResizeBilinear(keras.layers.Layer):
     """Bilinear resize, align_corners=True: corner pixels of input and output coincide.
 
     The convention of every official DeepLab model. `keras.ops.image.resize` and `tf.image.resize` have half-pixel
-    centres only.
+    centers only.
     """
 
     def call(self, x: Any, like: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplab.errors import UserError
-from deeplab.tflite.flatbuffer import read_file
+from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
 NOT_INSTALLED = 3
 """Exit code of a program whose runtime is not installed."""
@@ -19,7 +19,7 @@ REFUSED = 4
 
 
 def segment_with(
-    program: Path, client: str, source: str | Path | bytes, images: Sequence[np.ndarray], timeout: float
+    program: Path, client: str, source: TfliteSource, images: Sequence[np.ndarray], timeout: float
 ) -> list[np.ndarray]:
     """Segments pictures with `python PROGRAM MODEL IMAGES.npy MASKS.npy`.
 
@@ -37,7 +37,8 @@ def segment_with(
         UserError: the runtime refuses the model, or dies of it; the message is its own.
         ImportError: the runtime is not installed.
     """
-    name, content = read_file(source)
+    file = open_tflite(source)
+    name, content = file.name, file.content
     with tempfile.TemporaryDirectory() as folder:
         model, pictures, masks = (Path(folder) / n for n in ("model.tflite", "images.npy", "masks.npy"))
         model.write_bytes(content)

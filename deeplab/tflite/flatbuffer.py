@@ -156,16 +156,20 @@ def read_file(source: str | Path | bytes) -> tuple[str, bytes]:
     return name, content
 
 
-def read_graph(source: str | Path | bytes) -> Graph:
-    """Reads what a .tflite file is made of.
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+"""Names of the convolution operators."""
+
+
+def read_graph(content: bytes, name: str = "the model") -> Graph:
+    """Parse the operators, tensors and constants of a .tflite file.
 
     Args:
-        source: path of the file, or its bytes.
+        content: the bytes of the file.
+        name: the file, for messages.
 
     Raises:
-        UserError: no .tflite file, damaged, or of more than one subgraph.
+        UserError: the file is damaged, or has more than one subgraph.
     """
-    name, content = read_file(source)
     try:
         return _graph(schema.ModelT.InitFromPackedBuf(content, 0), content, name)
     except UserError:

@@ -1,15 +1,14 @@
 """Running a segmentation model of any maker on the runtime that apps use."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from deeplab.errors import UserError
-from deeplab.tflite.flatbuffer import Graph, Quantization, Tensor, read_file, read_graph
-from deeplab.tflite.metadata import read_metadata
-from deeplab.tflite.quiet import quiet
+from deeplab.quiet import quiet
+from deeplab.tflite.flatbuffer import Graph, Quantization, Tensor
+from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
 Kernels = Literal["xnnpack", "builtin"]
 """The two sets of CPU kernels: the XNNPACK delegate, which apps get by default, or the plain builtin ones."""
@@ -25,7 +24,7 @@ class TfliteModel:
     """A .tflite segmentation model, called on one picture at a time.
 
     Bytes 0..255 are brought into the input as the device runners do it: as they are for uint8, minus 128 for int8 (by
-    scale and zero point where these mean something else), normalised as the metadata say for float32.
+    scale and zero point where these mean something else), normalized as the metadata say for float32.
 
     Args:
         source: path of the file, or its bytes.
@@ -37,8 +36,8 @@ class TfliteModel:
         graph: what the file is made of.
         metadata: what it says about itself, or None.
         image_size: (height, width) of the input in pixels.
-        map_size: (height, width) of the output.
-        gives_labels: whether the output is class ids, not scores.
+        mask_size: (height, width) of the output.
+        returns_labels: whether the output is class ids, not scores.
         classes: number of classes; None if the file has an output of ids and does not tell.
         labels: names of the classes by id, or None.
 
@@ -46,15 +45,14 @@ class TfliteModel:
         UserError: no .tflite file, damaged, not runnable, or no segmentation model with a fixed size.
     """
 
-    def __init__(self, source: str | Path | bytes, threads: int = 2, kernels: Kernels = "xnnpack") -> None:
-        self.name, content = read_file(source)
-        self.graph = read_graph(source)
-        self.metadata = read_metadata(source)
+    def __init__(self, source: TfliteSource, threads: int = 2, kernels: Kernels = "xnnpack") -> None:
+        file = open_tflite(source)
+        self.name, content, self.graph, self.metadata = file.name, file.content, file.graph, file.metadata
         self.input, self.output = _ends(self.name, self.graph)
         self.image_size = (self.input.shape[1], self.input.shape[2])
-        self.map_size = (self.output.shape[1], self.output.shape[2])
-        self.gives_labels = _gives_labels(self.output)
-        self.classes = _classes(self.graph, self.output, self.gives_labels)
+        self.mask_size = (self.output.shape[1], self.output.shape[2])
+        self.returns_labels = _gives_labels(self.output)
+        self.classes = _classes(self.graph, self.output, self.returns_labels)
         self.labels = self.metadata.labels if self.metadata else None
         if self.classes is None and self.labels:
             self.classes = len(self.labels)
@@ -83,8 +81,8 @@ class TfliteModel:
             UserError: another size or type of picture.
         """
         stored = self.run(self.prepare(image))
-        if self.gives_labels:
-            return stored.reshape(self.map_size).astype(np.int64)
+        if self.returns_labels:
+            return stored.reshape(self.mask_size).astype(np.int64)
         return np.asarray(dequantize(stored, self.output.quantization)[0])
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
@@ -123,7 +121,7 @@ def dequantize(stored: np.ndarray, quantization: Quantization | None) -> np.ndar
     return (stored.astype(np.float32) - np.float32(quantization.zero_point[0])) * np.float32(quantization.scale[0])
 
 
-def raw_pixels(tensor: Tensor) -> bool:
+def accepts_raw_pixels(tensor: Tensor) -> bool:
     """Whether a quantized input takes the bytes 0..255 for the network's -1..1, to within one step.
 
     That is scale 2/255 (or the 1/128 of older files) with the zero point at the middle byte: uint8 takes the bytes as
@@ -164,9 +162,9 @@ def _gives_labels(output: Tensor) -> bool:
     return whole and (len(output.shape) == 3 or output.shape[3] == 1)
 
 
-def _classes(graph: Graph, output: Tensor, gives_labels: bool) -> int | None:
+def _classes(graph: Graph, output: Tensor, returns_labels: bool) -> int | None:
     """Channels of the scores, those behind the ARG_MAX where the output is ids."""
-    if not gives_labels:
+    if not returns_labels:
         return output.shape[3]
     index: int | None = output.index
     while index is not None:
@@ -185,7 +183,7 @@ def _input_table(tensor: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
     real = (byte - np.array(mean, np.float32)[:, None]) / np.array(std, np.float32)[:, None]
     if tensor.dtype == "float32":
         return real
-    if tensor.dtype == "int8" and raw_pixels(tensor):
+    if tensor.dtype == "int8" and accepts_raw_pixels(tensor):
         return (byte - 128).astype(np.int8)[None]
     if tensor.quantization is None:
         raise UserError("the input", f"is {tensor.dtype} without scale and zero point", "export it again")

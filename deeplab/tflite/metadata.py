@@ -1,4 +1,4 @@
-"""What a .tflite file says about itself: normalisation, labels, activation, attached files.
+"""What a .tflite file says about itself: normalization, labels, activation, attached files.
 
 Two clients read it on devices: the Task Library and MediaPipe. Both share one schema; MediaPipe adds a small buffer
 named SEGMENTER_METADATA with the activation that it must apply.
@@ -20,9 +20,9 @@ from ai_edge_litert import schema_py_generated as schema
 from tensorflow_lite_support.metadata import metadata_schema_py_generated as metadata_schema
 
 from deeplab.errors import UserError
+from deeplab.quiet import quiet
 from deeplab.tflite.flatbuffer import read_file
-from deeplab.tflite.packing import attached_files, packed
-from deeplab.tflite.quiet import quiet
+from deeplab.tflite.packing import attached_files, pack
 
 Activation = Literal["none", "sigmoid", "softmax"]
 """What a client has to apply to the scores of the file."""
@@ -67,16 +67,16 @@ def load_libusb() -> None:
     ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
 
 
-def read_metadata(source: str | Path | bytes) -> Metadata | None:
-    """What a .tflite file says about itself; None where it says nothing.
+def read_metadata(content: bytes, name: str = "the model") -> Metadata | None:
+    """Parse the TFLite metadata of a file; None if it has none.
 
     Args:
-        source: path of the file, or its bytes.
+        content: the bytes of the file.
+        name: the file, for messages.
 
     Raises:
-        UserError: no .tflite file, or its metadata are damaged.
+        UserError: the metadata are damaged.
     """
-    name, content = read_file(source)
     try:
         model = _metadata_object(content)
         if model is None:
@@ -148,7 +148,7 @@ def write_metadata(
     populator.load_metadata_buffer(bytearray(builder.Output()))
     populator.load_associated_file_buffers(attached)
     populator.populate()
-    return packed(bytes(populator.get_model_buffer()))
+    return pack(bytes(populator.get_model_buffer()))
 
 
 def metadata_json(source: str | Path | bytes) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _CONVOLUTION = re.compile(r"(convolution|depthwise)\d*$")
 _TIMES_USED = re.compile(r"_\d+$")
 
 
-def packed(content: bytes) -> bytes:
+def pack(content: bytes) -> bytes:
     """The same model in fewer bytes; not one value differs.
 
     The converter writes a scale and a zero point for each channel of each kernel and of each bias, 24 bytes a channel
@@ -29,10 +29,10 @@ def packed(content: bytes) -> bytes:
         content: of a .tflite file, files attached to it included.
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    return with_files(serialized(model), attached_files(content))
+    return with_files(serialize(model), attached_files(content))
 
 
-def renamed(content: bytes, name: Callable[[str], str]) -> bytes:
+def rename_tensors(content: bytes, name: Callable[[str], str]) -> bytes:
     """The model with other names of its tensors, which no runtime goes by but those of the two ends.
 
     Args:
@@ -49,7 +49,7 @@ def renamed(content: bytes, name: Callable[[str], str]) -> bytes:
             if i not in ends:
                 tensor = graph.tensors[i]
                 tensor.name = _free(name(tensor.name.decode("utf-8", "replace")), taken)
-    return serialized(model)
+    return serialize(model)
 
 
 def layer_name(tensor: str) -> str:
@@ -93,7 +93,7 @@ def _free(name: str, taken: set[str]) -> str:
     return found
 
 
-def serialized(model: Any) -> bytes:
+def serialize(model: Any) -> bytes:
     """The bytes of the schema's own object, nothing said twice."""
     builder = _SharingBuilder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")

@@ -4,13 +4,13 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from deeplab.tflite.packing import serialized
+from deeplab.tflite.packing import serialize
 
 _CONVERSIONS = (schema.BuiltinOperator.QUANTIZE, schema.BuiltinOperator.DEQUANTIZE)
 _CROPS = (schema.BuiltinOperator.STRIDED_SLICE, schema.BuiltinOperator.SLICE)
 
 
-def converted_before_enlarged(content: bytes) -> bytes:
+def move_conversion_before_resize(content: bytes) -> bytes:
     """The model with its last conversion ahead of the resize that it followed.
 
     A quantized network ends with scores that are enlarged, cropped perhaps, and then brought to the type that clients
@@ -37,7 +37,7 @@ def converted_before_enlarged(content: bytes) -> bytes:
     last.inputs, tail[-1].outputs, last.outputs = [tail[0].inputs[0]], last.outputs, [left_over]
     tail[0].inputs = [left_over, *tail[0].inputs[1:]]
     graph.operators = [*(op for op in before if op not in tail), last, *tail]
-    return serialized(model)
+    return serialize(model)
 
 
 _RESIZE = schema.BuiltinOperator.RESIZE_BILINEAR

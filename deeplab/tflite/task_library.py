@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from deeplab.tflite.client_process import segment_with
+from deeplab.tflite.tflite_file import TfliteSource
 
 
-def segment(source: str | Path | bytes, images: Sequence[np.ndarray], timeout: float = 300.0) -> list[np.ndarray]:
+def segment(source: TfliteSource, images: Sequence[np.ndarray], timeout: float = 300.0) -> list[np.ndarray]:
     """Segments pictures with the Task Library.
 
     It stretches each picture to the model's input without keeping the aspect ratio, and marks a pixel with the class

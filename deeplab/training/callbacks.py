@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deeplab.datasets.source import Example
-from deeplab.evaluation.picture import overlay
-from deeplab.files import written_aside
-from deeplab.training.log import kept_rows
+from deeplab.files import atomic_write
+from deeplab.rendering.masks import overlay
+from deeplab.training.csv_log import kept_rows
 
 COLUMNS = ("step", "loss", "cross_entropy", "learning_rate", "images_per_second")
 
@@ -47,7 +47,7 @@ class CsvLog(keras.callbacks.Callback):
         super().__init__()
         self.path, self.every = path, every
         kept = kept_rows(path, COLUMNS, start)
-        with written_aside(path) as aside, aside.open("w", newline="") as file:
+        with atomic_write(path) as aside, aside.open("w", newline="") as file:
             csv.writer(file).writerows([COLUMNS, *kept])
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -102,7 +102,7 @@ class ProgressBar(keras.callbacks.Callback):
         super().__init__()
         self.steps, self.start, self.every = steps, start, every
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        # Not rich's own idea of a terminal: an environment that asks for colours is none.
+        # Not rich's own idea of a terminal: an environment that asks for colors is none.
         self.live = sys.stdout.isatty()
         console = Console(file=sys.stdout)
         self.bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)

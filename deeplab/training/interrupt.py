@@ -12,7 +12,7 @@ from deeplab.errors import UserError
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Ends the training behind the update in which SIGTERM, or Ctrl-C, came; a second one ends the process at once.
+    """IoType the training behind the update in which SIGTERM, or Ctrl-C, came; a second one ends the process at once.
 
     Attributes:
         caught: name of the signal that came, or None.

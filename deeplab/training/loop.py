@@ -13,7 +13,7 @@ import keras
 
 from deeplab.config import TrainingConfig
 from deeplab.errors import UserError
-from deeplab.training.step import Step
+from deeplab.training.train_step import Step
 
 
 def run_loop(

@@ -58,7 +58,7 @@ def mining_share(step: Any, top: float, steps: int) -> Any:
 
 
 def weight_decay(kernels: list[Any], factor: float) -> Any:
-    """`factor / 2` times the sum of squares of all `kernels`: slim's L2 regularisation, a float32 scalar."""
+    """`factor / 2` times the sum of squares of all `kernels`: slim's L2 regularization, a float32 scalar."""
     return 0.5 * factor * sum((ops.sum(ops.square(ops.cast(k, "float32"))) for k in kernels), ops.zeros(()))
 
 

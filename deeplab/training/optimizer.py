@@ -8,8 +8,8 @@ from keras import ops
 
 from deeplab.config import TrainingConfig
 from deeplab.errors import UserError
-from deeplab.model.pretrained.report import BACKBONE
-from deeplab.model.quantization.layers import Range, plain_layers
+from deeplab.model.quantization.layers import Range, unfolded_layers
+from deeplab.pretrained.import_report import BACKBONE
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
@@ -84,7 +84,7 @@ def multiplier(variable: keras.Variable, config: TrainingConfig) -> float:
 
 def freeze(model: keras.Model, config: TrainingConfig) -> None:
     """Takes what must not learn out of the training: all batch norms, all of the backbone, ranges that are fixed."""
-    for layer in plain_layers(model):
+    for layer in unfolded_layers(model):
         norm = isinstance(layer, keras.layers.BatchNormalization)
         if norm:
             layer.synchronized = config.batch_norm == "sync"
@@ -95,7 +95,7 @@ def freeze(model: keras.Model, config: TrainingConfig) -> None:
 
 def decayed_kernels(model: keras.Model) -> list[keras.Variable]:
     """What weight decay acts on: the kernels of convolutions that learn, not depthwise ones, biases or batch norms."""
-    convolutions = (layer for layer in plain_layers(model) if isinstance(layer, keras.layers.Conv2D))
+    convolutions = (layer for layer in unfolded_layers(model) if isinstance(layer, keras.layers.Conv2D))
     return [layer.kernel for layer in convolutions if layer.trainable]
 
 

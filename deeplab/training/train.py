@@ -13,27 +13,44 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.config import ModelConfig, TrainConfig
-from deeplab.datasets.class_weights import class_weights, training_counts
-from deeplab.datasets.doctor import check_before_training
+from deeplab.data_check.check import check_before_training
+from deeplab.data_check.class_weights import class_weights, training_counts
 from deeplab.datasets.open import open_source
 from deeplab.datasets.pipeline import iterate, training_batches
-from deeplab.datasets.prepared import prepared_in_run
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 from deeplab.evaluation.confusion import Scores
 from deeplab.model.quantization.transform import measure_ranges
-from deeplab.run import LOG, SCORES, STATE, Description, load_weights, save_model, save_scores
-from deeplab.training.batch_norm import recalibrate, warn_of_statistics
+from deeplab.run_folder import (
+    LOG_FILE,
+    SCORES_FILE,
+    STATE_FOLDER,
+    ModelDescription,
+    load_weights,
+    save_model,
+    save_scores,
+)
+from deeplab.training.batch_norm_training import recalibrate, warn_of_statistics
 from deeplab.training.callbacks import CsvLog, ProgressBar, SaveState, TensorBoard
-from deeplab.training.claim import alone_in, claim, first_stage_of
-from deeplab.training.devices import Machines, as_variable, batches_of, find_machines, from_first, lost_workers_told
+from deeplab.training.checkpoint import load_state, save_state, saved_states
+from deeplab.training.distribution import (
+    Machines,
+    as_variable,
+    batches_of,
+    find_machines,
+    from_first,
+    lost_workers_told,
+)
 from deeplab.training.interrupt import StopOnSignal
-from deeplab.training.learner import Learner, make_learner
 from deeplab.training.loop import run_loop
-from deeplab.training.page import TrainingPage
-from deeplab.training.state import load_state, save_state, saved_states
-from deeplab.training.step import averaged_variables, make_step
+from deeplab.training.run_lock import alone_in, claim, first_stage_of
+from deeplab.training.train_state import TrainState, make_train_state
+from deeplab.training.train_step import averaged_variables, make_train_step
+from deeplab.training.training_page import TrainingPage
 from deeplab.training.validation import BEST_WEIGHTS, Validate, Validation
+
+KEPT_CHECKPOINTS = 2
+"""Number of state checkpoints that stay on disk."""
 
 RESTATED_BATCHES = 4
 """How many batches measure the statistics of batch norms that were folded in a file and are to be trained."""
@@ -42,7 +59,7 @@ RESTATED_BATCHES = 4
 def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = ()) -> dict[int, Scores]:
     """Trains a model, or goes on with a training that was cut off, and measures it.
 
-    Writes the run folder `config.run` (see `deeplab.run`). A run that is complete is only measured again. On several
+    Writes the run folder `config.run` (see `deeplab.run_folder`). A run that is complete is only measured again. On several
     machines each calls this with the same settings; the first writes, and measures.
 
     Args:
@@ -79,12 +96,9 @@ def _train(
         if machines.first:
             claim(folder, config)
             check_before_training(config.data, folder, config.seed)
-            # The other machines read the devkit itself: the same examples in the same order.
-            data = prepared_in_run(config.data, folder)
-            training, validation = (open_source(data, s, config.seed) for s in (data.train_split, data.val_split))
         keras.utils.set_random_seed(config.seed)
         with machines.strategy.scope():
-            learner = make_learner(config)
+            learner = make_train_state(config)
         # Outside the scope from here on: what the first machine alone makes must wait for no other.
         start = _start(folder, config, pretrained, machines, learner, training)
         warn_of_statistics(learner.model, config.training, machines.replicas)
@@ -103,7 +117,7 @@ def _train(
 
 def _wanted(first: TrainConfig, machines: Machines) -> bool:
     """Whether a first stage is still to be trained, as the first machine sees it."""
-    wanted = as_variable(not (Path(first.run) / SCORES).is_file())
+    wanted = as_variable(not (Path(first.run) / SCORES_FILE).is_file())
     from_first(machines, [wanted])
     return bool(wanted.numpy())
 
@@ -121,13 +135,13 @@ def _start(
     config: TrainConfig,
     pretrained: str | None,
     machines: Machines,
-    learner: Learner,
+    learner: TrainState,
     training: Source,
 ) -> int:
     """Brings the learner to where the training begins or goes on; returns the number of updates made."""
     start = as_variable(0)
     if machines.first:
-        states = saved_states(folder / STATE)
+        states = saved_states(folder / STATE_FOLDER)
         if states:
             start.assign(load_state(states[-1], learner.parts))
             made = int(start.numpy())
@@ -144,15 +158,15 @@ def _start(
     return int(start.numpy())
 
 
-def _import(pretrained: str, config: TrainConfig, learner: Learner, training: Source) -> None:
+def _import(pretrained: str, config: TrainConfig, learner: TrainState, training: Source) -> None:
     """Loads the pretrained weights."""
-    from deeplab.model.pretrained import import_weights
-    from deeplab.model.pretrained.restate import restate_batch_norm
+    from deeplab.model.batch_norm_statistics import unfold_batch_norm
+    from deeplab.pretrained import import_weights
 
     report = import_weights(learner.plain, pretrained, allow_missing=config.allow_missing)
     print(report)
     if report.folded and config.training.batch_norm != "frozen":
-        restate_batch_norm(learner.plain, _pictures(config, training, RESTATED_BATCHES))
+        unfold_batch_norm(learner.plain, _pictures(config, training, RESTATED_BATCHES))
     if config.training.quantize_aware:
         measure_ranges(learner.network, _pictures(config, training, config.training.quantization.range_batches))
     for average, variable in zip(learner.averages, averaged_variables(learner.model), strict=False):
@@ -169,7 +183,7 @@ def _learn(
     folder: Path,
     config: TrainConfig,
     machines: Machines,
-    learner: Learner,
+    learner: TrainState,
     training: Source,
     validation: Source,
     measuring: Validation | None,
@@ -185,11 +199,11 @@ def _learn(
 
     weights = _class_weights(folder, config, machines, training)
     with machines.strategy.scope():
-        step = make_step(learner.model, learner.optimizer, settings, weights, learner.averages)
+        step = make_train_step(learner.model, learner.optimizer, settings, weights, learner.averages)
 
     def save(done: int) -> None:
         if machines.first:
-            save_state(folder / STATE, done, learner.parts, settings.keep)
+            save_state(folder / STATE_FOLDER, done, learner.parts, KEPT_CHECKPOINTS)
 
     stop = StopOnSignal(save)
     watching: list[keras.callbacks.Callback] = [stop]
@@ -220,11 +234,11 @@ def _class_weights(folder: Path, config: TrainConfig, machines: Machines, traini
 
 
 def _watching(
-    folder: Path, config: TrainConfig, learner: Learner, validation: Source, measuring: Validation, start: int
+    folder: Path, config: TrainConfig, learner: TrainState, validation: Source, measuring: Validation, start: int
 ) -> list[keras.callbacks.Callback]:
     """The toolkit's own callbacks."""
     settings = config.training
-    examples = list(validation.examples(min(settings.pictures, validation.size or settings.pictures)))
+    examples = list(validation.examples(min(settings.preview_images, validation.size or settings.preview_images)))
 
     def predict(image: np.ndarray) -> np.ndarray:
         measuring.set_weights(learner.weights())
@@ -239,10 +253,10 @@ def _watching(
         board.measured(done, mious)
 
     measure = Validate(folder, config, measuring, learner.weights, start, told)
-    return [bar, CsvLog(folder / LOG, settings.log_every, start), measure, board, page]
+    return [bar, CsvLog(folder / LOG_FILE, settings.log_every, start), measure, board, page]
 
 
-def _finish(folder: Path, config: TrainConfig, learner: Learner, training: Source, measuring: Validation) -> None:
+def _finish(folder: Path, config: TrainConfig, learner: TrainState, training: Source, measuring: Validation) -> None:
     """Writes the weights that the training ends with, and gives them to `measuring`."""
     settings = config.training
     measuring.set_weights(learner.weights())
@@ -252,7 +266,7 @@ def _finish(folder: Path, config: TrainConfig, learner: Learner, training: Sourc
     if settings.recalibration_batches:
         recalibrate(result, _pictures(config, training, settings.recalibration_batches))
     measuring.set_weights(result.get_weights())
-    save_model(folder, result, Description(config.model, training.classes, settings.quantize_aware))
+    save_model(folder, result, ModelDescription(config.model, training.classes, settings.quantize_aware))
 
 
 def run_training(config: TrainConfig) -> None:

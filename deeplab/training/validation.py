@@ -13,10 +13,10 @@ from deeplab.datasets.open import limited
 from deeplab.datasets.source import Source
 from deeplab.evaluation.confusion import Scores
 from deeplab.evaluation.evaluate import evaluate
-from deeplab.evaluation.predictor import keras_predictor
-from deeplab.files import write_json, written_aside
+from deeplab.files import atomic_write, write_json
 from deeplab.model.quantization.transform import build_network
-from deeplab.training.log import kept_rows
+from deeplab.prediction.predictor import keras_predictor
+from deeplab.training.csv_log import kept_rows
 
 CURVE, BEST, BEST_WEIGHTS = "validation.csv", "best.json", "best.weights.h5"
 
@@ -76,11 +76,11 @@ class Validate(keras.callbacks.Callback):
         """`weights` gives those to be measured; `told` is called with the step and the mIoU by output stride."""
         super().__init__()
         self.folder, self.validation, self.weights, self.told = folder, validation, weights, told
-        self.every, self.pictures = config.training.evaluate_every, config.training.evaluate_pictures
+        self.every, self.pictures = config.training.evaluate_every, config.training.evaluate_images
         columns = ("step", *(f"miou_os{stride}" for stride in config.output_stride))
         rows = kept_rows(folder / CURVE, columns, start)
         self.best = max((float(row[1]) for row in rows), default=-1.0)
-        with written_aside(folder / CURVE) as aside, aside.open("w", newline="") as file:
+        with atomic_write(folder / CURVE) as aside, aside.open("w", newline="") as file:
             csv.writer(file).writerows([columns, *rows])
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -93,7 +93,7 @@ class Validate(keras.callbacks.Callback):
         first = next(iter(mious.values()))
         if first > self.best:
             self.best = first
-            with written_aside(self.folder / BEST_WEIGHTS, suffix=".weights.h5") as aside:
+            with atomic_write(self.folder / BEST_WEIGHTS, suffix=".weights.h5") as aside:
                 self.validation.first.save_weights(aside)
             write_json(self.folder / BEST, {"step": done, "miou": {str(s): m for s, m in mious.items()}})
         with (self.folder / CURVE).open("a", newline="") as file:

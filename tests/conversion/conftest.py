@@ -9,8 +9,8 @@ import pytest
 from deeplab.config import ModelConfig
 from deeplab.conversion.agreement import Reference, make_reference
 from deeplab.conversion.calibration import choose_calibration
-from deeplab.conversion.convert import convert, end_type
-from deeplab.conversion.graph import export_graph
+from deeplab.conversion.convert import convert, io_type
+from deeplab.conversion.export_graph import export_graph
 from deeplab.conversion.structure import Expected, activation_for
 from deeplab.conversion.verify import Proof
 from deeplab.datasets.shapes import CLASSES, shapes_source
@@ -47,11 +47,11 @@ class Workshop:
 
     def proof(self, quantization: str, output: str = "logits", mask_stride: int = 1) -> Proof:
         side = (SIZE - 1) // mask_stride + 1
-        ends = end_type(quantization, None)
+        ends = io_type(quantization, None)
         expected = Expected((SIZE, SIZE), (side, side), CLASSES, output, quantization, ends, ends)
         # The network is random, and rounding grows in it more than in a trained one.
         tolerance = 3.0 if quantization == "int8" else 1.0
-        return Proof(expected, self.reference, raised=0.0, max_miou_drop=1.5, tolerance=tolerance)
+        return Proof(expected, self.reference, logit_offset=0.0, max_miou_drop=1.5, tolerance=tolerance)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from deeplab.conversion.agreement import (
     _pixel_checks,
     _place_check,
     _relative_error,
-    needed_raise,
+    needed_logit_offset,
     simulation_checks,
 )
 
@@ -20,18 +20,18 @@ def _logits(winner, loser):
 
 
 def test_clear_winners_are_left_alone():
-    assert needed_raise(_logits(5.0, -3.0), 1) == 0.0
+    assert needed_logit_offset(_logits(5.0, -3.0), 1) == 0.0
 
 
 def test_a_winner_below_zero_raises_the_lowest_logit_to_zero():
-    assert needed_raise(_logits(-1.0, -3.0), 1) == 3.0
+    assert needed_logit_offset(_logits(-1.0, -3.0), 1) == 3.0
 
 
 def test_only_pixels_of_the_mask_count():
     logits = [np.full((5, 5, 2), 4.0, np.float32)]
     logits[0][1, 1] = -8.0
-    assert needed_raise(logits, 1) == 8.0
-    assert needed_raise(logits, 4) == 0.0
+    assert needed_logit_offset(logits, 1) == 8.0
+    assert needed_logit_offset(logits, 4) == 0.0
 
 
 def test_the_relative_error_is_rms_over_spread():
@@ -121,7 +121,7 @@ def test_nearly_tied_pixels_are_not_held_to_the_simulation(monkeypatch):
     file = type(
         "File",
         (),
-        {"image_size": (10, 10), "map_size": (10, 10), "gives_labels": False, "__call__": lambda self, _: found},
+        {"image_size": (10, 10), "mask_size": (10, 10), "returns_labels": False, "__call__": lambda self, _: found},
     )
     monkeypatch.setattr(agreement, "TfliteModel", lambda *_: file())
     # The first 20 pixels lead by 0.04 deviations, the others by 2.

@@ -31,7 +31,7 @@ def test_rare_classes_are_taken_first():
     assert chosen.classes == 4
 
 
-def test_pictures_are_padded_with_grey_not_augmented():
+def test_pictures_are_padded_with_gray_not_augmented():
     chosen = choose_calibration(_source(), 3, (33, 40), seed=0)
     index = int(chosen.names[1].split()[1])
     image = chosen.images[1]

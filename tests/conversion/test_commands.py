@@ -10,7 +10,7 @@ from deeplab import command
 from deeplab.config import DataConfig, ExportConfig, TrainConfig, TrainingConfig, to_mapping
 from deeplab.datasets.shapes import CLASSES
 from deeplab.files import write_json
-from deeplab.run import Description, save_model
+from deeplab.run_folder import ModelDescription, save_model
 from tests.conversion.conftest import SIZE, TINY
 
 ROOT = Path(__file__).parents[2]
@@ -48,10 +48,10 @@ def test_a_file_is_described_without_tensorflow(workshop, tmp_path, monkeypatch,
 def test_the_command_writes_a_file_that_verifies(workshop, tmp_path):
     run, out = tmp_path / "run", tmp_path / "model.tflite"
     run.mkdir()
-    save_model(run, workshop.model, Description(TINY, CLASSES))
+    save_model(run, workshop.model, ModelDescription(TINY, CLASSES))
     settings = TrainConfig(training=TrainingConfig(crop_size=SIZE), data=DataConfig(source="shapes"))
     write_json(run / "train.json", to_mapping(settings))
-    few = ["agreement_pictures=1", "miou_pictures=1", "max_miou_drop=100"]
+    few = ["agreement_images=1", "miou_images=1", "max_miou_drop=100"]
     code, printed, err = program("export.py", f"run={run}", "quantization=float32", f"out={out}", *few)
     assert code == 0, err
     assert printed.splitlines()[0].split()[:2] == ["file", "bytes"]

@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 
 from deeplab.config import ModelConfig
-from deeplab.conversion.convert import convert, end_type
-from deeplab.conversion.graph import export_graph
+from deeplab.conversion.convert import convert, io_type
+from deeplab.conversion.export_graph import export_graph
 from deeplab.errors import UserError
 from deeplab.model.build import build_model
 from deeplab.tflite.flatbuffer import read_graph
-from deeplab.tflite.interpreter import TfliteModel, raw_pixels
+from deeplab.tflite.interpreter import TfliteModel, accepts_raw_pixels
 from tests.networks import picture, randomize
 
 NETWORK = ModelConfig(depth_multiplier=0.25, aspp_channels=16, decoder_channels=16, low_level_channels=8, classes=5)
@@ -51,7 +51,7 @@ def test_an_int8_file_is_int8_throughout(workshop):
     assert {t.dtype for t in graph.tensors} <= {"uint8", "int8", "int32"}
     given, result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     assert (given.dtype, result.dtype) == ("uint8", "uint8")
-    assert raw_pixels(given)
+    assert accepts_raw_pixels(given)
     assert given.quantization is not None
     np.testing.assert_allclose(given.quantization.scale[0], 2 / 255, rtol=1e-4)
     kernels = [graph.tensors[op.inputs[1]] for op in graph.operators if op.name == "CONV_2D"]
@@ -60,8 +60,8 @@ def test_an_int8_file_is_int8_throughout(workshop):
 
 @pytest.mark.slow
 def test_raised_logits_cost_no_operator(workshop):
-    raised = convert(export_graph(workshop.model, raise_logits=3.0), (129, 129))
-    assert read_graph(raised).operator_counts() == read_graph(workshop.bare("float32")).operator_counts()
+    logit_offset = convert(export_graph(workshop.model, logit_offset=3.0), (129, 129))
+    assert read_graph(logit_offset).operator_counts() == read_graph(workshop.bare("float32")).operator_counts()
 
 
 @pytest.mark.slow
@@ -89,6 +89,6 @@ def test_what_the_converter_lacks_is_told_in_words():
 
 
 def test_types_of_the_ends():
-    assert end_type("int8", None) == "uint8"
-    assert end_type("int8", "float32") == "float32"
-    assert end_type("int16x8", None) == "float32"
+    assert io_type("int8", None) == "uint8"
+    assert io_type("int8", "float32") == "float32"
+    assert io_type("int16x8", None) == "float32"

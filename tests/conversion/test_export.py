@@ -7,13 +7,13 @@ import pytest
 import deeplab.conversion.export as export_module
 from deeplab.config import DataConfig, ExportConfig, TrainConfig, TrainingConfig, to_mapping
 from deeplab.conversion.export import export
+from deeplab.conversion.export_report import sha256
 from deeplab.conversion.inspection import inspect
-from deeplab.conversion.report import sha256
 from deeplab.conversion.verify_file import verify_file
 from deeplab.datasets.shapes import CLASSES
 from deeplab.errors import UserError
 from deeplab.files import write_json
-from deeplab.run import Description, save_model
+from deeplab.run_folder import ModelDescription, save_model
 from deeplab.tflite.interpreter import TfliteModel
 from tests.conversion.conftest import SIZE, TINY
 
@@ -21,14 +21,14 @@ from tests.conversion.conftest import SIZE, TINY
 @pytest.fixture(scope="module")
 def run(workshop, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    save_model(folder, workshop.model, Description(TINY, CLASSES))
+    save_model(folder, workshop.model, ModelDescription(TINY, CLASSES))
     settings = TrainConfig(training=TrainingConfig(crop_size=SIZE), data=DataConfig(source="shapes"))
     write_json(folder / "train.json", to_mapping(settings))
     return folder
 
 
 def _config(run, out, **changes):
-    few = {"calibration_pictures": 2, "agreement_pictures": 2, "miou_pictures": 4}
+    few = {"calibration_images": 2, "agreement_images": 2, "miou_images": 4}
     return ExportConfig(run=str(run), out=str(out), **{**few, **changes})
 
 
@@ -43,7 +43,7 @@ def test_a_run_becomes_a_file_with_a_report(run, tmp_path, capsys):
     assert {c["state"] for c in saved["checks"]} <= {"passed", "not checked"}
     model = TfliteModel(out)
     assert model.image_size == (SIZE, SIZE)
-    assert model.map_size == (33, 33)
+    assert model.mask_size == (33, 33)
     assert model.labels == CLASSES
     assert json.loads(model.metadata.files["origin.json"])["weights_sha256"] == report.origin["weights_sha256"]
     text = inspect(out)

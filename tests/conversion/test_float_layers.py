@@ -5,8 +5,8 @@ import pytest
 
 from deeplab.conversion.calibration import choose_calibration
 from deeplab.conversion.convert import convert
+from deeplab.conversion.export_graph import export_graph
 from deeplab.conversion.float_layers import chosen_layers, float_operators
-from deeplab.conversion.graph import export_graph
 from deeplab.conversion.structure import structure_checks
 from deeplab.conversion.verify import verify
 from deeplab.datasets.shapes import CLASSES, shapes_source

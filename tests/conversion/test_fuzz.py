@@ -27,7 +27,7 @@ def test_a_case_is_the_same_in_every_run():
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 3, 8, 40, 47])
 def test_a_random_network_verifies_or_is_refused_in_words(number):
-    # 8 and 40 have ResNets, the latter in float16, whose own mean once counted as a normalisation paid for.
+    # 8 and 40 have ResNets, the latter in float16, whose own mean once counted as a normalization paid for.
     assert run_case(draw(0, number, 0)) in ("passed", REFUSED)
 
 

@@ -23,8 +23,8 @@ def test_the_starter_exported_again_gives_its_logits_and_carries_its_metadata(of
             quantization="float32",
             output_stride=8,
             data=data,
-            miou_pictures=0,
-            agreement_pictures=1,
+            miou_images=0,
+            agreement_images=1,
         )
     )
     one, other = TfliteModel(starter), TfliteModel(again)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from deeplab.conversion.export_report import Report, check, not_checked
 from deeplab.conversion.present import print_reports
-from deeplab.conversion.report import Report, check, not_checked
 
 
 def _report(name, *checks):
@@ -21,5 +21,5 @@ def test_what_was_not_checked_says_of_which_files(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["a.tflite", "1,234,567", "1.5", "87.50%", "-"]
     assert lines[3] == (
-        "checks: 1 passed; not checked: MediaPipe (uint8 outputs) of b.tflite, Task Library (not installed)"
+        "checks: 1 passed; not checked_example: MediaPipe (uint8 outputs) of b.tflite, Task Library (not installed)"
     )

@@ -10,18 +10,24 @@ import pytest
 from deeplab.config import DataConfig, ExportConfig, ModelConfig, TrainConfig, TrainingConfig, to_mapping
 from deeplab.conversion.convert import convert
 from deeplab.conversion.export import export
+from deeplab.conversion.export_graph import export_graph
 from deeplab.conversion.float_layers import layer_of
-from deeplab.conversion.graph import export_graph
 from deeplab.conversion.structure import Expected, activation_for, structure_checks
 from deeplab.datasets.shapes import CLASSES, shapes_source
 from deeplab.errors import UserError
 from deeplab.files import write_json
 from deeplab.model.build import build_model
-from deeplab.model.pretrained.tflite import is_quantized, load_quantized
-from deeplab.model.quantization.transform import as_builtin, measure_ranges, quantize_aware, ranges_of, trained_grids
-from deeplab.run import Description, load_model, save_model
+from deeplab.model.quantization.transform import (
+    activation_ranges,
+    measure_ranges,
+    quantization_parameters,
+    quantize_aware,
+    round_as_builtin_kernels,
+)
+from deeplab.pretrained.tflite_network import is_quantized, load_quantized
+from deeplab.run_folder import ModelDescription, load_model, save_model
 from deeplab.tflite.flatbuffer import Graph, read_graph
-from deeplab.tflite.interpreter import TfliteModel, raw_pixels
+from deeplab.tflite.interpreter import TfliteModel, accepts_raw_pixels
 from deeplab.tflite.metadata import write_metadata
 from deeplab.training.train import train
 from tests.networks import randomize
@@ -70,11 +76,11 @@ def test_every_operator_is_int8_and_only_the_ends_are_converted(made):
     assert {t.dtype for t in made.graph.tensors} == {"uint8", "int8", "int32"}
     given = made.graph.tensors[made.graph.inputs[0]]
     assert given.dtype == "uint8"
-    assert raw_pixels(given)
+    assert accepts_raw_pixels(given)
 
 
 def test_scale_and_zero_point_of_every_tensor_are_those_trained(made):
-    ranges = {r.name: r for r in ranges_of(made.model)}
+    ranges = {r.name: r for r in activation_ranges(made.model)}
     checked = set()
     for op in made.graph.operators:
         tensor = made.graph.tensors[op.outputs[0]]
@@ -107,7 +113,7 @@ def test_kernels_have_a_scale_for_each_output_channel(made):
 
 def test_the_check_of_the_ranges_finds_one_that_was_not_trained(made):
     expected = Expected((SIZE, SIZE), (SIZE, SIZE), CLASSES, "logits", "int8", "uint8", "uint8")
-    name, grids = "ranges other than those trained", trained_grids(made.model)
+    name, grids = "ranges other than those trained", quantization_parameters(made.model)
 
     def state(*known):
         checks = structure_checks(TfliteModel(made.content), dataclasses.replace(expected, grids=known))
@@ -124,9 +130,9 @@ def test_the_file_computes_what_was_simulated(made, kernels):
     file = TfliteModel(made.content, kernels=kernels)
     apart = {}
     for builtin in (False, True):
-        as_builtin(made.model, builtin)
+        round_as_builtin_kernels(made.model, builtin)
         wanted = [np.asarray(made.model(i[None].astype(np.float32), training=False))[0] for i in made.pictures]
-        as_builtin(made.model, False)
+        round_as_builtin_kernels(made.model, False)
         apart[builtin] = np.mean(
             [np.abs(file(i) - w).mean() / w.std() for i, w in zip(made.pictures, wanted, strict=True)]
         )
@@ -139,7 +145,7 @@ def test_the_file_computes_what_was_simulated(made, kernels):
 def run(made, tmp_path_factory):
     """A run folder whose data are nowhere."""
     folder = tmp_path_factory.mktemp("run")
-    save_model(folder, made.model, Description(TINY, CLASSES, quantized=True))
+    save_model(folder, made.model, ModelDescription(TINY, CLASSES, quantized=True))
     data = DataConfig(source="voc", root="gone")
     write_json(folder / "train.json", to_mapping(TrainConfig(data=data, training=TrainingConfig(crop_size=SIZE))))
     return folder
@@ -161,11 +167,11 @@ def test_what_a_quantization_aware_run_cannot_become(run, tmp_path, changes, mes
 
 
 def test_ranges_never_measured_are_refused(tmp_path):
-    save_model(tmp_path, quantize_aware(build_model(TINY, 16)), Description(TINY, CLASSES, quantized=True))
+    save_model(tmp_path, quantize_aware(build_model(TINY, 16)), ModelDescription(TINY, CLASSES, quantized=True))
     data = DataConfig(source="shapes")
     write_json(tmp_path / "train.json", to_mapping(TrainConfig(data=data, training=TrainingConfig(crop_size=SIZE))))
     with pytest.raises(UserError, match="ranges hold nothing"):
-        export(ExportConfig(run=str(tmp_path), miou_pictures=0, agreement_pictures=1))
+        export(ExportConfig(run=str(tmp_path), miou_images=0, agreement_images=1))
 
 
 @pytest.mark.slow
@@ -200,7 +206,7 @@ def test_the_whole_way_from_a_float_training_to_a_proven_file(tmp_path):
     second = dataclasses.replace(first, run=str(tmp_path / "aware"), pretrained=first.run, training=aware)
     train(dataclasses.replace(second, image_size=SIZE))
     out = tmp_path / "model.tflite"
-    (report,) = export(ExportConfig(second.run, str(out), image_size=SIZE, miou_pictures=8))
+    (report,) = export(ExportConfig(second.run, str(out), image_size=SIZE, miou_images=8))
     assert report.origin["calibration"] is None
     assert report.origin["quantization_aware"] is True
     states = {c.name: c.state for c in report.checks}
@@ -221,7 +227,7 @@ def constants(graph: Graph) -> dict[str, np.ndarray]:
 
 def test_a_quantized_file_is_loaded_onto_its_own_grids(made):
     model = load_quantized(made.content, 16, SIZE)
-    np.testing.assert_allclose(trained_grids(model), trained_grids(made.model), rtol=1e-6)
+    np.testing.assert_allclose(quantization_parameters(model), quantization_parameters(made.model), rtol=1e-6)
     image = np.stack(made.pictures).astype(np.float32)
     found, wanted = (np.asarray(m(image)).argmax(-1) for m in (model, made.model))
     # The last bit of a float sends a sum to the other side now and then, from layer to layer more of them.
@@ -231,7 +237,7 @@ def test_a_quantized_file_is_loaded_onto_its_own_grids(made):
 def test_exported_again_a_quantized_file_keeps_every_number(made, tmp_path):
     content = write_metadata(made.content, CLASSES, activation=activation_for("logits"))
     (tmp_path / "first.tflite").write_bytes(content)
-    config = ExportConfig(str(tmp_path / "first.tflite"), str(tmp_path / "again.tflite"), agreement_pictures=2)
+    config = ExportConfig(str(tmp_path / "first.tflite"), str(tmp_path / "again.tflite"), agreement_images=2)
     (report,) = export(config)
     assert report.origin["keep_ranges"] is True
     assert report.origin["calibration"] is None

@@ -107,7 +107,7 @@ def _half_pixel_resize(content):
     return _written(_changed(content, change))
 
 
-def _relabelled(labels=CLASSES, **changes):
+def _relabeled(labels=CLASSES, **changes):
     return lambda content: write_metadata(content, labels, **{"activation": "softmax", **changes})
 
 
@@ -117,11 +117,11 @@ DAMAGE = {
     "another resize": ("float32", _half_pixel_resize, "error of the scores"),
     "the output's scale": ("int8", _scale_of_the_output, "opens in LiteRT"),
     "the input's scale": ("int8", _scale_of_the_input, "raw bytes are pixels"),
-    "labels swapped": ("int8", _relabelled(CLASSES[::-1]), "labels read back"),
-    "a label too few": ("int8", _relabelled(CLASSES[:-1]), "labels = channels"),
-    "another mean": ("int8", _relabelled(mean=0.0), "normalisation"),
-    "another std": ("int8", _relabelled(std=255.0), "normalisation"),
-    "another activation": ("int8", _relabelled(activation="sigmoid"), "activation"),
+    "labels swapped": ("int8", _relabeled(CLASSES[::-1]), "labels read back"),
+    "a label too few": ("int8", _relabeled(CLASSES[:-1]), "labels = channels"),
+    "another mean": ("int8", _relabeled(mean=0.0), "normalization"),
+    "another std": ("int8", _relabeled(std=255.0), "normalization"),
+    "another activation": ("int8", _relabeled(activation="sigmoid"), "activation"),
     "no metadata": ("int8", lambda c: c, "metadata"),
     "cut short": ("int8", lambda c: c[: len(c) // 2], "opens in LiteRT"),
     "empty": ("int8", lambda c: b"", "opens in LiteRT"),
@@ -131,7 +131,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_refused(workshop, damage):
     quantization, change, name = DAMAGE[damage]
-    whole = _relabelled()(workshop.bare(quantization))
+    whole = _relabeled()(workshop.bare(quantization))
     assert _states(verify(whole, workshop.proof(quantization), ())).get(name) != "failed"
     checks = verify(change(workshop.bare(quantization)), workshop.proof(quantization), ())
     assert _states(checks)[name] == "failed"
@@ -165,12 +165,12 @@ def test_a_drop_beyond_the_limit_is_refused(workshop):
 def test_arithmetic_on_the_image_is_refused():
     kernel = tf.random.stateless_normal((3, 3, 3, len(CLASSES)), (1, 2))
 
-    def normalise_and_convolve(image):
+    def normalize_and_convolve(image):
         return tf.nn.conv2d(image * (2 / 255) - 1, kernel, 1, "SAME")
 
-    content = _written(convert(normalise_and_convolve, (33, 33)))
+    content = _written(convert(normalize_and_convolve, (33, 33)))
     states = _states(verify(content, None, ()))
-    assert states["normalisation costs nothing"] == "failed"
+    assert states["normalization costs nothing"] == "failed"
 
 
 def test_an_operator_that_no_plain_runtime_has_is_refused():

@@ -36,7 +36,7 @@ def _jittered(picture: np.ndarray, plan: Draw) -> np.ndarray:
 
 
 def _bilinear_by_hand(image: np.ndarray, drawn: tuple[int, int]) -> np.ndarray:
-    """The centre of pixel i of n lies at (i + 1/2) * size / n of the edges, and the outermost pixels go on outwards."""
+    """The center of pixel i of n lies at (i + 1/2) * size / n of the edges, and the outermost pixels go on outwards."""
     rows = (np.arange(drawn[0]) + 0.5) * image.shape[0] / drawn[0] - 0.5
     columns = (np.arange(drawn[1]) + 0.5) * image.shape[1] / drawn[1] - 0.5
     by_column = np.stack(
@@ -47,7 +47,7 @@ def _bilinear_by_hand(image: np.ndarray, drawn: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("opencv", [True, False])
-def test_a_window_is_resampled_at_the_centres_of_its_pixels(opencv: bool, monkeypatch: pytest.MonkeyPatch):
+def test_a_window_is_resampled_at_the_centers_of_its_pixels(opencv: bool, monkeypatch: pytest.MonkeyPatch):
     if opencv:
         pytest.importorskip("cv2")
     else:
@@ -75,11 +75,11 @@ def test_opencv_and_tensorflow_resample_alike():
 
 def test_nearest_takes_the_nearest():
     ids = np.arange(7, dtype=np.uint8)[None, :].repeat(2, 0)
-    # 7 pixels at 4 places have their centres at 7/8, 21/8, 35/8 and 49/8; the 5 from 1 on at 10 places each come twice.
+    # 7 pixels at 4 places have their centers at 7/8, 21/8, 35/8 and 49/8; the 5 from 1 on at 10 places each come twice.
     assert take_nearest(ids, Draw((0, 0), (2, 7), (2, 4)))[0].tolist() == [0, 2, 4, 6]
     assert take_nearest(ids, Draw((0, 1), (2, 5), (2, 10)))[0].tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert take_nearest(ids, Draw((0, 1), (2, 5), (2, 5), flip=True))[0].tolist() == [5, 4, 3, 2, 1]
-    # 4 pixels at 3 places have their centres at 2/3, 2 and 10/3, here counted from the right.
+    # 4 pixels at 3 places have their centers at 2/3, 2 and 10/3, here counted from the right.
     assert take_nearest(ids[:, :4], Draw((0, 0), (2, 4), (2, 3), flip=True))[0].tolist() == [3, 1, 0]
     tall = np.array([[1, 2], [3, 4]], np.uint8)
     assert take_nearest(tall, Draw((0, 0), (2, 2), (4, 2), flip=True)).tolist() == [[2, 1], [2, 1], [4, 3], [4, 3]]
@@ -171,7 +171,7 @@ def test_jitter_is_off_by_default_and_does_what_it_says():
     assert (plan.angle, plan.brightness, plan.contrast, plan.saturation) == (0, 1, 1, 1)
     brighter = _jittered(picture, dataclasses.replace(plan, brightness=1.5))
     np.testing.assert_allclose(brighter, picture * 1.5, rtol=1e-5)
-    # Grey values by ITU-R BT.601: 0.299 * 10 + 0.587 * 20 + 0.114 * 30 = 18.15, and 58.15; their mean is 38.15.
+    # Gray values by ITU-R BT.601: 0.299 * 10 + 0.587 * 20 + 0.114 * 30 = 18.15, and 58.15; their mean is 38.15.
     dull = _jittered(picture, dataclasses.replace(plan, saturation=0.0))
     np.testing.assert_allclose(dull, [[[18.15] * 3, [58.15] * 3]], rtol=1e-5)
     harder = _jittered(picture, dataclasses.replace(plan, contrast=2.0))

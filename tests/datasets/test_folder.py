@@ -72,7 +72,7 @@ def test_splits_that_cannot_be_are_refused(tmp_path: Path):
     ):
         folder_source(tmp_path, "test", config)
     street = street_folder(tmp_path / "street")
-    with pytest.raises(UserError, match=r"data.classes: 2 names, 3 colours"):
+    with pytest.raises(UserError, match=r"data.classes: 2 names, 3 colors"):
         open_source(dataclasses.replace(street, classes=NAMES), "train")
     (tmp_path / "images/p0.jpg").unlink()
     with pytest.raises(UserError, match=r"images: no pictures; they end in .jpg"):
@@ -124,17 +124,17 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path):
 
 
 def street_folder(root: Path) -> DataConfig:
-    """As CamVid is: colour masks, `_L` behind their names, a void colour in the top four rows."""
-    colours = {"sky": [128, 128, 128], "road": [128, 64, 128], "car": [64, 0, 128]}
-    make_folder(root, 6, suffix="_L", classes=tuple(colours))
-    palette = np.array([*colours.values(), [0, 0, 0]], np.uint8)
+    """As CamVid is: color masks, `_L` behind their names, a void color in the top four rows."""
+    colors = {"sky": [128, 128, 128], "road": [128, 64, 128], "car": [64, 0, 128]}
+    make_folder(root, 6, suffix="_L", classes=tuple(colors))
+    palette = np.array([*colors.values(), [0, 0, 0]], np.uint8)
     for path in (root / "masks").iterdir():
         ids = np.asarray(Image.open(path)).copy()
         ids[:4] = 3
         Image.fromarray(palette[ids]).save(path)
-    table = root / "colours.yaml"
-    table.write_text("".join(f"{name}: {colour}\n" for name, colour in colours.items()) + "ignore: [0, 0, 0]\n")
-    return DataConfig(source="folder", root=str(root), mask_suffix="_L", colours=str(table), val_fraction=0.34)
+    table = root / "colors.yaml"
+    table.write_text("".join(f"{name}: {color}\n" for name, color in colors.items()) + "ignore: [0, 0, 0]\n")
+    return DataConfig(source="folder", root=str(root), mask_suffix="_L", colors=str(table), val_fraction=0.34)
 
 
 def pet_folder(root: Path) -> DataConfig:
@@ -147,7 +147,7 @@ def pet_folder(root: Path) -> DataConfig:
     return DataConfig(source="folder", root=str(root), classes=("background", "pet"), label_ids=(2, 1))
 
 
-def test_colour_masks_with_a_suffix_make_batches(tmp_path: Path):
+def test_color_masks_with_a_suffix_make_batches(tmp_path: Path):
     source = open_source(street_folder(tmp_path), "train")
     assert source.classes == ("sky", "road", "car")
     label = source.load(0).label

@@ -3,36 +3,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeplab.datasets.labels import checked_label_ids, ids_of_colours, ids_of_values, read_colours
+from deeplab.datasets.labels import checked_label_ids, ids_of_colors, ids_of_values, read_colors
 from deeplab.errors import UserError
 
 
 def _table(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "colours.yaml"
+    path = tmp_path / "colors.yaml"
     path.write_text(text)
     return path
 
 
-def test_colours_become_ids_in_the_order_of_the_table(tmp_path: Path):
-    table = read_colours(_table(tmp_path, "sky: [128, 128, 128]\nroad: [128, 64, 128]\nignore: [0, 0, 0]\n"))
+def test_colors_become_ids_in_the_order_of_the_table(tmp_path: Path):
+    table = read_colors(_table(tmp_path, "sky: [128, 128, 128]\nroad: [128, 64, 128]\nignore: [0, 0, 0]\n"))
     assert table.classes == ("sky", "road")
     mask = np.array([[[128, 64, 128], [128, 128, 128], [0, 0, 0]]], np.uint8)
-    np.testing.assert_array_equal(ids_of_colours(mask, table, "m.png"), [[1, 0, 255]])
+    np.testing.assert_array_equal(ids_of_colors(mask, table, "m.png"), [[1, 0, 255]])
 
 
-def test_an_unknown_colour_is_named_with_place_and_share(tmp_path: Path):
-    table = read_colours(_table(tmp_path, "sky: [0, 0, 0]\nroad: [100, 0, 0]\n"))
+def test_an_unknown_color_is_named_with_place_and_share(tmp_path: Path):
+    table = read_colors(_table(tmp_path, "sky: [0, 0, 0]\nroad: [100, 0, 0]\n"))
     mask = np.zeros((2, 2, 3), np.uint8)
     mask[1, 0] = 99, 1, 0
-    with pytest.raises(UserError, match=r"m.png: colour \[99, 1, 0\] at row 1, column 0 .*nearest: road .*25.0%"):
-        ids_of_colours(mask, table, "m.png")
+    with pytest.raises(UserError, match=r"m.png: color \[99, 1, 0\] at row 1, column 0 .*nearest: road .*25.0%"):
+        ids_of_colors(mask, table, "m.png")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sky: [0, 0]", r"sky: \[0, 0\] is no colour"),
-        ("sky: [0, 0, 256]", "is no colour"),
+        ("sky: [0, 0]", r"sky: \[0, 0\] is no color"),
+        ("sky: [0, 0, 256]", "is no color"),
         ("- sky", "not a mapping"),
         ("sky: [0, 0, 0]\nroad: [0, 0, 0]", r"sky and road are both \[0, 0, 0\]"),
         ("sky: [0, 0", "cannot be read"),
@@ -40,9 +40,9 @@ def test_an_unknown_colour_is_named_with_place_and_share(tmp_path: Path):
 )
 def test_a_faulty_table_is_refused(tmp_path: Path, text: str, message: str):
     with pytest.raises(UserError, match=message):
-        read_colours(_table(tmp_path, text))
+        read_colors(_table(tmp_path, text))
     with pytest.raises(UserError, match="no such file"):
-        read_colours(tmp_path / "none.yaml")
+        read_colors(tmp_path / "none.yaml")
 
 
 def test_values_become_ids_and_the_rest_is_ignored():

@@ -91,5 +91,5 @@ def test_decoded_pictures_are_kept_where_that_is_wanted(tmp_path: Path):
 
 
 def test_keys_of_another_source_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="takes neither label_ids nor colours"):
+    with pytest.raises(UserError, match="takes neither label_ids nor colors"):
         open_source(DataConfig(label_ids=(0, 1)), "train")

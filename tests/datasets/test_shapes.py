@@ -25,7 +25,7 @@ def test_scenes_are_endless_pictures_with_every_class():
         assert example.label.shape == (96, 96)
         seen += np.bincount(example.label.ravel(), minlength=256)
     assert set(np.flatnonzero(seen)) == {*range(len(CLASSES)), 255}
-    assert seen[0] / seen.sum() > 0.4  # nothing is learnt where objects crowd out the background
+    assert seen[0] / seen.sum() > 0.4  # nothing is learned where objects crowd out the background
 
 
 def test_forms_are_parted_by_an_ignored_border():
@@ -58,10 +58,10 @@ def test_classes_differ_in_form_as_drawn():
     assert fill["cross"] < 0.65
 
 
-def test_colour_hints_at_the_class_but_does_not_tell_it():
-    """The strongest colours of a class lie around its own hue; some are nearer to a neighbour's."""
+def test_color_hints_at_the_class_but_does_not_tell_it():
+    """The strongest colors of a class lie around its own hue; some are nearer to a neighbor's."""
     near, stray = 0, 0
-    for example in shapes_source("colour", size=64).examples(150):
+    for example in shapes_source("color", size=64).examples(150):
         for class_id in set(np.unique(example.label)) - {0, 255}:
             inside = example.image[example.label == class_id].mean(axis=0) / 255
             away = (colorsys.rgb_to_hsv(*inside)[0] * 6 - class_id + 3) % 6 - 3

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deeplab.datasets.source import Example, Source, checked
+from deeplab.datasets.source import Example, Source, checked_example
 from deeplab.errors import UserError
 
 CLASSES = ("background", "cat", "dog")
@@ -14,24 +14,24 @@ def _pair(label: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 def test_classes_and_ignore_are_all_that_a_label_may_hold():
     image, label = _pair([[0, 1], [2, 255]])
-    example = checked(image, label, CLASSES, "folder/one.jpg", "folder/one.png")
+    example = checked_example(image, label, CLASSES, "folder/one.jpg", "folder/one.png")
     assert example.name == "one"
     assert example.label is label
     with pytest.raises(UserError, match=r"folder/one.png: label 3 with 3 classes; .*0\.\.2"):
-        checked(image, np.array([[0, 3], [1, 255]], np.uint8), CLASSES, "one.jpg", "folder/one.png")
+        checked_example(image, np.array([[0, 3], [1, 255]], np.uint8), CLASSES, "one.jpg", "folder/one.png")
     with pytest.raises(UserError, match="label 254"):
-        checked(image, np.array([[0, 3], [254, 255]], np.uint8), CLASSES, "one.jpg", "one.png")
+        checked_example(image, np.array([[0, 3], [254, 255]], np.uint8), CLASSES, "one.jpg", "one.png")
 
 
 def test_a_mask_of_nothing_but_ignore_is_no_error():
     image, label = _pair([[255, 255]])
-    assert checked(image, label, CLASSES, "a", "b").label.max() == 255
+    assert checked_example(image, label, CLASSES, "a", "b").label.max() == 255
 
 
 def test_picture_and_mask_have_one_size():
     image, label = _pair([[0, 1], [2, 255]])
     with pytest.raises(UserError, match=r"one.png: the mask is 1x2 pixels, its picture one.jpg 2x2; .*nearest"):
-        checked(image, label[:, :1], CLASSES, "one.jpg", "one.png")
+        checked_example(image, label[:, :1], CLASSES, "one.jpg", "one.png")
 
 
 def test_examples_stop_at_the_limit():

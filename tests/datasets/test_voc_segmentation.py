@@ -10,10 +10,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data.voc_segmentation import voc_segmentation_dataset_builder as module
+from deeplab.tfds_builders.voc_segmentation import voc_segmentation_dataset_builder as module
 from deeplab.config import DataConfig
 from deeplab.datasets import catalogue
-from deeplab.datasets.catalogue import source_of_builder, tfds_source
+from deeplab.datasets.tfds import source_of_builder, tfds_source
 from deeplab.datasets.tfrecords import index_records, read_features
 from deeplab.datasets.voc import split_files, voc_source
 from deeplab.errors import UserError

@@ -19,7 +19,7 @@ def make_run(tmp_path_factory) -> Callable[[tuple[str, ...]], Path]:
 
     def make(classes: tuple[str, ...]) -> Path:
         from deeplab.model.build import build_model
-        from deeplab.run import Description, save_model
+        from deeplab.run_folder import ModelDescription, save_model
 
         config = ModelConfig(depth_multiplier=0.1, head="v3", aspp_rates=(), aspp_channels=8, classes=len(classes))
         rng = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def make_run(tmp_path_factory) -> Callable[[tuple[str, ...]], Path]:
         bias.assign(bias - np.asarray(model(blocks, training=False)).mean(axis=(0, 1, 2)))
         folder = tmp_path_factory.mktemp("runs") / "tiny"
         folder.mkdir()
-        save_model(folder, model, Description(config, classes))
+        save_model(folder, model, ModelDescription(config, classes))
         return folder
 
     return make

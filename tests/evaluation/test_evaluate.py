@@ -10,7 +10,7 @@ from deeplab.datasets.source import Example
 from deeplab.errors import UserError
 from deeplab.evaluation.boundary import trimap_matrices
 from deeplab.evaluation.evaluate import evaluate
-from deeplab.evaluation.predictor import Predictor
+from deeplab.prediction.predictor import Predictor
 
 NAMES = ("background", "bright", "dark")
 
@@ -57,7 +57,7 @@ def test_order_and_shares_of_the_pictures_have_no_part_in_the_result():
 
 def test_rescaled_pictures_are_counted():
     made = examples(3)
-    fixed = Predictor(by_brightness, (6, 6), fit="auto", grey=128)
+    fixed = Predictor(by_brightness, (6, 6), fit="auto", gray=128)
     sizes = [example.image.shape for example in made]
     expected = sum(h > 6 or w > 6 for h, w, _ in sizes)
     assert 0 < expected < 3
@@ -87,7 +87,7 @@ def test_progress_changes_nothing(capsys):
 
 
 def test_scores_are_json_with_the_keys_that_others_read():
-    scores = evaluate(by_brightness, examples(), NAMES, trimaps=(2, 1))
+    scores = evaluate(by_brightness, examples(), NAMES, trimap_widths=(2, 1))
     read = json.loads(json.dumps(scores.to_mapping(), allow_nan=False))
     assert set(read) >= {"miou", "pixel_accuracy", "per_class"}
     assert set(read["per_class"]) == set(NAMES)
@@ -97,20 +97,20 @@ def test_scores_are_json_with_the_keys_that_others_read():
 
 def test_borders_add_up_over_pictures():
     made = examples()
-    whole = evaluate(by_brightness, made, NAMES, trimaps=(1, 3)).borders
-    parts = evaluate(by_brightness, made[:4], NAMES, trimaps=(1, 3)) + evaluate(
-        by_brightness, made[4:], NAMES, trimaps=(1, 3)
+    whole = evaluate(by_brightness, made, NAMES, trimap_widths=(1, 3)).borders
+    parts = evaluate(by_brightness, made[:4], NAMES, trimap_widths=(1, 3)) + evaluate(
+        by_brightness, made[4:], NAMES, trimap_widths=(1, 3)
     )
     matrices = sum(trimap_matrices(e.label, by_brightness(e.image), 3, (1, 3)) for e in made)
     for borders in (whole, parts.borders):
         np.testing.assert_array_equal(borders.matrices, matrices)
         np.testing.assert_array_equal(borders.boundary, whole.boundary)
-    assert parts.to_mapping() == evaluate(by_brightness, made, NAMES, trimaps=(1, 3)).to_mapping()
+    assert parts.to_mapping() == evaluate(by_brightness, made, NAMES, trimap_widths=(1, 3)).to_mapping()
 
 
 def test_perfect_prediction_is_perfect_near_borders():
     made = examples()
     truth = {example.image.tobytes(): np.where(example.label == 255, 0, example.label) for example in made}
-    scores = evaluate(lambda image: truth[image.tobytes()], made, NAMES, trimaps=(1, 40))
+    scores = evaluate(lambda image: truth[image.tobytes()], made, NAMES, trimap_widths=(1, 40))
     assert scores.borders.trimap_mious == {1: 1.0, 40: 1.0}
     assert scores.borders.boundary_iou == scores.miou == 1.0

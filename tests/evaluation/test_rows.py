@@ -10,10 +10,10 @@ from rich.console import Console
 
 from deeplab.config import EvaluateConfig
 from deeplab.datasets.source import Example, Source
-from deeplab.evaluation.contenders import Contender
-from deeplab.evaluation.predictor import Predictor
+from deeplab.evaluation.candidates import Candidate
 from deeplab.evaluation.rows import Row, differences, measure, timed
 from deeplab.evaluation.table import amount, cells, notes, terminal_table, to_mapping
+from deeplab.prediction.predictor import Predictor
 
 NAMES = ("background", "bright", "never")
 
@@ -29,19 +29,19 @@ def load(index: int) -> Example:
 SOURCE = Source("test/val", NAMES, 6, load)
 
 
-def contender(name: str, threshold: int, views: int = 1, size: tuple[int, int] | None = None) -> Contender:
+def candidate(name: str, threshold: int, views: int = 1, size: tuple[int, int] | None = None) -> Candidate:
     def run(image: np.ndarray) -> np.ndarray:
         return (image[..., 0] > threshold).astype(np.int64)
 
     scales = (1.0,) * views
-    return Contender(
+    return Candidate(
         name, "somewhere", 16, scales, False, 1_500_000, 3, lambda: Predictor(run, size), lambda s: s[0] * s[1]
     )
 
 
 def rows() -> list[Row]:
-    config = EvaluateConfig("somewhere", trimaps=(1, 5), resamples=50, multi_scale_pictures=4)
-    made = [contender("right", 128), contender("poor", 90), contender("views", 128, views=2)]
+    config = EvaluateConfig("somewhere", trimap_widths=(1, 5), bootstrap_samples=50, multi_scale_images=4)
+    made = [candidate("right", 128), candidate("poor", 90), candidate("views", 128, views=2)]
     return [measure(each, SOURCE, config, (10, 20)) for each in made]
 
 
@@ -112,9 +112,9 @@ def test_table_keeps_to_the_width(width):
 
 
 def test_notes_tell_of_stretched_and_of_fewer_pictures():
-    config = EvaluateConfig("somewhere", trimaps=(), resamples=0, multi_scale_pictures=4)
-    small = measure(contender("small", 128, size=(12, 10)), SOURCE, config, (10, 20))
-    views = measure(contender("views", 128, views=2), SOURCE, config, (10, 20))
+    config = EvaluateConfig("somewhere", trimap_widths=(), bootstrap_samples=0, multi_scale_images=4)
+    small = measure(candidate("small", 128, size=(12, 10)), SOURCE, config, (10, 20))
+    views = measure(candidate("views", 128, views=2), SOURCE, config, (10, 20))
     assert small.interval is None
     text = " ".join(notes([small, views], (10, 20)))
     assert "small: 6 of 6 pictures" in text

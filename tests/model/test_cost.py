@@ -46,7 +46,7 @@ def test_hand_counted_layers(small, name, parameters, multiply_adds):
 
 
 # stem: 3 pixels, then one every 2. depthwise: 4 steps of 2 more. pool: 2 steps of 2 more, then one every 4. The resize
-# mixes two neighbours, 4 apart.
+# mixes two neighbors, 4 apart.
 @pytest.mark.parametrize(
     ("name", "pixels"),
     [

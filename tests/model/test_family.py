@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from deeplab.config import ModelConfig
 from deeplab.conversion.convert import convert
-from deeplab.conversion.graph import export_graph
+from deeplab.conversion.export_graph import export_graph
 from deeplab.model.backbones import BACKBONES
 from deeplab.model.build import build_model
 from deeplab.tflite.flatbuffer import read_graph

@@ -73,7 +73,7 @@ def test_normalize_maps_pixels_to_one():
     np.testing.assert_allclose(np.asarray(Normalize()(np.array([0.0, 127.5, 255.0], "float32"))), [-1, 0, 1])
 
 
-def test_layers_survive_serialisation():
+def test_layers_survive_serialization():
     image, like = keras.Input((None, None, 2)), keras.Input((None, None, 1))
     model = keras.Model([image, like], CropTo()(ResizeBilinear()(PadToGrid()(Normalize()(image)), like), like))
     again = keras.Model.from_config(model.get_config())

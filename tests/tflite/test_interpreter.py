@@ -6,7 +6,7 @@ from PIL import Image
 
 from deeplab.errors import UserError
 from deeplab.tflite.flatbuffer import Quantization, Tensor
-from deeplab.tflite.interpreter import TfliteModel, _input_table, dequantize, raw_pixels
+from deeplab.tflite.interpreter import TfliteModel, _input_table, accepts_raw_pixels, dequantize
 
 STARTER = "starter_deeplabv3_257_float.tflite"
 
@@ -32,7 +32,7 @@ def test_the_starter_gives_the_golden_mask(official_models, picture, kernels):
 
 def test_a_quantized_file_gives_ids_near_the_birds_mask(official_models):
     model = TfliteModel(official_models / "deeplabv3_mnv2_pascal_quant.tflite")
-    assert model.gives_labels
+    assert model.returns_labels
     assert model.classes == 21
     assert model.labels is None
     bird = np.array(Image.open(official_models / "bird_segmentation.bmp").convert("RGB"))
@@ -77,7 +77,7 @@ def _input(dtype: str, scale: float, zero_point: int) -> Tensor:
     ],
 )
 def test_which_inputs_take_bytes_as_they_are(dtype, scale, zero_point, raw):
-    assert raw_pixels(_input(dtype, scale, zero_point)) is raw
+    assert accepts_raw_pixels(_input(dtype, scale, zero_point)) is raw
 
 
 def test_how_bytes_become_an_input():

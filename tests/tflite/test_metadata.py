@@ -34,7 +34,7 @@ def test_a_file_without_metadata_gives_none(official_models):
 
 def test_what_is_written_equals_the_golden_document(official_models, starter, voc_labels):
     written = metadata_json(write_metadata(starter, voc_labels))
-    # The golden document is the writer's input; the minimum parser version is added when it is packed.
+    # The golden document is the writer's input; the minimum parser version is added when it is pack.
     assert written.pop("min_parser_version") == "1.0.0"
     assert written == json.loads((official_models / "deeplabv3.json").read_text())
 

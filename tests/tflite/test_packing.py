@@ -7,7 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.interpreter import TfliteModel
-from deeplab.tflite.packing import attached_files, layer_name, packed, renamed, with_files
+from deeplab.tflite.packing import attached_files, layer_name, pack, rename_tensors, with_files
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def plain():
 
 
 def test_a_packed_file_holds_the_very_same_values(plain):
-    content = packed(plain)
+    content = pack(plain)
     # 2 layers x (kernel, bias) x 40 channels x 8 bytes of zero points were there, one list of 40 is left.
     assert len(plain) - len(content) >= 3 * 40 * 8
     for one, other in zip(read_graph(plain).tensors, read_graph(content).tensors, strict=True):
@@ -46,7 +46,7 @@ def test_a_packed_file_holds_the_very_same_values(plain):
 
 
 def test_constants_lie_where_kernels_may_read_them(plain):
-    content = packed(plain)
+    content = pack(plain)
     model = schema.Model.GetRootAs(content, 0)
     starts = []
     for i in range(model.BuffersLength()):
@@ -59,26 +59,26 @@ def test_constants_lie_where_kernels_may_read_them(plain):
 
 
 def test_packing_twice_changes_nothing(plain):
-    assert packed(packed(plain)) == packed(plain)
+    assert pack(pack(plain)) == pack(plain)
 
 
 def test_attached_files_stay(plain):
-    content = packed(with_files(plain, {"a.txt": b"one", "b.txt": b"two"}))
+    content = pack(with_files(plain, {"a.txt": b"one", "b.txt": b"two"}))
     assert attached_files(content) == {"a.txt": b"one", "b.txt": b"two"}
     assert attached_files(plain) == {}
 
 
 def test_new_names_are_unique_and_the_ends_keep_theirs(plain):
-    names = [t.name for t in read_graph(renamed(plain, lambda _: "x")).tensors]
+    names = [t.name for t in read_graph(rename_tensors(plain, lambda _: "x")).tensors]
     assert len(set(names)) == len(names)
-    before, after = read_graph(plain), read_graph(renamed(plain, lambda _: "x"))
+    before, after = read_graph(plain), read_graph(rename_tensors(plain, lambda _: "x"))
     ends = [*before.inputs, *before.outputs]
     assert [after.tensors[i].name for i in ends] == [before.tensors[i].name for i in ends]
     assert {n.split(":")[0] for i, n in enumerate(names) if i not in ends} == {"x"}
 
 
 def test_what_is_computed_is_named_before_constants(plain):
-    graph = read_graph(renamed(plain, lambda _: "x"))
+    graph = read_graph(rename_tensors(plain, lambda _: "x"))
     first = next(t for t in graph.tensors if t.name == "x")
     assert first.data is None
 

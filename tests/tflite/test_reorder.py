@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.interpreter import TfliteModel
-from deeplab.tflite.reorder import converted_before_enlarged
+from deeplab.tflite.reorder import move_conversion_before_resize
 
 
 def _file(ending, output_type, size=33):
@@ -39,7 +39,7 @@ IMAGE = np.random.default_rng(1).integers(0, 256, (33, 33, 3), np.uint8)
 
 def test_bytes_are_the_very_same():
     plain = _file(_enlarge, tf.uint8)
-    found = converted_before_enlarged(plain)
+    found = move_conversion_before_resize(plain)
     assert _kinds(plain) == ["QUANTIZE", "CONV_2D", "RESIZE_BILINEAR", "QUANTIZE"]
     assert _kinds(found) == ["QUANTIZE", "CONV_2D", "QUANTIZE", "RESIZE_BILINEAR"]
     wanted = TfliteModel(plain)(IMAGE)
@@ -54,14 +54,14 @@ def test_bytes_are_the_very_same():
 
 def test_a_crop_stays_behind_the_resize():
     plain = _file(lambda x: _enlarge(x)[:, :30, :31], tf.uint8)
-    found = converted_before_enlarged(plain)
+    found = move_conversion_before_resize(plain)
     assert _kinds(found)[-3:] == ["QUANTIZE", "RESIZE_BILINEAR", "STRIDED_SLICE"]
     np.testing.assert_array_equal(TfliteModel(found)(IMAGE), TfliteModel(plain)(IMAGE))
 
 
 def test_float_scores_are_interpolated_without_steps():
     plain = _file(_enlarge, tf.float32)
-    found = converted_before_enlarged(plain)
+    found = move_conversion_before_resize(plain)
     assert _kinds(found)[-2:] == ["DEQUANTIZE", "RESIZE_BILINEAR"]
     step = read_graph(plain).tensors[read_graph(plain).operators[-1].inputs[0]].quantization.scale[0]
     a, b = TfliteModel(found)(IMAGE), TfliteModel(plain)(IMAGE)
@@ -73,4 +73,4 @@ def test_float_scores_are_interpolated_without_steps():
 @pytest.mark.parametrize("ending", [lambda x: x, lambda x: tf.nn.softmax(_enlarge(x))])
 def test_other_endings_are_left_alone(ending):
     plain = _file(ending, tf.uint8)
-    assert converted_before_enlarged(plain) == plain
+    assert move_conversion_before_resize(plain) == plain

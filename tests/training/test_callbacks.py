@@ -63,7 +63,7 @@ def test_tensorboard_gets_scalars_and_panels_of_three_pictures(tmp_path):
     assert scalars["training/learning_rate", 4] == 0.25
     ((tag, step, panel),) = images
     assert (tag, step, panel.shape) == ("validation/0", 4, (6, 12, 3))
-    # Background shows the picture; class 1 of VOC's colours is (128, 0, 0), blended half and half.
+    # Background shows the picture; class 1 of VOC's colors is (128, 0, 0), blended half and half.
     np.testing.assert_array_equal(panel[2, 5], [200, 200, 200])
     np.testing.assert_array_equal(panel[2, 9], [164, 100, 100])
 

@@ -13,14 +13,14 @@ from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
 from deeplab.model.build import build_model
-from deeplab.model.pretrained import import_weights
-from deeplab.model.quantization.layers import Range, plain_layers
-from deeplab.model.quantization.transform import ranges_of, trained_grids
-from deeplab.run import Description, describe, load_model, save_model
-from deeplab.training.learner import Learner, make_learner
+from deeplab.model.quantization.layers import Range, unfolded_layers
+from deeplab.model.quantization.transform import activation_ranges, quantization_parameters
+from deeplab.pretrained import import_weights
+from deeplab.run_folder import ModelDescription, describe_model, load_model, save_model
 from deeplab.training.optimizer import decayed_kernels
-from deeplab.training.step import averaged_variables, make_step
 from deeplab.training.train import train
+from deeplab.training.train_state import TrainState, make_train_state
+from deeplab.training.train_step import averaged_variables, make_train_step
 from tests.networks import picture, randomize
 
 TINY = {
@@ -60,7 +60,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     classes = shapes_source("train", 33).classes
     network = dataclasses.replace(config.model, classes=len(classes))
     found["float"].mkdir()
-    save_model(found["float"], randomize(build_model(network, 16), seed=5), Description(network, classes))
+    save_model(found["float"], randomize(build_model(network, 16), seed=5), ModelDescription(network, classes))
     write_json(found["float"] / "train.json", to_mapping(config))
     train(settings(found["aware"], AWARE, pretrained=str(found["float"])))
     return found
@@ -68,14 +68,14 @@ def runs(tmp_path_factory) -> dict[str, Path]:
 
 def test_a_run_says_that_it_is_quantization_aware(runs):
     assert read_json(runs["aware"] / "model.json")["quantized"] is True
-    assert describe(runs["aware"]).quantized
-    assert not describe(runs["float"]).quantized
-    assert trained_grids(load_model(runs["aware"], 8, 33))
-    assert trained_grids(load_model(runs["float"], 8, 33)) == ()
+    assert describe_model(runs["aware"]).quantized
+    assert not describe_model(runs["float"]).quantized
+    assert quantization_parameters(load_model(runs["aware"], 8, 33))
+    assert quantization_parameters(load_model(runs["float"], 8, 33)) == ()
 
 
 class CutOff(keras.callbacks.Callback):
-    """Ends the process' training behind its second update."""
+    """IoType the process' training behind its second update."""
 
     def on_train_batch_begin(self, batch, logs=None):
         if batch == 2:
@@ -95,7 +95,7 @@ def test_a_training_cut_off_ends_as_one_that_was_not(runs, tmp_path):
 
 def test_it_begins_with_the_float_weights_and_learns(runs):
     before = {layer.name: layer for layer in load_model(runs["float"], 16).layers}
-    aware = [layer for layer in plain_layers(load_model(runs["aware"], 16)) if layer.weights]
+    aware = [layer for layer in unfolded_layers(load_model(runs["aware"], 16)) if layer.weights]
     norms = [layer for layer in aware if isinstance(layer, keras.layers.BatchNormalization)]
     for norm in norms:
         for a, b in zip(norm.get_weights(), before[norm.name].get_weights(), strict=True):
@@ -114,16 +114,16 @@ def test_the_state_tells_nothing_of_a_run_that_only_claims_to_be_aware(runs, tmp
         load_model(tmp_path, 16)
     # A run of before there was such a thing.
     write_json(tmp_path / "model.json", {k: content[k] for k in ("model", "classes")})
-    assert not describe(tmp_path).quantized
+    assert not describe_model(tmp_path).quantized
 
 
 def test_its_weights_can_be_imported_by_a_float_network(runs):
     aware = load_model(runs["aware"], 16)
-    plain = build_model(describe(runs["aware"]).config, 16)
+    plain = build_model(describe_model(runs["aware"]).config, 16)
     report = import_weights(plain, runs["aware"])
     assert not report.missing
     assert not report.reinitialized
-    wanted = {layer.name: layer.get_weights() for layer in plain_layers(aware)}
+    wanted = {layer.name: layer.get_weights() for layer in unfolded_layers(aware)}
     for layer in plain.layers:
         for a, b in zip(layer.get_weights(), wanted.get(layer.name, []), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -134,11 +134,11 @@ def batch():
     return tf.constant(images), tf.constant(np.arange(2 * 33 * 33).reshape(2, 33, 33) % 3, tf.int32)
 
 
-def made_learner(config: TrainConfig, low: float, high: float) -> Learner:
+def made_learner(config: TrainConfig, low: float, high: float) -> TrainState:
     """A learner with random weights and the same ends for every range that is not fixed."""
-    learner = make_learner(config)
+    learner = make_train_state(config)
     randomize(learner.plain, seed=3)
-    for layer in ranges_of(learner.network):
+    for layer in activation_ranges(learner.network):
         if layer.fixed is None:
             layer.low.assign(low * np.ones(layer.sources))
             layer.high.assign(high * np.ones(layer.sources))
@@ -151,11 +151,11 @@ def test_ranges_follow_during_the_delay_and_then_stay_or_learn(ranges, tmp_path)
     config = settings(tmp_path, AWARE | {"quantization": quantization, "learning_rate": 1.0})
     # What the network sees lies far beyond its ranges, so that much is cut off and there is something to learn.
     learner = made_learner(config, -0.1, 0.1)
-    step = make_step(learner.model, learner.optimizer, config.training)
-    grids = [trained_grids(learner.network)]
+    step = make_train_step(learner.model, learner.optimizer, config.training)
+    grids = [quantization_parameters(learner.network)]
     for _ in range(2):
         step(batch())
-        grids.append(trained_grids(learner.network))
+        grids.append(quantization_parameters(learner.network))
     assert grids[0] != grids[1]
     assert (grids[1] == grids[2]) == (ranges == "fixed")
 
@@ -166,7 +166,7 @@ def test_a_moving_average_is_over_the_ranges_as_well(tmp_path):
     for average, variable in zip(learner.averages, averaged_variables(learner.model), strict=True):
         average.assign(variable.value)
     before = learner.network.get_weights()
-    make_step(learner.model, learner.optimizer, config.training, averages=learner.averages)(batch())
+    make_train_step(learner.model, learner.optimizer, config.training, averages=learner.averages)(batch())
     # A young average keeps (1 + 1) / (10 + 1) of what it was.
     after = learner.network.get_weights()
     for old, new, found in zip(before, after, learner.weights(), strict=True):
@@ -186,7 +186,7 @@ def test_a_batch_in_two_parts_is_one_batch(tmp_path):
         config = settings(tmp_path, training, model=TINY["model"] | {"dropout": 0.0})
         learner = made_learner(config, -3.0, 6.0)
         before = learner.network.get_weights()
-        make_step(learner.model, learner.optimizer, config.training)(batch())
+        make_train_step(learner.model, learner.optimizer, config.training)(batch())
         weights.append(learner.network.get_weights())
     moved, apart = (
         np.concatenate([np.ravel(a - b) for a, b in zip(weights[0], other, strict=True)])
@@ -199,7 +199,7 @@ def test_a_batch_in_two_parts_is_one_batch(tmp_path):
 def test_ranges_and_frozen_norms_learn_only_if_asked(tmp_path):
     for ranges in ("fixed", "learned"):
         quantization = AWARE["quantization"] | {"ranges": ranges}
-        model = make_learner(settings(tmp_path, AWARE | {"quantization": quantization})).model
+        model = make_train_state(settings(tmp_path, AWARE | {"quantization": quantization})).model
         names = [v.path for v in model.trainable_variables]
         assert any("_range/" in name for name in names) == (ranges == "learned")
         assert not any("_bn/" in name for name in names)

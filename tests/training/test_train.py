@@ -19,8 +19,8 @@ from PIL import Image
 from deeplab import command
 from deeplab.config import TrainConfig, build
 from deeplab.errors import UserError
-from deeplab.run import load_model
-from deeplab.training.state import saved_states, step_of
+from deeplab.run_folder import load_model
+from deeplab.training.checkpoint import saved_states, step_of
 from deeplab.training.train import run_training, train
 
 PROJECT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def settings(run: Path, **changes) -> TrainConfig:
 
 
 class CutOff(keras.callbacks.Callback):
-    """Ends the process' training in the middle of an update, as a power cut would."""
+    """IoType the process' training in the middle of an update, as a power cut would."""
 
     def __init__(self, after: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ def test_a_first_stage_that_cannot_be_is_told(first, line, tmp_path):
 
 
 def test_the_moving_average_is_measured_and_saved_and_the_best_is_kept(tmp_path):
-    changes = {"ema_decay": 0.99, "evaluate_every": 3, "evaluate_pictures": 1, "learning_rate": 0.05}
+    changes = {"ema_decay": 0.99, "evaluate_every": 3, "evaluate_images": 1, "learning_rate": 0.05}
     train(settings(tmp_path / "run", training=TINY["training"] | changes))
     states = np.load(saved_states(tmp_path / "run" / "state")[-1])
     averages = [states[name] for name in states.files if name.startswith("average/")]

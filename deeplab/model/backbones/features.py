@@ -24,7 +24,7 @@ class Features:
 
 
 Backbone = Callable[[keras.KerasTensor, ModelConfig, int], Features]
-"""Maps a normalised image `[b, h, w, 3]`, the configuration and an output stride to features."""
+"""Maps a normalized image `[b, h, w, 3]`, the configuration and an output stride to features."""
 
 
 def scaled(channels: int, config: ModelConfig) -> int:

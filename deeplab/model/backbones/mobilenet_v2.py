@@ -27,7 +27,7 @@ INITIALIZER_STDDEV = 0.09
 
 
 def mobilenet_v2(image: keras.KerasTensor, config: ModelConfig, output_stride: int) -> Features:
-    """Features of a normalised image `[b, h, w, 3]` in -1..1; h and w are 32k+1 for exact strides.
+    """Features of a normalized image `[b, h, w, 3]` in -1..1; h and w are 32k+1 for exact strides.
 
     Raises:
         ValueError: an output stride that is none of 2, 4, 8, 16, 32.

@@ -12,7 +12,7 @@ from keras import layers
 
 from deeplab.config import ModelConfig
 from deeplab.model.activations import hard_sigmoid
-from deeplab.model.atrous import Norm, conv_norm, depthwise_norm, fresh, rate_behind, stride_plan
+from deeplab.model.atrous import Norm, conv_norm, depthwise_norm, fresh, rate_after, stride_plan
 from deeplab.model.backbones.features import Backbone, Features, rounded, scaled
 
 STEM_CHANNELS = 16
@@ -91,7 +91,7 @@ class GridMean(layers.Layer):
 
 
 def mobilenet_v3(variant: Variant, image: keras.KerasTensor, config: ModelConfig, output_stride: int) -> Features:
-    """Features of a normalised image `[b, h, w, 3]` in -1..1; h and w are 32k+1 for exact strides.
+    """Features of a normalized image `[b, h, w, 3]` in -1..1; h and w are 32k+1 for exact strides.
 
     Raises:
         ValueError: an output stride that is none of 2, 4, 8, 16, 32.
@@ -115,7 +115,7 @@ def mobilenet_v3(variant: Variant, image: keras.KerasTensor, config: ModelConfig
         )
         taps[number] = x
         if excited:
-            x = _squeeze_and_excite(x, rate_behind(step, stride), start, name)
+            x = _squeeze_and_excite(x, rate_after(step, stride), start, name)
         x = conv(x, scaled(channels, config), 1, name=f"{name}_project", activation=None)
         # The nominal stride decides, not the plan's: a block has its shortcut at every output stride or at none.
         if stride == 1 and before == channels:

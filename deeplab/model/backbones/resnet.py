@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from deeplab.config import ModelConfig
-from deeplab.model.atrous import Norm, Step, conv_norm, rate_behind, stride_plan
+from deeplab.model.atrous import Norm, Step, conv_norm, rate_after, stride_plan
 from deeplab.model.backbones.features import Backbone, Features, scaled
 
 STEM_CHANNELS = 64
@@ -28,7 +28,7 @@ MEAN_PIXEL = (123.68, 116.779, 103.939)
 def resnet(
     units: tuple[int, ...], beta: bool, image: keras.KerasTensor, config: ModelConfig, output_stride: int
 ) -> Features:
-    """Features of a normalised image `[b, h, w, 3]` in -1..1; h and w are 32k+1 for exact strides.
+    """Features of a normalized image `[b, h, w, 3]` in -1..1; h and w are 32k+1 for exact strides.
 
     Raises:
         ValueError: an output stride that is none of 4, 8, 16, 32.
@@ -89,7 +89,7 @@ def _bottleneck(
         name: of the unit.
     """
     # Behind a 1x1 that should have strided, the 3x3 sees the denser grid already.
-    first, second = (Step(1, 1), step) if beta else (Step(step.stride, 1), Step(1, rate_behind(step, stride)))
+    first, second = (Step(1, 1), step) if beta else (Step(step.stride, 1), Step(1, rate_after(step, stride)))
     second = Step(second.stride, second.rate * grid)
     if x.shape[-1] != 4 * width:
         shortcut = conv(x, 4 * width, 1, name=f"{name}_shortcut", step=Step(step.stride, 1), activation=None)

@@ -66,7 +66,7 @@ class Variant:
 
 
 def xception(variant: Variant, image: keras.KerasTensor, config: ModelConfig, output_stride: int) -> Features:
-    """Features of a normalised image `[b, h, w, 3]` in -1..1; h and w are 32k+1 for exact strides.
+    """Features of a normalized image `[b, h, w, 3]` in -1..1; h and w are 32k+1 for exact strides.
 
     Raises:
         ValueError: an output stride that is none of 2, 4, 8, 16, 32.

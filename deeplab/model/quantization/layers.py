@@ -23,7 +23,7 @@ PIXEL_SCALE = 2.0 / 255.0
 PIXEL_ZERO = 127
 """Of the input of every int8 file: byte u stands for (u - 127) * 2 / 255, so that raw bytes are pixels.
 
-The float network has u * 2 / 255 - 1, where -1 lies between two steps; the file is half a grey level brighter.
+The float network has u * 2 / 255 - 1, where -1 lies between two steps; the file is half a gray level brighter.
 """
 PIXEL_RANGE = (-PIXEL_ZERO * PIXEL_SCALE, (255 - PIXEL_ZERO) * PIXEL_SCALE)
 
@@ -221,7 +221,7 @@ class FoldedConvolution(keras.layers.Layer):
         return isinstance(self.conv, keras.layers.DepthwiseConv2D)
 
 
-def plain_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+def unfolded_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """The layers of a model, those within a folded convolution one by one."""
     for layer in model.layers:
         if isinstance(layer, FoldedConvolution):

@@ -20,7 +20,7 @@ def quantize_aware(model: keras.Model) -> keras.Model:
     """The same network with the rounding of its int8 .tflite file in the forward pass, to be trained under it.
 
     Batch norms are folded into their convolutions, kernels have 8 bits for each output channel, activations 8 bits in
-    ranges that are observed (`measure_ranges`, or while training) and may be learnt. The weights are those of `model`,
+    ranges that are observed (`measure_ranges`, or while training) and may be learned. The weights are those of `model`,
     not copies. Its own weights, ranges included, fit at every output stride and image size, as those of `model` do.
 
     Args:
@@ -69,7 +69,7 @@ def build_network(
     return quantize_aware(model) if quantized else model
 
 
-def ranges_of(model: keras.Model) -> list[Range]:
+def activation_ranges(model: keras.Model) -> list[Range]:
     """The ranges of a quantization-aware model; none of any other."""
     return [layer for layer in model.layers if isinstance(layer, Range)]
 
@@ -81,14 +81,14 @@ def simulate(model: keras.Model, on: bool = True) -> None:
             layer.simulated = on
 
 
-def as_builtin(model: keras.Model, on: bool = True) -> None:
+def round_as_builtin_kernels(model: keras.Model, on: bool = True) -> None:
     """Lets a quantization-aware model round as the builtin kernels of TFLite do, or as XNNPACK, as it was trained."""
     for layer in model.layers:
         if isinstance(layer, FoldedConvolution):
             layer.rounds_twice = on
 
 
-def follow(model: keras.Model, momentum: float | None) -> None:
+def track_ranges(model: keras.Model, momentum: float | None) -> None:
     """Lets ranges follow what they see, and trained batch norms the statistics of the batch; None lets both stay.
 
     Args:
@@ -116,32 +116,32 @@ def measure_ranges(model: keras.Model, batches: Iterable[Any]) -> None:
     simulate(model, False)
     try:
         for batch in batches:
-            follow(model, seen / (seen + 1))
+            track_ranges(model, seen / (seen + 1))
             model(batch, training=False)
             seen += 1
     finally:
-        follow(model, None)
+        track_ranges(model, None)
         simulate(model, True)
     if not seen:
         raise ValueError("no batches to measure ranges on")
 
 
-def trained_grids(model: keras.Model, raised: float = 0.0) -> tuple[tuple[float, int], ...]:
+def quantization_parameters(model: keras.Model, logit_offset: float = 0.0) -> tuple[tuple[float, int], ...]:
     """(scale, zero point) of all tensors between the operators of the int8 file; none of any other model.
 
     Args:
         model: quantization-aware.
-        raised: what is added to all logits in the file, which moves their zero point.
+        logit_offset: what is added to all logits in the file, which moves their zero point.
 
     Raises:
         UserError: ranges that hold nothing, for the model has seen no pictures yet.
     """
-    grids = {r.name: r.grid() for r in ranges_of(model)}
+    grids = {r.name: r.grid() for r in activation_ranges(model)}
     empty = [name for name, (scale, _) in grids.items() if not (np.isfinite(scale) and scale > 0)]
     if empty:
         raise UserError("quantize_aware", f"{len(empty)} ranges hold nothing, first {empty[0]}", "train the model")
-    if raised and grids:
-        low, high = (float(end) + raised for end in model.get_layer("logits_range").ends())
+    if logit_offset and grids:
+        low, high = (float(end) + logit_offset for end in model.get_layer("logits_range").ends())
         grids["logits_range"] = int8_grid(low, high)
     return tuple(grids.values())
 

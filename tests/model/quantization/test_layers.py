@@ -65,7 +65,7 @@ def test_a_kernel_is_rounded_to_the_steps_that_it_is_given(depthwise):
     np.testing.assert_allclose(found, np.asarray(conv(x)), atol=1e-4)
 
 
-def test_batch_statistics_normalise_in_training_and_move():
+def test_batch_statistics_normalize_in_training_and_move():
     conv, norm = pair(False)
     layer = FoldedConvolution(conv, norm)
     layer.simulated = False
@@ -152,7 +152,7 @@ def test_bytes_are_pixels():
     np.testing.assert_allclose(np.asarray(plain(pixels)), pixels * 2 / 255 - 1, atol=1e-6)
 
 
-def test_learnt_ends_get_the_gradient_of_what_is_cut_off():
+def test_learned_ends_get_the_gradient_of_what_is_cut_off():
     layer = Range(2)
     layer.build(None)
     layer.low.assign([-1.0, -0.5])

@@ -21,7 +21,7 @@ def test_values_are_brought_to_the_nearest_of_256_one_of_which_is_zero():
     # From -1 to 4: a step of 5/255 = 1/51; zero is step 51 exactly, -1 step 0 and 4 step 255.
     x = np.array([-3.0, -1.0, -0.5, 0.0, 0.4 / 51, 0.6 / 51, 1.0, 3.99, 9.0], np.float32)
     wanted = np.array([-51, -51, -26, 0, 0, 1, 51, 203, 204]) / 51
-    # -0.5 is 25.5 steps above -1, a half; either neighbour will do.
+    # -0.5 is 25.5 steps above -1, a half; either neighbor will do.
     found = np.asarray(fake_quantize(x, -1.0, 4.0))
     np.testing.assert_allclose(np.delete(found, 2), np.delete(wanted, 2), atol=1e-6)
     assert int8_grid(-1.0, 4.0) == pytest.approx((1 / 51, 51 - 128))
@@ -45,7 +45,7 @@ def test_the_plain_operators_are_the_fused_one():
 
 @pytest.mark.parametrize("quantize", [fake_quantize, fake_quantize_plainly])
 def test_gradients_of_the_ends_are_those_of_finite_differences(quantize):
-    # What is learnt is where values are cut off: the rounding is looked through. A step of 0.01, zero on step 100.
+    # What is learned is where values are cut off: the rounding is looked through. A step of 0.01, zero on step 100.
     rng = np.random.default_rng(1)
     x, weight = rng.normal(0, 2, 400), rng.normal(0, 1, 400)
     low, high = tf.Variable(-1.0), tf.Variable(1.55)

@@ -8,16 +8,16 @@ from keras import layers
 from deeplab.config import ModelConfig
 from deeplab.errors import UserError
 from deeplab.model.build import build_model
-from deeplab.model.quantization.layers import FoldedConvolution, plain_layers
+from deeplab.model.quantization.layers import FoldedConvolution, unfolded_layers
 from deeplab.model.quantization.plan import make_plan
 from deeplab.model.quantization.transform import (
+    activation_ranges,
     build_network,
-    follow,
     measure_ranges,
+    quantization_parameters,
     quantize_aware,
-    ranges_of,
     simulate,
-    trained_grids,
+    track_ranges,
 )
 from tests.networks import picture, randomize
 
@@ -82,7 +82,7 @@ def test_weights_are_shared_and_keep_their_names(networks):
     plain, aware = networks
     held = {id(v): v.path for v in aware.variables}
     assert all(held[id(v)] == v.path for layer in plain.layers for v in layer.weights)
-    assert {layer.name for layer in plain_layers(aware) if layer.weights} >= {
+    assert {layer.name for layer in unfolded_layers(aware) if layer.weights} >= {
         layer.name for layer in plain.layers if layer.weights
     }
 
@@ -120,25 +120,25 @@ def test_measured_ranges_are_the_mean_of_what_batches_reach(networks):
 
 def test_ranges_follow_only_when_told(networks):
     _, aware = networks
-    before = trained_grids(aware)
+    before = quantization_parameters(aware)
     bright = 255 - picture(65, 65, seed=9)
     aware(bright, training=True)
-    assert trained_grids(aware) == before
-    follow(aware, 0.5)
+    assert quantization_parameters(aware) == before
+    track_ranges(aware, 0.5)
     assert all(layer.batch_statistics for layer in aware.layers if isinstance(layer, FoldedConvolution))
     kept = aware.get_weights()
     aware(bright, training=False)
-    follow(aware, None)
-    assert trained_grids(aware) != before
+    track_ranges(aware, None)
+    assert quantization_parameters(aware) != before
     assert not any(layer.batch_statistics for layer in aware.layers if isinstance(layer, FoldedConvolution))
     aware.set_weights(kept)
 
 
 def test_ranges_that_hold_nothing_are_refused():
     plain = build_model(TINY, 16)
-    assert trained_grids(plain) == ()
+    assert quantization_parameters(plain) == ()
     with pytest.raises(UserError, match="ranges hold nothing, first backbone_stem_range"):
-        trained_grids(quantize_aware(plain))
+        quantization_parameters(quantize_aware(plain))
     with pytest.raises(ValueError, match="no batches"):
         measure_ranges(quantize_aware(build_model(TINY, 16)), [])
 
@@ -146,9 +146,9 @@ def test_ranges_that_hold_nothing_are_refused():
 def test_raised_logits_keep_their_step(networks):
     _, aware = networks
     scale, zero = aware.get_layer("logits_range").grid()
-    raised = dict.fromkeys(trained_grids(aware, raised=10 * scale))
-    assert any(s == pytest.approx(scale) and z == max(zero - 10, -128) for s, z in raised)
-    assert len(ranges_of(aware)) == len(trained_grids(aware))
+    logit_offset = dict.fromkeys(quantization_parameters(aware, logit_offset=10 * scale))
+    assert any(s == pytest.approx(scale) and z == max(zero - 10, -128) for s, z in logit_offset)
+    assert len(activation_ranges(aware)) == len(quantization_parameters(aware))
 
 
 @pytest.mark.parametrize(

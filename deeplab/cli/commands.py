@@ -1,0 +1,151 @@
+"""The table of commands: what each does, its config, and the function of the library that runs it.
+
+Library modules are imported when a job runs, so that wrong settings are reported before TensorFlow is loaded.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from deeplab.config import (
+    EvaluateConfig,
+    ExportConfig,
+    InspectConfig,
+    PredictConfig,
+    SummarizeConfig,
+    TrainConfig,
+    VerifyConfig,
+)
+from deeplab.run_folder import open_model
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing that a command does.
+
+    Attributes:
+        config: dataclass of its settings.
+        function: "module:function" of the library, called with the config.
+        check: checks paths before TensorFlow is loaded; raises UserError.
+        needs_tensorflow: whether TensorFlow is loaded before the job runs.
+    """
+
+    config: type
+    function: str
+    check: Callable[[Any], object] = lambda _: None
+    needs_tensorflow: bool = True
+
+    def run(self, config: Any) -> None:
+        """Call the function with its config."""
+        module, _, name = self.function.partition(":")
+        getattr(import_module(module), name)(config)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the toolkit.
+
+    Attributes:
+        name: of the script and of the YAML file in configs/.
+        summary: what it does, in a sentence or two.
+        jobs: by the key that selects them; "" is the default.
+        examples: arguments, each with a comment.
+    """
+
+    name: str
+    summary: str
+    jobs: Mapping[str, Job]
+    examples: tuple[tuple[str, str], ...]
+
+    def job_for(self, settings: Mapping[str, Any]) -> Job:
+        """Return the job that the settings select."""
+        return next((job for key, job in self.jobs.items() if key and settings.get(key) is not None), self.jobs[""])
+
+
+def _check_data_root(config: TrainConfig) -> None:
+    """A missing data folder is reported by its source, before TensorFlow is loaded."""
+    if config.data.root is not None and not Path(config.data.root).is_dir():
+        from deeplab.datasets.open import open_source
+
+        open_source(config.data, config.data.train_split, config.seed)
+
+
+def _check_runs(config: EvaluateConfig) -> None:
+    for run in config.runs:
+        open_model(run)
+
+
+def _check_verify(config: VerifyConfig) -> None:
+    from deeplab.tflite.tflite_file import open_tflite
+
+    open_tflite(config.verify)
+    if config.run is not None:
+        open_model(config.run)
+
+
+COMMANDS: dict[str, Command] = {
+    command.name: command
+    for command in (
+        Command(
+            "train",
+            "Trains a model into a run folder and evaluates it. Without settings it trains the built-in demo. An "
+            "interrupted run resumes when the same command is given again.",
+            {"": Job(TrainConfig, "deeplab.training.train:run_training", _check_data_root)},
+            (
+                ("data=voc data.root=VOCdevkit", "PASCAL VOC by the published recipe"),
+                ("data=folder data.root=DIR training.steps=2000", "your own images/ and masks/"),
+                ("data=folder data.root=DIR check_data=true", "only check the data"),
+            ),
+        ),
+        Command(
+            "evaluate",
+            "Evaluates run folders and .tflite files: one table row per model, output stride and scale setting, with "
+            "intervals, and a page with plots and images.",
+            {"": Job(EvaluateConfig, "deeplab.evaluation.compare:run_evaluation", _check_runs)},
+            (
+                ("run=runs/voc output_stride=[16,8]", "one model at two output strides"),
+                ("run=[runs/voc,model.tflite] data=voc data.root=VOCdevkit", "a run against its exported file"),
+                ("run=runs/voc 'scales=[0.75,1,1.25]' flip=true", "multi-scale evaluation"),
+            ),
+        ),
+        Command(
+            "export",
+            "Converts a model to .tflite files with metadata. Each file is checked against the Keras model before it "
+            "is written. inspect=FILE prints what a .tflite file contains; verify=FILE checks an existing file.",
+            {
+                "": Job(ExportConfig, "deeplab.conversion.export:run_export", lambda c: open_model(c.run)),
+                "verify": Job(VerifyConfig, "deeplab.conversion.verify_file:run_verify", _check_verify),
+                "inspect": Job(InspectConfig, "deeplab.conversion.inspection:run_inspect", needs_tensorflow=False),
+            },
+            (
+                ("run=runs/voc quantization=int8 image_size=257 out=model.tflite", "an int8 file"),
+                ("run=runs/voc 'quantization=[float32,float16,int8]' mask_stride=4", "three files, compared"),
+                ("verify=model.tflite run=runs/voc", "check a file against its run"),
+            ),
+        ),
+        Command(
+            "predict",
+            "Predicts masks for images, folders, patterns and videos: color masks, id masks, overlays, and the share "
+            "of each class.",
+            {"": Job(PredictConfig, "deeplab.prediction.predict:run_prediction", lambda c: open_model(c.run))},
+            (
+                ("run=runs/voc images=photo.jpg out=masks", "one image"),
+                ("run=model.tflite images='holiday/*.jpg' out=masks", "a pattern, by a .tflite file"),
+                ("run=model.tflite images=large.png tile=513 out=masks", "a large image in overlapping tiles"),
+            ),
+        ),
+        Command(
+            "summarize",
+            "Prints the parameters, multiply-adds and receptive field of a network, layer by layer.",
+            {"": Job(SummarizeConfig, "deeplab.model.cost:run_summarize")},
+            (
+                ("model=deeplabv3_mobilenet_v2 output_stride=8", "one network of configs/model/"),
+                ("model.backbone=resnet50 image_size=257", "another backbone and size"),
+                ("model=deeplabv3plus_xception65 every_layer=true", "a line for every layer"),
+            ),
+        ),
+    )
+}
+"""All commands by name."""

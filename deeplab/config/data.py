@@ -1,0 +1,56 @@
+"""The config of labeled images."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deeplab.config.image_size import ImageSize
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The source of images and masks.
+
+    Attributes:
+        source: shapes (the built-in drawn scenes), voc (a VOCdevkit folder), folder (images/ and masks/) or tfds (a
+            TensorFlow Datasets set that has masks).
+        root: folder of the data. For tfds: the folder of prepared sets; null is the default folder of TFDS.
+        name: name of the set. For voc: the folder of the year, VOC2012 by default. For tfds: the name of the set, with
+            its config if it has several ("cityscapes/semantic_segmentation").
+        classes: names of the classes, background first; null takes those of the source (classes.txt of a folder).
+        train_split: name of the split to train on.
+        val_split: name of the split to evaluate on.
+        val_size: number of images of the validation split to use, from the start; null takes all (64 for shapes).
+        val_fraction: fraction of a folder's images that is held out for validation if neither list files nor
+            sub-folders define the splits.
+        split_seed: seed of that choice. The same seed always holds out the same images.
+        label_ids: the mask value of each class, in the order of the classes; all other values are ignored. [0, 255]
+            for black-and-white masks, [2, 1] for the Oxford pets. null: the values are the class ids. For folder and
+            tfds.
+        colors: YAML file that maps class names to [red, green, blue], for color masks in a folder.
+        mask_suffix: what the file names of masks have after the name of the image ("_L" in CamVid).
+        image_feature: name of the image feature of a tfds set.
+        label_feature: name of the mask feature of a tfds set.
+        sbd: folder of the Semantic Boundaries Dataset (its `dataset` folder, or a folder of PNG masks), for the split
+            train_aug of voc.
+        on_unreadable: stop at an image that cannot be used, or skip it; skipped images are counted and named.
+        eval_size: pad images, never scale them, to this size for evaluation, as the published protocol of the set does
+            (513 for VOC); null evaluates each image at its own size.
+    """
+
+    source: Literal["shapes", "voc", "folder", "tfds"] = "shapes"
+    root: str | None = None
+    name: str | None = None
+    classes: tuple[str, ...] | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+    val_size: int | None = None
+    val_fraction: float = 0.2
+    split_seed: int = 0
+    label_ids: tuple[int, ...] | None = None
+    colors: str | None = None
+    mask_suffix: str = ""
+    image_feature: str = "image"
+    label_feature: str = "segmentation_mask"
+    sbd: str | None = None
+    on_unreadable: Literal["stop", "skip"] = "stop"
+    eval_size: ImageSize = None

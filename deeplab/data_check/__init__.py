@@ -1,0 +1,1 @@
+"""Checks data before a training: statistics, problems, class weights."""

@@ -1,0 +1,1 @@
+"""Class ids for images of any size, from a Keras model or a .tflite file."""

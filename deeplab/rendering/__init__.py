@@ -1,0 +1,1 @@
+"""Images, charts and pages for people: masks, overlays, SVG charts, HTML templates."""

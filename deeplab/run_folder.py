@@ -1,0 +1,227 @@
+"""The run folder, which training writes and every other command reads.
+
+    model.json          architecture (without an output stride), class names, whether it is quantization-aware
+    model.weights.h5    weights; they fit at every output stride
+    train.json          settings of the training
+    scores.json         mIoU and other scores at each evaluated output stride
+    log.csv, events.*   loss, learning rate and speed, as a table and for TensorBoard
+    state/              checkpoints to resume the training from
+
+`open_model` opens a run folder or an importable .tflite file; the commands accept either as `run=`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deeplab.config import DataConfig, ImageSize, ModelConfig, TrainConfig, build, to_mapping
+from deeplab.errors import UserError
+from deeplab.files import atomic_write, read_json, write_json
+
+if TYPE_CHECKING:
+    import keras
+
+    from deeplab.pretrained.tflite_network import TfliteNetwork
+    from deeplab.tflite.tflite_file import TfliteFile
+
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "model.weights.h5"
+TRAIN_FILE = "train.json"
+SCORES_FILE = "scores.json"
+LOG_FILE = "log.csv"
+STATE_FOLDER = "state"
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """The content of model.json.
+
+    Attributes:
+        config: the architecture.
+        classes: class names by id, as many as `config.classes`.
+        quantized: whether the model is quantization-aware; its weights then include the activation ranges.
+    """
+
+    config: ModelConfig
+    classes: tuple[str, ...]
+    quantized: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A run folder, or a .tflite file that can be imported. Each part is read on first use and kept.
+
+    Attributes:
+        path: the folder or the file.
+    """
+
+    path: Path
+
+    @property
+    def is_tflite(self) -> bool:
+        """Whether this is a .tflite file."""
+        return is_tflite(self.path)
+
+    @property
+    def weights_file(self) -> Path:
+        """The file that holds the weights."""
+        return self.path if self.is_tflite else self.path / WEIGHTS_FILE
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, or the folder of the .tflite file."""
+        return self.path.parent if self.is_tflite else self.path
+
+    @cached_property
+    def tflite(self) -> "TfliteFile":
+        """The opened .tflite file."""
+        from deeplab.tflite.tflite_file import open_tflite
+
+        return open_tflite(self.path)
+
+    @cached_property
+    def network(self) -> "TfliteNetwork":
+        """The network inside the .tflite file; raises UserError if it cannot be imported."""
+        from deeplab.pretrained.tflite_network import read_network
+
+        return read_network(self.tflite)
+
+    @cached_property
+    def description(self) -> ModelDescription:
+        """Architecture and classes; raises UserError if they are missing or damaged."""
+        if self.is_tflite:
+            return ModelDescription(self.network.config, self.network.classes)
+        path = self.path / MODEL_FILE
+        content = read_json(path)
+        try:
+            config = build(ModelConfig, content["model"])
+            description = ModelDescription(config, tuple(content["classes"]), content["quantized"] is True)
+        except (KeyError, TypeError) as error:
+            raise UserError(str(path), f"is incomplete ({error})", "restore it from its training") from error
+        if len(description.classes) != description.config.classes:
+            problem = f"{len(description.classes)} class names for {description.config.classes} classes"
+            raise UserError(str(path), problem, "restore it from its training")
+        return description
+
+    @cached_property
+    def training(self) -> TrainConfig | None:
+        """The settings of the training; None for a .tflite file."""
+        return None if self.is_tflite else build(TrainConfig, read_json(self.path / TRAIN_FILE))
+
+    def load(self, output_stride: int = 8, image_size: ImageSize = None) -> "keras.Model":
+        """Build the Keras model at an output stride and load its weights; see `load_model`."""
+        if self.is_tflite:
+            from deeplab.pretrained.tflite_network import load_tflite
+
+            return load_tflite(self.network, output_stride, image_size)
+        from deeplab.model.quantization.transform import build_network
+
+        model = build_network(self.description.config, output_stride, image_size, quantized=self.description.quantized)
+        load_weights(model, self.weights_file)
+        return model
+
+    def data(self, changes: Mapping[str, Any] | None) -> DataConfig:
+        """Return the data to evaluate or calibrate on.
+
+        Args:
+            changes: keys of DataConfig. If `source` is among them, they replace the data of the training; otherwise
+                they change single values of it.
+
+        Raises:
+            UserError: a wrong key, or a .tflite file without `source`.
+        """
+        changes = dict(changes or {})
+        if "source" in changes:
+            return build(DataConfig, changes, "data")
+        if self.training is None:
+            problem = f"{self.path} does not state what it was trained on"
+            raise UserError("data", problem, "add data=voc data.root=DIR, or data=folder data.root=DIR")
+        return build(DataConfig, to_mapping(self.training.data) | changes, "data")
+
+
+def open_model(path: str | os.PathLike[str]) -> TrainedModel:
+    """Open a run folder or a .tflite file; does not load TensorFlow.
+
+    Raises:
+        UserError: there is no such run folder or file, or the .tflite file is damaged.
+    """
+    model = TrainedModel(Path(path))
+    if model.is_tflite:
+        _ = model.tflite.graph
+        return model
+    if not model.path.is_dir():
+        parent = model.path.parent
+        siblings = sorted(p.name for p in parent.iterdir() if p.is_dir())[:10] if parent.is_dir() else []
+        found = f" (found: {', '.join(siblings)})" if siblings else ""
+        raise UserError(f"run={path}", f"no such folder{found}", "give a run folder or a .tflite file")
+    if not (model.path / MODEL_FILE).is_file():
+        problem = f"contains no {MODEL_FILE}"
+        raise UserError(f"run={path}", problem, "let the training finish, or give another run folder")
+    return model
+
+
+def is_tflite(path: str | os.PathLike[str]) -> bool:
+    """Return whether `path` names a .tflite file rather than a run folder."""
+    return Path(path).suffix == ".tflite"
+
+
+def load_model(path: str | os.PathLike[str], output_stride: int = 8, image_size: ImageSize = None) -> "keras.Model":
+    """Build the model of a run folder or of an official .tflite file at any output stride, with its weights.
+
+    Args:
+        path: a run folder, or a .tflite file made from a DeepLab network.
+        output_stride: 8, 16 or 32, independent of the output stride of the training.
+        image_size: fixed input size in pixels, or None for any size.
+
+    Returns:
+        A model from RGB `[b, h, w, 3]` float32 0..255 to logits `[b, h, w, classes]`. The model of a quantization-aware
+        training simulates the int8 file.
+
+    Raises:
+        UserError: there is no such run or file, or it is damaged.
+    """
+    return open_model(path).load(output_stride, image_size)
+
+
+def load_weights(model: "keras.Model", path: Path) -> None:
+    """Load all weights of `model` from a .weights.h5 file of a run.
+
+    Raises:
+        UserError: the file is missing, damaged or of another network.
+    """
+    if not path.is_file():
+        raise UserError(str(path), "no such file", "let the training finish, or restore the file")
+    try:
+        model.load_weights(path)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        reason = str(error).split("\n")[0][:200]
+        problem = f"is damaged or of another network ({reason})"
+        raise UserError(str(path), problem, "restore it, or train again") from error
+
+
+def save_model(folder: Path, model: "keras.Model", description: ModelDescription) -> None:
+    """Write model.json and model.weights.h5, each atomically."""
+    content = {
+        "model": to_mapping(description.config),
+        "classes": list(description.classes),
+        "quantized": description.quantized,
+    }
+    write_json(folder / MODEL_FILE, content)
+    with atomic_write(folder / WEIGHTS_FILE, suffix=".weights.h5") as temporary:
+        model.save_weights(temporary)
+
+
+def save_scores(folder: Path, scores: Mapping[str, Any]) -> None:
+    """Add `scores`, by output stride, to scores.json; the scores of other output strides are kept."""
+    path = folder / SCORES_FILE
+    write_json(path, (read_json(path) if path.is_file() else {}) | dict(scores))
+
+
+def check_class_count(data_classes: Sequence[str], model_classes: int) -> None:
+    """Raise UserError unless a data set has as many classes as a model."""
+    if len(data_classes) != model_classes:
+        problem = f"the data has {len(data_classes)} classes, the model {model_classes}"
+        raise UserError("data", problem, "use the data set that the model was trained for")

@@ -1,0 +1,175 @@
+"""Official TensorFlow 1 checkpoints, by names and shapes written out from the published code.
+
+The names are those of tensorflow/models research/deeplab (model.py, core/) and slim's MobileNetV2; they are spelled out
+here, not made by the code under test.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+from deeplab.config import ModelConfig
+from deeplab.errors import UserError
+from deeplab.model.build import build_model
+from deeplab.pretrained import import_weights
+
+NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+# Depth multiplier 0.25, unrounded: channels in and out of each block, and its expansion.
+STEM = 8
+BLOCKS = [
+    (8, 4), (4, 6), (6, 6), (6, 8), (8, 8), (8, 8), (8, 16), (16, 16), (16, 16), (16, 16), (16, 24), (24, 24), (24, 24),
+    (24, 40), (40, 40), (40, 40), (40, 80),
+]  # fmt: skip
+CONFIG = ModelConfig(
+    depth_multiplier=0.25, aspp_channels=12, decoder_channels=14, low_level_channels=10, aspp_rates=(6, 12), classes=5
+)
+
+
+def convolution(scope: str, inputs: int, outputs: int, size: int = 1) -> dict[str, tuple[int, ...]]:
+    """Shapes of a convolution with batch norm."""
+    norms = {f"{scope}/BatchNorm/{name}": (outputs,) for name in NORM}
+    return {f"{scope}/weights": (size, size, inputs, outputs), **norms}
+
+
+def depthwise(scope: str, channels: int) -> dict[str, tuple[int, ...]]:
+    norms = {f"{scope}/BatchNorm/{name}": (channels,) for name in NORM}
+    return {f"{scope}/depthwise_weights": (3, 3, channels, 1), **norms}
+
+
+def backbone() -> dict[str, tuple[int, ...]]:
+    shapes = convolution("MobilenetV2/Conv", 3, STEM, 3)
+    for number, (inputs, outputs) in enumerate(BLOCKS):
+        scope, wide = f"MobilenetV2/expanded_conv_{number}", 6 * inputs
+        if number == 0:
+            scope, wide = "MobilenetV2/expanded_conv", inputs
+        else:
+            shapes |= convolution(f"{scope}/expand", inputs, wide)
+        shapes |= depthwise(f"{scope}/depthwise", wide)
+        shapes |= convolution(f"{scope}/project", wide, outputs)
+    return shapes
+
+
+def head(classes: int = 5) -> dict[str, tuple[int, ...]]:
+    return {
+        **convolution("image_pooling", 80, 12),
+        **convolution("aspp0", 80, 12),
+        **depthwise("aspp1_depthwise", 80),
+        **convolution("aspp1_pointwise", 80, 12),
+        **depthwise("aspp2_depthwise", 80),
+        **convolution("aspp2_pointwise", 80, 12),
+        **convolution("concat_projection", 48, 12),
+        **convolution("decoder/feature_projection0", 36, 10),
+        **depthwise("decoder/decoder_conv0_depthwise", 22),
+        **convolution("decoder/decoder_conv0_pointwise", 22, 14),
+        **depthwise("decoder/decoder_conv1_depthwise", 14),
+        **convolution("decoder/decoder_conv1_pointwise", 14, 14),
+        "logits/semantic/weights": (1, 1, 14, classes),
+        "logits/semantic/biases": (classes,),
+    }
+
+
+def values_of(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+
+
+def write(folder, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Saves random values by the operator that TensorFlow 1's saver runs, without its slow graph; gives them."""
+    import tensorflow as tf
+
+    values = values_of(shapes)
+    prefix = os.fspath(folder / "model.ckpt-30000")
+    tf.raw_ops.SaveV2(
+        prefix=prefix, tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=list(values.values())
+    )
+    return values
+
+
+def save_as_tensorflow_1(folder, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Saves random values, and what a training leaves besides, with TensorFlow 1's saver; gives them."""
+    import tensorflow as tf
+
+    values = values_of(shapes)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        for name, value in values.items():
+            tf.compat.v1.get_variable(name, initializer=value)
+        tf.compat.v1.get_variable("global_step", initializer=np.int64(30000))
+        tf.compat.v1.get_variable("logits/semantic/weights/Momentum", initializer=np.zeros(2, "float32"))
+        session.run(tf.compat.v1.global_variables_initializer())
+        tf.compat.v1.train.Saver().save(session, os.fspath(folder / "model.ckpt"), global_step=30000)
+    return values
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    return folder, save_as_tensorflow_1(folder, {**backbone(), **head(), "MobilenetV2/Conv_1/weights": (1, 1, 80, 9)})
+
+
+@pytest.mark.parametrize("name", ["model.ckpt-30000", "model.ckpt-30000.index", ""])
+def test_every_variable_of_a_deeplabv3plus_finds_its_place(checkpoint, name):
+    folder, values = checkpoint
+    model = build_model(CONFIG)
+    report = import_weights(model, folder / name)
+    assert len(report.loaded) == len(values) - 1 == len(model.weights)
+    assert report.reinitialized == report.missing == ()
+    assert report.unused == ("MobilenetV2/Conv_1/weights",)
+    assert not report.folded
+
+    def same(layer: str, index: int, scope: str) -> None:
+        np.testing.assert_array_equal(model.get_layer(layer).get_weights()[index], values[scope])
+
+    same("backbone_stem", 0, "MobilenetV2/Conv/weights")
+    same("backbone_block0_depthwise", 0, "MobilenetV2/expanded_conv/depthwise/depthwise_weights")
+    same("backbone_block16_project_bn", 3, "MobilenetV2/expanded_conv_16/project/BatchNorm/moving_variance")
+    same("backbone_block7_expand_bn", 1, "MobilenetV2/expanded_conv_7/expand/BatchNorm/beta")
+    same("aspp2_depthwise_bn", 0, "aspp2_depthwise/BatchNorm/gamma")
+    same("image_pooling", 0, "image_pooling/weights")
+    same("decoder_low_level", 0, "decoder/feature_projection0/weights")
+    same("decoder_conv1_pointwise_bn", 2, "decoder/decoder_conv1_pointwise/BatchNorm/moving_mean")
+    same("logits", 1, "logits/semantic/biases")
+
+
+def test_convolutions_that_are_not_separable(tmp_path):
+    config = ModelConfig(**{**vars(CONFIG), "aspp_separable": False, "decoder_separable": False, "aspp_rates": (6,)})
+    plain = {name: shape for name, shape in head().items() if not name.startswith(("aspp1", "aspp2", "decoder", "con"))}
+    plain |= convolution("aspp1", 80, 12, 3) | convolution("concat_projection", 36, 12)
+    plain |= convolution("decoder/feature_projection0", 36, 10)
+    # slim.repeat counts from 1 in a scope of its own.
+    plain |= convolution("decoder/decoder_conv0/decoder_conv0_1", 22, 14, 3)
+    plain |= convolution("decoder/decoder_conv0/decoder_conv0_2", 14, 14, 3)
+    values = write(tmp_path, backbone() | plain)
+    model = build_model(config)
+    assert import_weights(model, tmp_path).missing == ()
+    np.testing.assert_array_equal(
+        model.get_layer("decoder_conv1").get_weights()[0], values["decoder/decoder_conv0/decoder_conv0_2/weights"]
+    )
+
+
+def test_other_classes_re_initialize_the_logits_only(tmp_path):
+    write(tmp_path, backbone() | head(classes=19))
+    report = import_weights(build_model(CONFIG), tmp_path)
+    assert report.reinitialized == ("logits/kernel", "logits/bias")
+    assert report.missing == ()
+
+
+def test_a_checkpoint_of_another_backbone_is_named(tmp_path):
+    write(tmp_path, {"resnet_v1_7/conv1/weights": (7, 7, 3, 4)})
+    with pytest.raises(UserError, match=r"no backbone known here"):
+        import_weights(build_model(CONFIG), tmp_path)
+
+
+def test_a_checkpoint_without_its_data_is_damaged(tmp_path):
+    write(tmp_path, backbone())
+    next(tmp_path.glob("*.data-*")).unlink()
+    with pytest.raises(UserError, match="damaged or cut short"):
+        import_weights(build_model(CONFIG), tmp_path / "model.ckpt-30000")
+
+
+def test_a_cut_checkpoint_is_damaged(tmp_path):
+    write(tmp_path, backbone())
+    data = next(tmp_path.glob("*.data-*"))
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(UserError, match="damaged or cut short"):
+        import_weights(build_model(CONFIG), tmp_path / "model.ckpt-30000")

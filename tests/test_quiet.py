@@ -1,0 +1,30 @@
+"""Silence on the file descriptors, in a process with real streams, and what is shown after a failure."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import os, sys
+from deeplab.quiet import quiet
+with quiet():
+    print("python")
+    os.write(1, b"native out\\n")
+    os.write(2, b"native err\\n")
+    if {fails}:
+        raise KeyError("reason")
+print("after")
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_shown_unless_the_block_fails(fails):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(fails=fails)], capture_output=True, text=True, check=False
+    )
+    if fails:
+        assert done.stdout == ""
+        assert all(line in done.stderr for line in ("python\n", "native out\n", "native err\n", "KeyError"))
+    else:
+        assert (done.stdout, done.stderr) == ("after\n", "")

@@ -1,0 +1,199 @@
+"""Several devices and several machines against one, by whole trainings in processes of their own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deeplab.config import TrainingConfig
+from deeplab.errors import UserError
+from deeplab.run_folder import load_model
+from deeplab.training.distribution import Machines, find_machines
+
+PROJECT = Path(__file__).parents[2]
+SETTINGS = [
+    # Each batch norm amplifies rounding, and this backbone has the fewest: MobileNetV2's 52 make 1e-3 of 1e-7.
+    "model.backbone=mobilenet_v3_small",
+    "model.depth_multiplier=0.1",
+    "model.head=v3",
+    "model.aspp_rates=[]",
+    "model.aspp_channels=8",
+    # Each replica draws a dropout of its own.
+    "model.dropout=0.0",
+    "data.val_size=2",
+    "output_stride=[16]",
+    "training.batch_size=4",
+    "training.crop_size=65",
+    # Small pictures are padded with ignored pixels, so that replicas have unevenly many that count.
+    "training.augment.min_scale=0.25",
+    "training.augment.max_scale=2.0",
+    "training.clip_norm=0.5",
+    "training.log_every=1",
+    "training.preview_images=0",
+]
+MODES = {
+    "frozen": ("training.batch_norm=frozen", "training.learning_rate=0.05"),
+    "sync": ("training.batch_norm=sync", "training.learning_rate=0.01"),
+}
+LOGICAL = """
+import sys, runpy
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.argv = ["train.py", *sys.argv[1:]]
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def start(run: Path, *settings: str, environment: dict[str, str] | None = None, logical: bool = False):
+    script = ["-c", LOGICAL.format(script=str(PROJECT / "train.py"))] if logical else [str(PROJECT / "train.py")]
+    arguments = [sys.executable, *script, f"run={run}", *SETTINGS, *settings]
+    variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})}
+    if logical:
+        variables["PYTHONPATH"] = str(PROJECT)
+    return subprocess.Popen(
+        arguments, env=variables, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def start_workers(run: Path, *settings: str) -> list[subprocess.Popen]:
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    configs = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in range(2)]
+    return [start(run, *settings, environment={"TF_CONFIG": json.dumps(config)}) for config in configs]
+
+
+def ended(processes: list[subprocess.Popen], timeout: float = 600) -> list[str]:
+    outputs = []
+    for process in processes:
+        output, _ = process.communicate(timeout=timeout)
+        outputs.append(output)
+    return outputs
+
+
+def weights(run: Path) -> list[np.ndarray]:
+    return load_model(run, 16).get_weights()
+
+
+def assert_equal(one: list[np.ndarray], other: list[np.ndarray]) -> None:
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(1.0, float(np.abs(a).max())))
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory) -> str:
+    """Weights to begin with: under the statistics of a new network, frozen, next to nothing would pass through it."""
+    run = tmp_path_factory.mktemp("settled") / "run"
+    settings = ("training.steps=40", "training.batch_norm=train", "training.learning_rate=0.02")
+    process = start(run, *settings, "training.recalibration_batches=4")
+    (output,) = ended([process])
+    assert process.returncode == 0, output
+    return f"pretrained={run}"
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, settled) -> dict[str, list[np.ndarray]]:
+    """The weights after 5 updates in one process on one device, by the mode of batch norm."""
+    folder = tmp_path_factory.mktemp("alone")
+    found = {}
+    before = weights(Path(settled.removeprefix("pretrained=")))
+    for mode, settings in MODES.items():
+        process = start(folder / mode, "training.steps=5", settled, *settings)
+        (output,) = ended([process])
+        assert process.returncode == 0, output
+        found[mode] = weights(folder / mode)
+        moved = [float(np.abs(a - b).max()) for a, b in zip(before, found[mode], strict=True)]
+        assert max(moved) > 1e-3, "nothing was learned that could be compared"
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_two_workers_give_the_weights_of_one_process(mode, alone, settled, tmp_path):
+    processes = start_workers(tmp_path / "two", "training.steps=5", settled, *MODES[mode])
+    outputs = ended(processes)
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    assert_equal(alone[mode], weights(tmp_path / "two"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_two_devices_give_the_weights_of_one(mode, alone, settled, tmp_path):
+    settings = ("training.steps=5", settled, *MODES[mode], "training.devices=mirrored")
+    process = start(tmp_path / "two", *settings, logical=True)
+    (output,) = ended([process])
+    assert process.returncode == 0, output
+    assert_equal(alone[mode], weights(tmp_path / "two"))
+
+
+@pytest.mark.slow
+def test_when_a_worker_dies_the_other_says_so_and_both_resume(tmp_path):
+    run = tmp_path / "two"
+    settings = ("training.steps=400", "training.save_every=2", *MODES["frozen"])
+    processes = start_workers(run, *settings)
+    begin = time.monotonic()
+    while not list((run / "state").glob("step-*.npz")):
+        assert time.monotonic() - begin < 400, "no state was saved"
+        assert all(process.poll() is None for process in processes), "a worker ended by itself"
+        time.sleep(0.1)
+    processes[1].send_signal(signal.SIGKILL)
+    first, _ = ended(processes, timeout=120)
+    assert processes[0].returncode == 1
+    lines = [line for line in first.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "another worker stopped answering" in lines[0]
+    assert "Traceback" not in first
+    steps = sorted(int(path.stem.removeprefix("step-")) for path in (run / "state").glob("step-*.npz"))
+    again = start_workers(run, *settings)
+    # Gone on with until the next states are there; the whole 400 are not waited for.
+    begin = time.monotonic()
+    while not any(int(p.stem.removeprefix("step-")) > steps[-1] + 2 for p in (run / "state").glob("step-*.npz")):
+        assert time.monotonic() - begin < 400, "no further state was saved"
+        assert all(process.poll() is None for process in again), "a worker ended by itself"
+        time.sleep(0.1)
+    for process in again:
+        process.terminate()
+    first, _ = ended(again, timeout=120)
+    assert f"goes on after step {steps[-1]}" in first
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "{}", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+     '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}'],
+)  # fmt: skip
+def test_a_tf_config_that_names_no_machines_is_told(content, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", content)
+    with pytest.raises(UserError, match=r"TF_CONFIG: .* names no machines .*set it to"):
+        find_machines(TrainingConfig(devices="multi_worker"))
+
+
+def test_a_tpu_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setenv("TPU_NAME", "local")
+    with pytest.raises(UserError, match=r"training\.devices=tpu: no TPU"):
+        find_machines(TrainingConfig(devices="tpu"))
+
+
+def test_each_machine_has_its_own_replicas():
+    class Four:
+        num_replicas_in_sync = 4
+
+    assert list(Machines(Four(), 1, 2).mine) == [2, 3]
+    assert Machines(Four(), 0, 2).first
+    assert not Machines(Four(), 1, 2).first

@@ -1,0 +1,176 @@
+"""One update, against numpy and against itself done another way."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab.config import ModelConfig, TrainingConfig
+from deeplab.model.build import build_model
+from deeplab.training.optimizer import freeze, make_optimizer
+from deeplab.training.train_step import averaged_variables, make_averages, make_train_step
+from tests.networks import picture, randomize
+
+SMALL = ModelConfig(depth_multiplier=0.25, aspp_rates=(6,), aspp_channels=8, decoder_channels=8, classes=3, dropout=0.0)
+TINY = ModelConfig(depth_multiplier=0.1, head="v3", aspp_rates=(), aspp_channels=8, classes=3, dropout=0.0)
+
+
+def batch(pictures: int = 2, ignored: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+    """Pictures of 33 pixels whose label is told by brightness; the first `ignored` rows of the first do not count."""
+    image = np.concatenate([picture(33, 33, seed) for seed in range(1, pictures + 1)])
+    label = np.digitize(image.mean(-1), [110, 145]).astype("int32")
+    label[0, :ignored] = 255
+    return tf.constant(image), tf.constant(label)
+
+
+def one_convolution() -> keras.Model:
+    image = keras.Input((None, None, 1))
+    return keras.Model(image, keras.layers.Conv2D(2, 1, kernel_initializer="ones", name="logits")(image))
+
+
+X, LABEL = np.array([2.0, -1.0, 5.0]), np.array([0, 1, 255])
+ONE_BATCH = (tf.constant(X.reshape(1, 1, 3, 1), tf.float32), tf.constant(LABEL.reshape(1, 1, 3), tf.int32))
+
+
+def test_two_steps_are_sgd_with_momentum_and_decay():
+    """A network of one convolution, so that two updates can be worked out with numpy."""
+    model = one_convolution()
+    config = TrainingConfig(steps=10, learning_rate=0.1, momentum=0.9, power=1.0, weight_decay=0.5, bias_multiplier=1.0)
+    step = make_train_step(model, make_optimizer(config, model), config)
+
+    kernel, bias, velocity_k, velocity_b = np.ones(2), np.zeros(2), np.zeros(2), np.zeros(2)
+    for number in range(2):
+        logs = step(ONE_BATCH)
+        logits = X[:2, None] * kernel + bias
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        entropy = -np.log(p[[0, 1], [0, 1]]).mean()
+        assert float(logs["cross_entropy"]) == pytest.approx(entropy, rel=1e-5)
+        assert float(logs["loss"]) == pytest.approx(entropy + 0.25 * (kernel**2).sum(), rel=1e-5)
+        rate = 0.1 * (1 - number / 10)
+        assert float(logs["learning_rate"]) == pytest.approx(rate)
+        error = (p - np.eye(2)) / 2
+        velocity_k = 0.9 * velocity_k - rate * ((error * X[:2, None]).sum(0) + 0.5 * kernel)
+        velocity_b = 0.9 * velocity_b - rate * error.sum(0)
+        kernel, bias = kernel + velocity_k, bias + velocity_b
+    np.testing.assert_allclose(np.ravel(model.get_weights()[0]), kernel, rtol=1e-5)
+    np.testing.assert_allclose(model.get_weights()[1], bias, rtol=1e-4)
+
+
+def test_a_long_gradient_is_shortened_and_a_short_one_is_not():
+    """Of the first update above: error 1/2 in both logits at (2, -1), so kernel (-.75, .75), bias (0, 0)."""
+    for limit, factor in ((0.1, 0.1 / np.hypot(0.75, 0.75)), (2.0, 1.0)):
+        model = one_convolution()
+        config = TrainingConfig(learning_rate=1.0, weight_decay=0.0, clip_norm=limit)
+        make_train_step(model, make_optimizer(config, model), config)(ONE_BATCH)
+        np.testing.assert_allclose(np.ravel(model.get_weights()[0]), 1 - factor * np.array([-0.75, 0.75]), rtol=1e-5)
+
+
+def test_loss_scaling_changes_no_update_and_an_overflow_is_left_out():
+    weights = []
+    for precision in ("float32", "mixed_float16"):
+        model = one_convolution()
+        config = TrainingConfig(learning_rate=0.1, weight_decay=0.5, clip_norm=0.3, precision=precision)
+        optimizer = make_optimizer(config, model)
+        make_train_step(model, optimizer, config)(ONE_BATCH)
+        weights.append(np.ravel(model.get_weights()[0]))
+    np.testing.assert_allclose(*weights, rtol=1e-6)
+    fresh = one_convolution()
+    optimizer = make_optimizer(config, fresh)
+    optimizer.dynamic_scale.assign(1e38)
+    make_train_step(fresh, optimizer, config)((100 * ONE_BATCH[0], ONE_BATCH[1]))
+    np.testing.assert_array_equal(np.ravel(fresh.get_weights()[0]), 1)
+    assert float(optimizer.dynamic_scale) == pytest.approx(5e37)
+
+
+def trained(config: TrainingConfig, steps: int = 3, ignored: int = 20) -> list[np.ndarray]:
+    """The weights after a few updates on pictures with unevenly many ignored pixels."""
+    keras.utils.set_random_seed(3)
+    model = randomize(build_model(TINY))
+    freeze(model, config)
+    step = make_train_step(model, make_optimizer(config, model), config)
+    for _ in range(steps):
+        step(batch(4, ignored))
+    return model.get_weights()
+
+
+def test_a_batch_in_parts_gives_the_update_of_the_whole():
+    settings = {"learning_rate": 0.05, "batch_size": 4, "batch_norm": "frozen", "clip_norm": 1.0, "weight_decay": 1e-3}
+    whole = trained(TrainingConfig(**settings))
+    parts = trained(TrainingConfig(**settings, accumulation=4))
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(a).max()))
+    untouched = trained(TrainingConfig(**settings), steps=0)
+    assert max(np.abs(a - b).max() for a, b in zip(whole, untouched, strict=True)) > 1e-3
+
+
+@pytest.mark.parametrize("mode", ["train", "frozen"])
+def test_frozen_batch_norm_does_not_move(mode):
+    model = randomize(build_model(SMALL))
+    config = TrainingConfig(steps=20, learning_rate=0.01, batch_norm=mode)
+    freeze(model, config)
+    optimizer = make_optimizer(config, model)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    before = [np.copy(w) for layer in norms for w in layer.get_weights()]
+    kernel = np.copy(model.get_layer("logits").kernel)
+    step = make_train_step(model, optimizer, config)
+    for _ in range(10):
+        step(batch())
+    after = [w for layer in norms for w in layer.get_weights()]
+    moved = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+    # A unit that is off behind its ReLU has no gradient, so not quite all move.
+    assert not any(moved) if mode == "frozen" else np.mean(moved) > 0.9
+    assert not np.array_equal(kernel, model.get_layer("logits").kernel)
+
+
+def test_one_batch_can_be_learned_by_heart():
+    """Three upright stripes; the pixels next to their borders, which a grid of 4 pixels cannot draw, are ignored."""
+    keras.utils.set_random_seed(0)
+    model = build_model(SMALL)
+    config = TrainingConfig(steps=120, learning_rate=0.02, weight_decay=0.0, optimizer="adamw", power=0.5)
+    freeze(model, config)
+    step = make_train_step(model, make_optimizer(config, model), config)
+    image, label = batch()
+    stripes = np.array([0] * 9 + [255] * 3 + [1] * 9 + [255] * 3 + [2] * 9, np.int32)
+    label = tf.constant(np.broadcast_to(stripes, label.shape))
+    losses = [float(step((image, label))["loss"]) for _ in range(config.steps)]
+    assert losses[-1] < 0.01 * losses[0]
+
+
+def test_averages_follow_the_weights_as_worked_out_by_hand():
+    """Decay is min(0.5, (1 + t) / (10 + t)) after update t: 2/11, 3/12, then 4/13, and 0.5 from t = 8 on."""
+    model = one_convolution()
+    config = TrainingConfig(learning_rate=0.1, weight_decay=0.1, ema_decay=0.5)
+    averages = make_averages(model)
+    step = make_train_step(model, make_optimizer(config, model), config, averages=averages)
+    expected = np.ones(2)
+    for t in range(1, 12):
+        step(ONE_BATCH)
+        kept = min(0.5, (1 + t) / (10 + t))
+        expected = kept * expected + (1 - kept) * np.ravel(model.get_weights()[0])
+    np.testing.assert_allclose(np.ravel(averages[0]), expected, rtol=1e-5)
+    assert len(averages) == len(averaged_variables(model)) == 2
+
+
+def test_weights_of_classes_and_of_the_auxiliary_head_enter_the_gradient():
+    """Two equal outputs, the second at weight 0.4, class 0 at 3: gradients 1.4 times those of the weighted loss."""
+    model = one_convolution()
+    doubled = keras.Model(model.input, [model.output, model.output])
+    config = TrainingConfig(learning_rate=1.0, weight_decay=0.0, auxiliary_weight=0.4)
+    logs = make_train_step(doubled, make_optimizer(config, doubled), config, class_weights=[3.0, 1.0])(ONE_BATCH)
+    # Both pixels are even between two classes: -log 1/2, at weights 3 and 1, over two valid pixels.
+    assert float(logs["cross_entropy"]) == pytest.approx(2 * np.log(2), rel=1e-5)
+    # d loss / d kernel[0] = (3 * -1/2 * 2 + 1 * 1/2 * -1) / 2 = -1.75
+    np.testing.assert_allclose(np.ravel(model.get_weights()[0]), 1 + 1.4 * np.array([1.75, -1.75]), rtol=1e-5)
+
+
+def test_mining_goes_by_the_number_of_updates():
+    """From all pixels to the hardest half over two updates; of three pixels, one ignored, floor(3 * share) count."""
+    model = one_convolution()
+    config = TrainingConfig(learning_rate=1e-9, weight_decay=0.0, mining_top=0.5, mining_steps=2)
+    step = make_train_step(model, make_optimizer(config, model), config)
+    model.layers[-1].kernel.assign(np.array([1.0, 0.0]).reshape(1, 1, 1, 2))
+    # Logits (2, 0) with label 0 and (-1, 0) with label 1: losses log(1 + e^-2) and log(1 + e^-1).
+    easy, hard = np.log1p(np.exp(-2)), np.log1p(np.exp(-1))
+    losses = [float(step(ONE_BATCH)["cross_entropy"]) for _ in range(3)]
+    # Shares 1, 0.75, 0.5 of three pixels: 3, 2, 1 kept; zeros (the ignored one) never count.
+    np.testing.assert_allclose(losses, [(easy + hard) / 2, (easy + hard) / 2, hard], rtol=1e-4)
