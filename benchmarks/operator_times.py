@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.conversion.float_layers import layer_of
 from deeplab.quiet import quiet
-from deeplab.tflite.flatbuffer import Graph, Tensor, read_graph
+from deeplab.tflite.flatbuffer import Tensor, TfliteGraph, read_graph
 from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.packing import serialize
 
@@ -99,7 +99,7 @@ def profile(content: bytes, threads: int = 1, rounds: int = 15) -> Profile:
 class _Part:
     """One operator in an interpreter, with random values to work on."""
 
-    def __init__(self, content: bytes, graph: Graph, index: int, threads: int, rng: np.random.Generator) -> None:
+    def __init__(self, content: bytes, graph: TfliteGraph, index: int, threads: int, rng: np.random.Generator) -> None:
         with quiet():
             self._interpreter: Any = litert.Interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
@@ -112,7 +112,7 @@ class _Part:
         return time.perf_counter() - start
 
 
-def _computed(graph: Graph, index: int) -> list[Tensor]:
+def _computed(graph: TfliteGraph, index: int) -> list[Tensor]:
     """What an operator takes, its constants left out, each once."""
     inputs = dict.fromkeys(i for i in graph.operators[index].inputs if i >= 0)
     return [graph.tensors[i] for i in inputs if graph.tensors[i].data is None]

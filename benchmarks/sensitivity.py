@@ -10,7 +10,7 @@ from ai_edge_litert import interpreter as litert
 from deeplab.conversion.convert import quantize
 from deeplab.conversion.float_layers import CONVERSIONS, layer_of
 from deeplab.quiet import quiet
-from deeplab.tflite.flatbuffer import Graph, Operator, read_graph
+from deeplab.tflite.flatbuffer import Operator, TfliteGraph, read_graph
 from deeplab.tflite.interpreter import TfliteModel, dequantize
 from deeplab.tflite.packing import layer_name, rename_tensors
 
@@ -70,7 +70,7 @@ def sensitivities(
     return whole, result
 
 
-def _added(graph: Graph, found: list[tuple[Operator, Sensitivity]]) -> list[float]:
+def _added(graph: TfliteGraph, found: list[tuple[Operator, Sensitivity]]) -> list[float]:
     """By how much the error of each operator exceeds the largest one of what it takes."""
     errors = {op.outputs[0]: entry.error for op, entry in found}
     return [entry.error - max((errors.get(i, 0.0) for i in op.inputs), default=0.0) for op, entry in found]

@@ -7,7 +7,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
 
-from deeplab.tflite.flatbuffer import Graph, Operator, read_graph
+from deeplab.tflite.flatbuffer import Operator, TfliteGraph, read_graph
 from deeplab.tflite.packing import serialize
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -66,7 +66,9 @@ def _shift(kind: str, change: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.asarray(change.sum((0, 1, 2)) * np.repeat(mean, change.shape[-1] // mean.size))
 
 
-def _means(content: bytes, graph: Graph, tensors: set[int], inputs: Iterable[np.ndarray]) -> Mapping[int, np.ndarray]:
+def _means(
+    content: bytes, graph: TfliteGraph, tensors: set[int], inputs: Iterable[np.ndarray]
+) -> Mapping[int, np.ndarray]:
     """The mean of each channel of some tensors of a float file."""
     interpreter = litert.Interpreter(
         model_content=content,
@@ -87,5 +89,5 @@ def _means(content: bytes, graph: Graph, tensors: set[int], inputs: Iterable[np.
     return {tensor: total / max(number, 1) for tensor, total in sums.items()}
 
 
-def _convolutions(graph: Graph) -> list[Operator]:
+def _convolutions(graph: TfliteGraph) -> list[Operator]:
     return [op for op in graph.operators if op.name in CONVOLUTIONS]

@@ -8,7 +8,7 @@ import numpy as np
 from deeplab.conversion.export_report import Check, check, not_checked
 from deeplab.errors import UserError
 from deeplab.tflite import mediapipe, task_library
-from deeplab.tflite.flatbuffer import Graph
+from deeplab.tflite.flatbuffer import TfliteGraph
 from deeplab.tflite.interpreter import TfliteModel
 
 KERNELS_DIFFER = 0.001
@@ -84,7 +84,7 @@ _Segment = Callable[[bytes, Sequence[np.ndarray]], list[np.ndarray]]
 _TITLES = {"xnnpack": "XNNPACK", "builtin": "the builtin kernels"}
 
 
-def _rounds_in_kernels(graph: Graph) -> bool:
+def _rounds_in_kernels(graph: TfliteGraph) -> bool:
     """Whether float activations meet int8 kernels, as in dynamic-range files."""
     return any(
         graph.tensors[op.inputs[0]].dtype == "float32" and graph.tensors[op.inputs[1]].dtype == "int8"

@@ -5,7 +5,7 @@ import fnmatch
 from collections.abc import Sequence
 
 from deeplab.errors import UserError
-from deeplab.tflite.flatbuffer import Graph, Operator
+from deeplab.tflite.flatbuffer import Operator, TfliteGraph
 from deeplab.tflite.packing import layer_name
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
@@ -31,7 +31,7 @@ def chosen_layers(patterns: Sequence[str], layers: Sequence[str]) -> tuple[str, 
     return tuple(name for name in layers if any(fnmatch.fnmatchcase(name, p) for p in patterns))
 
 
-def operators_of(calibrated: Graph, layers: Sequence[str]) -> tuple[str, ...]:
+def operators_of(calibrated: TfliteGraph, layers: Sequence[str]) -> tuple[str, ...]:
     """Names of the tensors computed by the operators that layers became.
 
     A convolution with its batch norm and activation is one operator, which bears the name of the convolution.
@@ -47,14 +47,14 @@ def operators_of(calibrated: Graph, layers: Sequence[str]) -> tuple[str, ...]:
     return tuple(calibrated.tensors[op.outputs[0]].name for op in found)
 
 
-def layer_of(graph: Graph, op: Operator) -> str:
+def layer_of(graph: TfliteGraph, op: Operator) -> str:
     """The Keras layer that an operator was made from; the name of what it computes, where it is from none."""
     name = layer_name(graph.tensors[op.outputs[0]].name).split(":")[0]
     # What is last in a graph has lost its layer's name, and each network ends with the layer "logits".
     return "logits" if name.startswith("Identity") and op.name in _LAST_LAYERS else name
 
 
-def float_operators(graph: Graph) -> tuple[str, ...]:
+def float_operators(graph: TfliteGraph) -> tuple[str, ...]:
     """Names of the layers whose operators compute in float, in the order of execution.
 
     Conversions are none, nor are the resize and the crop that scores of type float32 go through at the end.
@@ -67,7 +67,7 @@ def float_operators(graph: Graph) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _tail_length(graph: Graph) -> int:
+def _tail_length(graph: TfliteGraph) -> int:
     """How many operators behind the network enlarge and crop what it gives."""
     kinds = [op.name in _TAIL for op in reversed(graph.operators)]
     return kinds.index(False) if False in kinds else len(kinds)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deeplab.config import InspectConfig
 from deeplab.conversion.export_report import sha256
-from deeplab.tflite.flatbuffer import Graph, Tensor
+from deeplab.tflite.flatbuffer import Tensor, TfliteGraph
 from deeplab.tflite.metadata import Metadata
 from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
@@ -51,7 +51,7 @@ def _tensor(tensor: Tensor) -> str:
     return f"{text}, scale {tensor.quantization.scale[0]:.6g}, zero point {tensor.quantization.zero_point[0]}"
 
 
-def _dilations(graph: Graph) -> str:
+def _dilations(graph: TfliteGraph) -> str:
     """Atrous rates above 1 and how many convolutions have them."""
     rates = Counter(
         op.options["dilation_h_factor"] for op in graph.operators if op.options.get("dilation_h_factor", 1) > 1
@@ -59,7 +59,7 @@ def _dilations(graph: Graph) -> str:
     return ", ".join(f"rate {rate}: {count}" for rate, count in sorted(rates.items())) or "none"
 
 
-def _constants(graph: Graph) -> str:
+def _constants(graph: TfliteGraph) -> str:
     """Bytes of all constants by type."""
     sizes: Counter[str] = Counter()
     for tensor in graph.tensors:

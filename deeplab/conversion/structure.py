@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from deeplab.config import ExportOutput, Quantization
 from deeplab.conversion.export_report import Check, check, not_checked
 from deeplab.conversion.float_layers import CONVERSIONS, float_operators, layer_of
-from deeplab.tflite.flatbuffer import Graph, Tensor
+from deeplab.tflite.flatbuffer import Tensor, TfliteGraph
 from deeplab.tflite.interpreter import TfliteModel, accepts_raw_pixels
 from deeplab.tflite.metadata import Activation, Metadata
 
@@ -103,7 +103,7 @@ def activation_for(output: ExportOutput) -> Activation:
     return "softmax" if output == "logits" else "none"
 
 
-def _operator_checks(graph: Graph) -> list[Check]:
+def _operator_checks(graph: TfliteGraph) -> list[Check]:
     """Only builtin operators that belong to the network, and no arithmetic on the image itself."""
     strange = sorted(set(graph.operator_counts()) - OPERATORS)
     entrance = _entrance(graph)
@@ -114,7 +114,7 @@ def _operator_checks(graph: Graph) -> list[Check]:
     ]
 
 
-def _entrance(graph: Graph) -> set[str]:
+def _entrance(graph: TfliteGraph) -> set[str]:
     """Names of the operators between the image and the first convolution."""
     names, reached = set(), set(graph.inputs)
     for op in graph.operators:
@@ -125,7 +125,7 @@ def _entrance(graph: Graph) -> set[str]:
     return names
 
 
-def _subtracts_a_mean(graph: Graph) -> bool:
+def _subtracts_a_mean(graph: TfliteGraph) -> bool:
     """Whether arithmetic on the image has a value of its own for each channel.
 
     ResNet takes the mean color of ImageNet away behind the padding. That is the network's own: one scale and one zero
@@ -140,7 +140,7 @@ def _subtracts_a_mean(graph: Graph) -> bool:
     return False
 
 
-def _constant(graph: Graph, index: int) -> Tensor | None:
+def _constant(graph: TfliteGraph, index: int) -> Tensor | None:
     """The constant behind an input, which float16 files keep in half the bytes and convert first; None if computed."""
     producer = graph.producer(index)
     source = graph.tensors[producer.inputs[0] if producer and producer.name == "DEQUANTIZE" else index]
@@ -187,7 +187,7 @@ def _metadata_checks(model: TfliteModel, expected: Expected | None) -> list[Chec
     ]
 
 
-def _quantization_checks(graph: Graph, expected: Expected) -> list[Check]:
+def _quantization_checks(graph: TfliteGraph, expected: Expected) -> list[Check]:
     """Whether a file is quantized but where it was ordered in float, and pays for no conversion beyond those needed."""
     counts = graph.operator_counts()
     conversions = counts.get("QUANTIZE", 0) + counts.get("DEQUANTIZE", 0)
@@ -209,7 +209,7 @@ def _quantization_checks(graph: Graph, expected: Expected) -> list[Check]:
     return []
 
 
-def _grid_checks(graph: Graph, expected: Expected) -> list[Check]:
+def _grid_checks(graph: TfliteGraph, expected: Expected) -> list[Check]:
     """Whether every tensor of a quantization-aware network has one of the ranges that it was trained in."""
     if not expected.grids:
         return []
@@ -225,7 +225,7 @@ def _grid_checks(graph: Graph, expected: Expected) -> list[Check]:
     return [check("ranges other than those trained", not strange, ", ".join(strange[:3]) or "none", "none")]
 
 
-def _ends_of_float_operators(graph: Graph) -> int:
+def _ends_of_float_operators(graph: TfliteGraph) -> int:
     """How many conversions float operators can need: one for each thing that they take or give."""
     computed = [op for op in graph.operators if op.name not in CONVERSIONS]
     floats = [i for op in computed for i in (*op.inputs, *op.outputs) if i >= 0 and graph.tensors[i].data is None]

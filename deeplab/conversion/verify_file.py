@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from deeplab.config import ExportConfig, ExportOutput, Quantization, VerifyConfig, build, DataConfig
+from deeplab.config import DataConfig, ExportConfig, ExportOutput, Quantization, VerifyConfig, build
 from deeplab.conversion.export import ORIGIN_FILE, prepare
 from deeplab.conversion.export_report import Check, check, not_checked, report_path, sha256
 from deeplab.conversion.verify import Proof, verify
@@ -16,7 +16,7 @@ from deeplab.errors import UserError
 from deeplab.files import read_json
 from deeplab.prediction.image_fit import fit_image
 from deeplab.run_folder import is_tflite
-from deeplab.tflite.flatbuffer import Graph, read_file
+from deeplab.tflite.flatbuffer import TfliteGraph, read_file
 from deeplab.tflite.interpreter import TfliteModel
 
 
@@ -58,7 +58,7 @@ def run_verify(config: VerifyConfig) -> None:
         raise UserError(str(config.verify), f"{len(failed)} of {len(checks)} checks failed: {named}", remedy)
 
 
-def infer_quantization(graph: Graph) -> Quantization:
+def infer_quantization(graph: TfliteGraph) -> Quantization:
     """How a file computes, by the types of what its convolutions take."""
     kinds = {
         (graph.tensors[op.inputs[0]].dtype, graph.tensors[op.inputs[1]].dtype)

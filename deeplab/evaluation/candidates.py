@@ -16,7 +16,7 @@ from deeplab.prediction.predictor import Predictor, keras_predictor, tflite_pred
 from deeplab.run_folder import is_tflite, load_model, open_model
 
 if TYPE_CHECKING:
-    from deeplab.tflite.flatbuffer import Graph
+    from deeplab.tflite.flatbuffer import TfliteGraph
 
 RUN_STRIDES = (16, 8)
 """Output strides of a run where none are asked for."""
@@ -181,7 +181,7 @@ def _view_multiply_adds(config: ModelConfig, stride: int, size: Size) -> int:
     return cost(config, stride, size).multiply_adds
 
 
-def file_multiply_adds(graph: "Graph") -> int:
+def file_multiply_adds(graph: "TfliteGraph") -> int:
     """Multiply-adds of a .tflite file for one picture: one for each weight of each pixel a convolution gives."""
     total = 0
     for operator in graph.operators:

@@ -12,7 +12,7 @@ import numpy as np
 
 from deeplab.model.atrous import REFERENCE_OUTPUT_STRIDE, Step, stride_plan
 from deeplab.model.backbones.mobilenet_v2 import BLOCKS, LOW_BLOCK
-from deeplab.tflite.flatbuffer import Graph, Operator
+from deeplab.tflite.flatbuffer import Operator, TfliteGraph
 
 TRANSPARENT = ("QUANTIZE", "DEQUANTIZE", "RESIZE_BILINEAR", "PAD", "PADV2", "CAST")
 """Operators between two layers that are no layers themselves."""
@@ -59,7 +59,7 @@ class Layers:
     aspp_rates: tuple[int, ...]
 
 
-def walk(graph: Graph) -> Layers:
+def walk(graph: TfliteGraph) -> Layers:
     """The layers of a MobileNetV2 DeepLab with the head "v3" or "v3plus".
 
     Raises:
@@ -81,7 +81,7 @@ def walk(graph: Graph) -> Layers:
     return Layers(found, merges, output_stride, rates)
 
 
-def _backbone(graph: Graph, found: dict[str, Convolution], merges: dict[str, int]) -> tuple[int, int]:
+def _backbone(graph: TfliteGraph, found: dict[str, Convolution], merges: dict[str, int]) -> tuple[int, int]:
     """Tensors of the features and the low-level features."""
     x = _take(graph, found, "backbone_stem", graph.inputs[0], "CONV_2D", 3, "RELU6")
     low_level = x
@@ -118,7 +118,7 @@ def _check_strides(found: dict[str, Convolution]) -> int:
 
 
 def _aspp(
-    graph: Graph, found: dict[str, Convolution], merges: dict[str, int], features: int
+    graph: TfliteGraph, found: dict[str, Convolution], merges: dict[str, int], features: int
 ) -> tuple[int, tuple[int, ...]]:
     """Tensor of the projection, and the atrous rates as they are in the file."""
     first = [op for op in _consumers(graph, features) if op.name == "CONV_2D" and _size(graph, op) == 1]
@@ -167,7 +167,7 @@ class _Branch:
     depthwise: Operator | None = None
 
 
-def _branch(graph: Graph, features: int, tensor: int) -> _Branch:
+def _branch(graph: TfliteGraph, features: int, tensor: int) -> _Branch:
     """The branch that ends in `tensor`, an input of the concatenation."""
     convolution = graph.producer(_base(graph, tensor))
     if convolution is None or convolution.name != "CONV_2D":
@@ -187,7 +187,7 @@ def _branch(graph: Graph, features: int, tensor: int) -> _Branch:
     raise OtherNetworkError(f"the branch of its head at {graph.tensors[tensor].name!r} is none of ours")
 
 
-def _decoder(graph: Graph, found: dict[str, Convolution], encoded: int, low_level: int, join: Operator) -> int:
+def _decoder(graph: TfliteGraph, found: dict[str, Convolution], encoded: int, low_level: int, join: Operator) -> int:
     """Tensor behind the decoder."""
     low = _take(graph, found, "decoder_low_level", low_level, "CONV_2D", 1, "RELU")
     if [_base(graph, t) for t in join.inputs] != [_base(graph, encoded), low]:
@@ -204,7 +204,7 @@ def _decoder(graph: Graph, found: dict[str, Convolution], encoded: int, low_leve
 
 
 def _take(
-    graph: Graph, found: dict[str, Convolution], layer: str, tensor: int, kind: str, size: int, activation: str
+    graph: TfliteGraph, found: dict[str, Convolution], layer: str, tensor: int, kind: str, size: int, activation: str
 ) -> int:
     """Finds the convolution that reads `tensor`, files it as `layer` and gives its output."""
     readers = list(_consumers(graph, tensor))
@@ -222,7 +222,7 @@ def _take(
     return found[layer].output
 
 
-def _convolution(graph: Graph, op: Operator) -> Convolution:
+def _convolution(graph: TfliteGraph, op: Operator) -> Convolution:
     """The constants of a convolution in Keras' layout."""
     if op.options["padding"] != "SAME" and _size(graph, op) > 1:
         raise OtherNetworkError(f"{graph.tensors[op.outputs[0]].name!r} does not pad")
@@ -237,7 +237,7 @@ def _convolution(graph: Graph, op: Operator) -> Convolution:
     )
 
 
-def _constant(graph: Graph, tensor: int) -> np.ndarray:
+def _constant(graph: TfliteGraph, tensor: int) -> np.ndarray:
     """A constant as real numbers; files with float16 weights widen them by an operator."""
     if graph.tensors[tensor].data is None:
         producer = graph.producer(tensor)
@@ -247,7 +247,7 @@ def _constant(graph: Graph, tensor: int) -> np.ndarray:
     return graph.tensors[tensor].values()
 
 
-def _consumers(graph: Graph, tensor: int) -> Iterator[Operator]:
+def _consumers(graph: TfliteGraph, tensor: int) -> Iterator[Operator]:
     """The operators that read `tensor`, through the transparent ones."""
     for op in graph.operators:
         if tensor in op.inputs:
@@ -257,18 +257,18 @@ def _consumers(graph: Graph, tensor: int) -> Iterator[Operator]:
                 yield op
 
 
-def _base(graph: Graph, tensor: int) -> int:
+def _base(graph: TfliteGraph, tensor: int) -> int:
     """The tensor that `tensor` is a resized or requantized form of."""
     producer = graph.producer(tensor)
     return _base(graph, producer.inputs[0]) if producer is not None and producer.name in TRANSPARENT else tensor
 
 
-def _size(graph: Graph, op: Operator) -> int:
+def _size(graph: TfliteGraph, op: Operator) -> int:
     """Side of a convolution's kernel."""
     return graph.tensors[op.inputs[1]].shape[1]
 
 
-def _expect_activation(graph: Graph, op: Operator, activation: str) -> None:
+def _expect_activation(graph: TfliteGraph, op: Operator, activation: str) -> None:
     """Raises OtherNetworkError where a convolution ends in another activation."""
     if op.options["fused_activation_function"] != activation:
         raise OtherNetworkError(f"{graph.tensors[op.outputs[0]].name!r} does not end in {activation}")

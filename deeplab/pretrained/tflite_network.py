@@ -17,7 +17,7 @@ from deeplab.model.quantization.transform import quantize_aware
 from deeplab.pretrained.folding import absorb_input, affine_norm
 from deeplab.pretrained.import_report import Found, fill
 from deeplab.pretrained.tflite_layers import Convolution, Layers, OtherNetworkError, walk
-from deeplab.tflite.flatbuffer import Graph, Tensor
+from deeplab.tflite.flatbuffer import Tensor, TfliteGraph
 from deeplab.tflite.interpreter import accepts_raw_pixels
 from deeplab.tflite.metadata import Metadata
 from deeplab.tflite.tflite_file import TfliteSource, open_tflite
@@ -166,7 +166,7 @@ def _kept_steps(network: TfliteNetwork, name: str) -> np.ndarray:
     return np.asarray(steps * (network.input_scale[0] if name == "backbone_stem" else 1.0), np.float32)
 
 
-def _ranges(graph: Graph, layers: Layers) -> dict[str, tuple[float, float]] | None:
+def _ranges(graph: TfliteGraph, layers: Layers) -> dict[str, tuple[float, float]] | None:
     """The ranges of `TfliteNetwork`."""
     computed = {**{name: c.output for name, c in layers.convolutions.items()}, **layers.merges}
     tensors = {name: graph.tensors[number] for name, number in computed.items()}
@@ -210,7 +210,7 @@ def _listed(values: np.ndarray, sign: str = "-") -> str:
     return ", ".join(f"{value:{sign}.5g}" for value in values)
 
 
-def _image(graph: Graph) -> Tensor:
+def _image(graph: TfliteGraph) -> Tensor:
     """The one input, a color image."""
     if len(graph.inputs) != 1 or len(graph.tensors[graph.inputs[0]].shape) != 4:
         raise OtherNetworkError("its input is no picture")

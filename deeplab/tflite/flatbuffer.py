@@ -31,7 +31,7 @@ _ENUM_OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Quantization:
+class QuantizationParameters:
     """real = scale * (stored - zero_point).
 
     Attributes:
@@ -69,7 +69,7 @@ class Tensor:
     shape: tuple[int, ...]
     signature: tuple[int, ...]
     dtype: str
-    quantization: Quantization | None
+    quantization: QuantizationParameters | None
     data: np.ndarray | None
 
     def values(self) -> np.ndarray:
@@ -111,7 +111,7 @@ class Operator:
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class TfliteGraph:
     """All of a file with one subgraph.
 
     Attributes:
@@ -160,7 +160,7 @@ CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 """Names of the convolution operators."""
 
 
-def read_graph(content: bytes, name: str = "the model") -> Graph:
+def read_graph(content: bytes, name: str = "the model") -> TfliteGraph:
     """Parse the operators, tensors and constants of a .tflite file.
 
     Args:
@@ -179,13 +179,13 @@ def read_graph(content: bytes, name: str = "the model") -> Graph:
         raise UserError(name, "damaged or cut short", "copy or export it again") from e
 
 
-def _graph(model: Any, content: bytes, name: str) -> Graph:
+def _graph(model: Any, content: bytes, name: str) -> TfliteGraph:
     """The frozen form of the schema's own objects."""
     if len(model.subgraphs) != 1:
         raise UserError(name, f"has {len(model.subgraphs)} subgraphs", "only files with one are understood")
     subgraph = model.subgraphs[0]
     names = [_operator_name(code) for code in model.operatorCodes]
-    return Graph(
+    return TfliteGraph(
         operators=tuple(
             Operator(names[op.opcodeIndex], _numbers(op.inputs), _numbers(op.outputs), _options(op.builtinOptions))
             for op in subgraph.operators
@@ -222,7 +222,7 @@ def _tensor(index: int, tensor: Any, buffers: list[Any], content: bytes) -> Tens
     if quantization is not None and quantization.scale is not None and len(quantization.scale):
         scale = tuple(float(s) for s in quantization.scale)
         zero_point = _numbers(quantization.zeroPoint) or (0,) * len(scale)
-        found = Quantization(scale, zero_point, int(quantization.quantizedDimension))
+        found = QuantizationParameters(scale, zero_point, int(quantization.quantizedDimension))
     dtype = _TYPES[tensor.type]
     return Tensor(
         index=index,

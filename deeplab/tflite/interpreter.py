@@ -7,7 +7,7 @@ from ai_edge_litert import interpreter as litert
 
 from deeplab.errors import UserError
 from deeplab.quiet import quiet
-from deeplab.tflite.flatbuffer import Graph, Quantization, Tensor
+from deeplab.tflite.flatbuffer import QuantizationParameters, Tensor, TfliteGraph
 from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
 Kernels = Literal["xnnpack", "builtin"]
@@ -114,7 +114,7 @@ class TfliteModel:
         return self.metadata.mean, self.metadata.std
 
 
-def dequantize(stored: np.ndarray, quantization: Quantization | None) -> np.ndarray:
+def dequantize(stored: np.ndarray, quantization: QuantizationParameters | None) -> np.ndarray:
     """Real numbers, float32, of a tensor as stored."""
     if quantization is None:
         return stored.astype(np.float32)
@@ -135,7 +135,7 @@ def accepts_raw_pixels(tensor: Tensor) -> bool:
     return bool(np.abs(real - np.array([-1.0, 1.0])).max() <= 1.5 * tensor.quantization.scale[0])
 
 
-def _ends(name: str, graph: Graph) -> tuple[Tensor, Tensor]:
+def _ends(name: str, graph: TfliteGraph) -> tuple[Tensor, Tensor]:
     """Input and output, where the file is a segmentation model of fixed size."""
     inputs = [graph.tensors[i] for i in graph.inputs]
     outputs = [graph.tensors[i] for i in graph.outputs]
@@ -162,7 +162,7 @@ def _gives_labels(output: Tensor) -> bool:
     return whole and (len(output.shape) == 3 or output.shape[3] == 1)
 
 
-def _classes(graph: Graph, output: Tensor, returns_labels: bool) -> int | None:
+def _classes(graph: TfliteGraph, output: Tensor, returns_labels: bool) -> int | None:
     """Channels of the scores, those behind the ARG_MAX where the output is ids."""
     if not returns_labels:
         return output.shape[3]

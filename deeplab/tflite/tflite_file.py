@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab.tflite.flatbuffer import Graph, read_file, read_graph
+from deeplab.tflite.flatbuffer import TfliteGraph, read_file, read_graph
 
 if TYPE_CHECKING:
     from deeplab.tflite.metadata import Metadata
@@ -24,7 +24,7 @@ class TfliteFile:
     content: bytes
 
     @cached_property
-    def graph(self) -> Graph:
+    def graph(self) -> TfliteGraph:
         """Operators, tensors and constants; raises UserError if the file is damaged."""
         return read_graph(self.content, self.name)
 

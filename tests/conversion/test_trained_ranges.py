@@ -26,7 +26,7 @@ from deeplab.model.quantization.transform import (
 )
 from deeplab.pretrained.tflite_network import is_quantized, load_quantized
 from deeplab.run_folder import ModelDescription, load_model, save_model
-from deeplab.tflite.flatbuffer import Graph, read_graph
+from deeplab.tflite.flatbuffer import TfliteGraph, read_graph
 from deeplab.tflite.interpreter import TfliteModel, accepts_raw_pixels
 from deeplab.tflite.metadata import write_metadata
 from deeplab.training.train import train
@@ -48,7 +48,7 @@ class Made:
     model: keras.Model
     pictures: list[np.ndarray]
     content: bytes
-    graph: Graph
+    graph: TfliteGraph
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_the_whole_way_from_a_float_training_to_a_proven_file(tmp_path):
     assert np.mean(same) >= 0.98
 
 
-def constants(graph: Graph) -> dict[str, np.ndarray]:
+def constants(graph: TfliteGraph) -> dict[str, np.ndarray]:
     """The stored numbers, by the layer that they belong to."""
     return {t.name: t.data for t in graph.tensors if t.data is not None and t.dtype in ("int8", "int32")}
 

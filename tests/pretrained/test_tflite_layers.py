@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from deeplab.pretrained.tflite_layers import OtherNetworkError, walk
-from deeplab.tflite.flatbuffer import Graph, Operator, read_graph
+from deeplab.tflite.flatbuffer import Operator, TfliteGraph, read_graph
 
 
 @pytest.fixture(scope="module")
-def graph(official_models) -> Graph:
+def graph(official_models) -> TfliteGraph:
     return read_graph(official_models / "starter_deeplabv3_257_float.tflite")
 
 
-def with_options(graph: Graph, kind: str, number: int, **options) -> Graph:
+def with_options(graph: TfliteGraph, kind: str, number: int, **options) -> TfliteGraph:
     """The graph with other options in operator `number` of its kind."""
     operators = list(graph.operators)
     place = [i for i, op in enumerate(operators) if op.name == kind][number]
@@ -99,6 +99,6 @@ def test_convolutions_left_over_are_counted(graph):
 
 
 def test_a_small_other_network_is_refused():
-    empty = Graph((Operator("FULLY_CONNECTED", (0, 1), (2,), {}),), (), (0,), (2,), "")
+    empty = TfliteGraph((Operator("FULLY_CONNECTED", (0, 1), (2,), {}),), (), (0,), (2,), "")
     with pytest.raises(OtherNetworkError, match=r"where backbone_stem should be.*it has FULLY_CONNECTED"):
         walk(empty)

@@ -15,7 +15,7 @@ from deeplab.prediction.image_fit import fit_image
 from deeplab.pretrained import import_weights, load_tflite, model_config_of, read_network
 from deeplab.pretrained.tflite_layers import Convolution
 from deeplab.pretrained.tflite_network import _input_map, _kept_steps, describe_tflite
-from deeplab.tflite.flatbuffer import Quantization, Tensor
+from deeplab.tflite.flatbuffer import QuantizationParameters, Tensor
 from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.metadata import Metadata
 from tests.networks import picture, randomize
@@ -136,7 +136,7 @@ def test_what_is_no_model_is_refused(name, content, tmp_path, narrow):
         import_weights(narrow, tmp_path / name)
 
 
-def _input(dtype: str, quantization: Quantization | None) -> Tensor:
+def _input(dtype: str, quantization: QuantizationParameters | None) -> Tensor:
     return Tensor(0, "x", (1, 33, 33, 3), (1, 33, 33, 3), dtype, quantization, None)
 
 
@@ -144,8 +144,8 @@ def _input(dtype: str, quantization: Quantization | None) -> Tensor:
     ("tensor", "metadata", "scale", "offset"),
     [
         # The network sees (u - 127) * 2 / 255.
-        (_input("uint8", Quantization((2 / 255,), (127,))), None, 1, 0.5 * 2 / 255),
-        (_input("int8", Quantization((2 / 255,), (-1,))), None, 1, 0.5 * 2 / 255),
+        (_input("uint8", QuantizationParameters((2 / 255,), (127,))), None, 1, 0.5 * 2 / 255),
+        (_input("int8", QuantizationParameters((2 / 255,), (-1,))), None, 1, 0.5 * 2 / 255),
         # (u - 127.5) / 127.5 by metadata, or by custom.
         (_input("float32", None), Metadata(mean=(127.5,), std=(127.5,)), 1, 0),
         (_input("float32", None), None, 1, 0),

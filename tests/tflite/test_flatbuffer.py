@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeplab.errors import UserError
-from deeplab.tflite.flatbuffer import Quantization, Tensor, read_graph
+from deeplab.tflite.flatbuffer import QuantizationParameters, Tensor, read_graph
 
 
 def test_the_starter_has_the_operators_of_a_mobilenet_v2_with_the_mobile_head(official_models):
@@ -43,7 +43,7 @@ def test_shapes_types_and_constants(official_models):
 
 def test_the_quantized_file_gives_scale_and_zero_point(official_models):
     graph = read_graph(official_models / "deeplabv3_mnv2_pascal_quant.tflite")
-    assert graph.tensors[graph.inputs[0]].quantization == Quantization((0.0078125,), (128,), 0)
+    assert graph.tensors[graph.inputs[0]].quantization == QuantizationParameters((0.0078125,), (128,), 0)
     assert graph.tensors[graph.outputs[0]].dtype == "int64"
     argmax = graph.producer(graph.outputs[0])
     assert argmax is not None
@@ -52,7 +52,7 @@ def test_the_quantized_file_gives_scale_and_zero_point(official_models):
 
 def test_values_are_scaled_along_their_axis():
     data = np.array([[1, 3], [-2, 5]], np.int8)
-    tensor = Tensor(0, "w", (2, 2), (2, 2), "int8", Quantization((0.5, 2.0), (1, 0), 0), data)
+    tensor = Tensor(0, "w", (2, 2), (2, 2), "int8", QuantizationParameters((0.5, 2.0), (1, 0), 0), data)
     np.testing.assert_array_equal(tensor.values(), [[0.0, 1.0], [-4.0, 10.0]])
 
 

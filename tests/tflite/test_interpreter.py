@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from deeplab.errors import UserError
-from deeplab.tflite.flatbuffer import Quantization, Tensor
+from deeplab.tflite.flatbuffer import QuantizationParameters, Tensor
 from deeplab.tflite.interpreter import TfliteModel, _input_table, accepts_raw_pixels, dequantize
 
 STARTER = "starter_deeplabv3_257_float.tflite"
@@ -62,7 +62,7 @@ def test_a_truncated_file_is_refused(official_models, tmp_path, kept):
 
 
 def _input(dtype: str, scale: float, zero_point: int) -> Tensor:
-    return Tensor(0, "x", (1, 2, 2, 3), (1, 2, 2, 3), dtype, Quantization((scale,), (zero_point,)), None)
+    return Tensor(0, "x", (1, 2, 2, 3), (1, 2, 2, 3), dtype, QuantizationParameters((scale,), (zero_point,)), None)
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_how_bytes_become_an_input():
 
 def test_dequantize_is_scale_times_distance_from_zero_point():
     stored = np.array([0, 3, 255], np.uint8)
-    np.testing.assert_allclose(dequantize(stored, Quantization((0.5,), (3,))), [-1.5, 0.0, 126.0])
+    np.testing.assert_allclose(dequantize(stored, QuantizationParameters((0.5,), (3,))), [-1.5, 0.0, 126.0])
