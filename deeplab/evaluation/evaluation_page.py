@@ -1,6 +1,7 @@
 """The page of an evaluation: one HTML file that needs no network, for phones too, dark and light."""
 
 import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -269,4 +270,6 @@ def triple(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, caption
 def _data_url(image: np.ndarray) -> str:
     small = Image.fromarray(image)
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return "data:image/jpeg;base64," + base64.b64encode(picture.encode(small, "JPEG", 80)).decode("ascii")
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

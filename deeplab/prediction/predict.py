@@ -107,12 +107,12 @@ def _write_picture(
     image = read_upright(each.path)
     ids = label(image)
     drawn = Image.fromarray(picture.overlay(image, ids, opacity))
-    picture.save(picture.color_mask(ids), out / f"{each.name}_mask.png")
-    picture.save(picture.id_mask(ids), out / f"{each.name}_ids.png")
-    picture.save(drawn, out / f"{each.name}_overlay.png")
-    strip = picture.legend(ids, classes, drawn.height)
-    picture.save(picture.beside(drawn, strip), out / f"{each.name}_legend.png")
-    return picture.shares(ids, classes)
+    picture.save_png(picture.color_mask(ids), out / f"{each.name}_mask.png")
+    picture.save_png(picture.id_mask(ids), out / f"{each.name}_ids.png")
+    picture.save_png(drawn, out / f"{each.name}_overlay.png")
+    strip = picture.draw_legend(ids, classes, drawn.height)
+    picture.save_png(picture.side_by_side(drawn, strip), out / f"{each.name}_legend.png")
+    return picture.class_shares(picture.count_pixels(ids), classes)
 
 
 def _write_video(
@@ -131,12 +131,12 @@ def _write_video(
             ids = label(frame)
             overlays.write(picture.overlay(frame, ids, opacity))
             masks.write(ids)
-            counts += np.bincount(ids.ravel(), minlength=256)
+            counts += picture.count_pixels(ids)
             bar.advance(task)
     bar.remove_task(task)
     if not counts.any():
         raise UserError(str(each.path), "has no frames", "give a whole video")
-    return picture.shares_of(counts, classes)
+    return picture.class_shares(counts, classes)
 
 
 def _tell(shares: dict[str, dict[str, float]], out: Path, inputs: list[Input]) -> None:

@@ -1,13 +1,13 @@
-"""The colors of the classes, wherever they are shown."""
+"""The colors of the classes."""
 
 import numpy as np
 
 
 def color_map(entries: int = 256) -> np.ndarray:
-    """The colors of PASCAL VOC (VOCdevkit, VOClabelcolormap): `[entries, 3]` uint8, RGB; 255 is the near-white border.
+    """Return the PASCAL VOC colors (VOCdevkit, VOClabelcolormap): `[entries, 3]` uint8, RGB; 255 is near-white.
 
-    Bit 3i of an id becomes bit 7-i of red, bit 3i+1 that of green, bit 3i+2 that of blue, so that neighboring ids look
-    different and 256 of them are distinct.
+    Bit 3i of an id becomes bit 7-i of red, bit 3i+1 of green and bit 3i+2 of blue. Neighboring ids thus differ clearly,
+    and all 256 colors are distinct.
     """
     ids = np.arange(entries, dtype=np.int64)
     colors = np.zeros((entries, 3), np.int64)

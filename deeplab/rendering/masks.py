@@ -1,6 +1,5 @@
-"""Class ids as pictures: color masks, id masks, overlays, legends."""
+"""Images of class ids: color masks, id masks, overlays and legends."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,108 +10,106 @@ from deeplab.datasets.source import IGNORE_LABEL
 from deeplab.files import atomic_write
 from deeplab.rendering.colors import color_map
 
+_FONT_SIZE = 14
+
 
 def color_mask(ids: np.ndarray) -> Image.Image:
-    """Class ids `[h, w]` uint8 as a palette picture: it shows colors, and its pixels still are the ids (VOC's way)."""
-    mask = Image.fromarray(ids.astype(np.uint8)).copy()
+    """Return class ids `[h, w]` uint8 as a palette image whose pixel values are the ids, like the masks of PASCAL VOC."""
+    mask = id_mask(ids)
     mask.putpalette(color_map().tobytes(), "RGB")
     return mask
 
 
 def id_mask(ids: np.ndarray) -> Image.Image:
-    """Class ids `[h, w]` uint8 as an 8-bit gray picture: what other programs read back, nearly black to the eye."""
+    """Return class ids `[h, w]` uint8 as an 8-bit gray image, for other programs; it looks almost black."""
     return Image.fromarray(ids.astype(np.uint8))
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """The picture with its classes drawn over it.
+    """Draw classes over an image: blended colors with white edges between the classes.
 
     Args:
         image: `[h, w, 3]` uint8, RGB.
-        ids: `[h, w]` uint8; class 0 leaves the picture as it is, ids and 255 are blended in, edges drawn solid white.
-        opacity: of the colors, 0..1.
+        ids: `[h, w]` uint8; class 0 is left uncolored, 255 (ignore) is drawn in its near-white color.
+        opacity: opacity of the colors, 0..1.
 
     Returns:
         `[h, w, 3]` uint8.
     """
     colors = color_map()[ids].astype(np.float32)
-    covered = (ids != 0)[..., None]
-    blended = np.where(covered, (1 - opacity) * image + opacity * colors, image)
+    blended = np.where((ids != 0)[..., None], (1 - opacity) * image + opacity * colors, image)
     blended[class_edges(ids)] = 255
     return np.asarray(np.rint(blended), np.uint8)
 
 
 def class_edges(ids: np.ndarray) -> np.ndarray:
-    """Pixels `[h, w]` bool with another id on their right or below."""
+    """Return the pixels, `[h, w]` bool, whose right or lower neighbor has another id."""
     edges = np.zeros(ids.shape, bool)
     edges[:-1] |= ids[:-1] != ids[1:]
     edges[:, :-1] |= ids[:, :-1] != ids[:, 1:]
     return edges
 
 
-def shares(ids: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """Share of the pixels, 255 left out, of each class that occurs in ids `[h, w]` uint8, largest first; 0..1."""
-    return shares_of(np.bincount(ids.ravel(), minlength=256), classes)
+def count_pixels(ids: np.ndarray) -> np.ndarray:
+    """Count the pixels of each id in ids `[h, w]` uint8; returns `[256]` int64."""
+    return np.bincount(ids.ravel(), minlength=256)
 
 
-def shares_of(counts: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """As `shares`, from the number of pixels of each id, `[256]`."""
-    return {class_name(i, classes): share for i, share in _ranked(counts)}
-
-
-def _ranked(counts: np.ndarray) -> list[tuple[int, float]]:
-    """(id, share) of the ids that occur, 255 left out, largest first."""
-    known = counts[:IGNORE_LABEL]
-    order = np.argsort(-known, kind="stable")
-    return [(int(i), float(known[i] / known.sum())) for i in order if known[i]]
-
-
-def class_name(index: int, classes: Sequence[str]) -> str:
-    """The name of class `index`; "class 7" where there is none."""
-    return classes[index] if index < len(classes) else f"class {index}"
-
-
-def legend(ids: np.ndarray, classes: Sequence[str], height: int, size: int = 14) -> Image.Image:
-    """A strip of at least `height` pixels with the color, name and share of each class in `ids`, largest first.
+def class_shares(counts: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Return the share (0..1) of the pixels, without 255, of each class that occurs, largest first.
 
     Args:
-        ids: `[h, w]` uint8.
-        classes: names by id.
-        height: the least height of the strip, that of the picture beside it.
-        size: of the letters, in pixels.
+        counts: `[256]`, the pixels of each id (`count_pixels`).
+        classes: names by id; ids without a name are called "class 7".
     """
-    font = ImageFont.load_default(size)
-    line, colors = round(1.6 * size), color_map()
-    ranked = _ranked(np.bincount(ids.ravel(), minlength=256))
-    rows = [(i, f"{class_name(i, classes)}  {share:.1%}") for i, share in ranked]
+    return {_class_name(i, classes): share for i, share in _ranked_shares(counts)}
+
+
+def draw_legend(ids: np.ndarray, classes: Sequence[str], min_height: int) -> Image.Image:
+    """Draw a strip with the color, name and share of each class in ids `[h, w]` uint8, largest first.
+
+    Args:
+        ids: class ids.
+        classes: names by id.
+        min_height: minimum height of the strip in pixels, that of the image next to it.
+    """
+    font = ImageFont.load_default(_FONT_SIZE)
+    line, colors = round(1.6 * _FONT_SIZE), color_map()
+    rows = [(i, f"{_class_name(i, classes)}  {share:.1%}") for i, share in _ranked_shares(count_pixels(ids))]
     width = 2 * line + max((int(font.getlength(text)) for _, text in rows), default=0)
-    strip = Image.new("RGB", (width, max(height, line * (len(rows) + 1))), "white")
+    strip = Image.new("RGB", (width, max(min_height, line * (len(rows) + 1))), "white")
     draw = ImageDraw.Draw(strip)
+    left = line // 2
     for row, (i, text) in enumerate(rows):
         top = line // 2 + row * line
-        draw.rectangle((line // 2, top, line // 2 + size, top + size), fill=tuple(colors[i].tolist()), outline="black")
-        draw.text((line // 2 + line, top + size // 2), text, fill="black", font=font, anchor="lm")
+        box = (left, top, left + _FONT_SIZE, top + _FONT_SIZE)
+        draw.rectangle(box, fill=tuple(colors[i].tolist()), outline="black")
+        draw.text((left + line, top + _FONT_SIZE // 2), text, fill="black", font=font, anchor="lm")
     return strip
 
 
-def beside(*pictures: Image.Image) -> Image.Image:
-    """Pictures side by side on white, tops aligned, RGB."""
-    sheet = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), "white")
+def side_by_side(*images: Image.Image) -> Image.Image:
+    """Join images from left to right on a white RGB background, tops aligned."""
+    sheet = Image.new("RGB", (sum(i.width for i in images), max(i.height for i in images)), "white")
     left = 0
-    for picture in pictures:
-        sheet.paste(picture.convert("RGB"), (left, 0))
-        left += picture.width
+    for image in images:
+        sheet.paste(image.convert("RGB"), (left, 0))
+        left += image.width
     return sheet
 
 
-def encode(picture: Image.Image, kind: str = "PNG", quality: int = 85) -> bytes:
-    """The picture as the bytes of a file of this kind ("PNG", "JPEG")."""
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **({"quality": quality} if kind == "JPEG" else {}))
-    return buffer.getvalue()
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write an image atomically as PNG."""
+    with atomic_write(path) as temporary:
+        image.save(temporary, "PNG")
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """Writes the picture as PNG, whole or not at all."""
-    with atomic_write(path) as aside:
-        aside.write_bytes(encode(picture))
+def _ranked_shares(counts: np.ndarray) -> list[tuple[int, float]]:
+    """Return (id, share) of the ids that occur, without 255, largest share first."""
+    labeled = counts[:IGNORE_LABEL]
+    order = np.argsort(-labeled, kind="stable")
+    return [(int(i), float(labeled[i] / labeled.sum())) for i in order if labeled[i]]
+
+
+def _class_name(index: int, classes: Sequence[str]) -> str:
+    return classes[index] if index < len(classes) else f"class {index}"

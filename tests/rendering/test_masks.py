@@ -1,4 +1,4 @@
-"""What is written reads back, and shows the classes."""
+"""Written masks read back unchanged; overlays and legends show the classes."""
 
 import numpy as np
 import pytest
@@ -6,24 +6,25 @@ from PIL import Image
 
 from deeplab.rendering.colors import color_map
 from deeplab.rendering.masks import (
-    beside,
     class_edges,
+    class_shares,
     color_mask,
-    encode,
+    count_pixels,
+    draw_legend,
     id_mask,
-    legend,
     overlay,
-    save,
-    shares,
+    save_png,
+    side_by_side,
 )
 
 IDS = np.array([[0, 0, 1, 1], [0, 0, 1, 255], [2, 2, 2, 255]], np.uint8)
 
 
-def test_masks_read_back_as_ids(tmp_path):
-    save(color_mask(IDS), tmp_path / "new" / "color.png")
-    save(id_mask(IDS), tmp_path / "ids.png")
+def test_written_masks_read_back_as_the_same_ids(tmp_path):
+    save_png(color_mask(IDS), tmp_path / "new" / "color.png")
+    save_png(id_mask(IDS), tmp_path / "ids.png")
     with Image.open(tmp_path / "new" / "color.png") as mask:
+        assert mask.format == "PNG"
         assert mask.mode == "P"
         np.testing.assert_array_equal(np.asarray(mask), IDS)
         assert mask.convert("RGB").getpixel((3, 1)) == (224, 224, 192)
@@ -33,11 +34,11 @@ def test_masks_read_back_as_ids(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ids.png", "new"]
 
 
-def test_edges_are_where_the_neighbor_right_or_below_differs():
+def test_edges_are_pixels_whose_right_or_lower_neighbor_differs():
     np.testing.assert_array_equal(class_edges(IDS), [[0, 1, 0, 1], [1, 1, 1, 0], [0, 0, 1, 0]])
 
 
-def test_overlay_blends_all_but_the_background_and_draws_edges():
+def test_overlay_blends_all_classes_except_the_background_and_draws_white_edges():
     image = np.full((*IDS.shape, 3), 100, np.uint8)
     drawn = overlay(image, IDS)
     assert drawn.dtype == np.uint8
@@ -45,25 +46,22 @@ def test_overlay_blends_all_but_the_background_and_draws_edges():
     assert drawn[0, 2].tolist() == [114, 50, 50]
     assert drawn[2, 0].tolist() == [50, 114, 50]
     assert drawn[0, 1].tolist() == [255, 255, 255]
+    # Two fifths of the image and three fifths of (128, 0, 0): 116.8, 40, 40.
+    assert overlay(image, IDS, 0.6)[0, 2].tolist() == [117, 40, 40]
 
 
-def test_shares_leave_ignored_pixels_out_and_come_largest_first():
-    found = shares(IDS, ("background", "cat"))
-    assert list(found) == ["background", "cat", "class 2"]
-    assert found["background"] == pytest.approx(0.4)
-    assert found["cat"] == pytest.approx(0.3)
+def test_class_shares_exclude_ignored_pixels_and_are_sorted_from_the_largest():
+    shares = class_shares(count_pixels(IDS), ("background", "cat"))
+    assert list(shares) == ["background", "cat", "class 2"]
+    assert shares["background"] == pytest.approx(0.4)
+    assert shares["cat"] == pytest.approx(0.3)
 
 
-def test_legend_grows_with_its_rows_and_stands_beside_the_picture():
+def test_legend_grows_with_its_rows_and_is_placed_next_to_the_image():
     many = np.arange(20, dtype=np.uint8).reshape(4, 5)
-    strip = legend(many, [f"class {i}" for i in range(20)], height=10)
+    strip = draw_legend(many, [f"class {i}" for i in range(20)], min_height=10)
     assert strip.height > 20 * 14
     colors = {color for _, color in strip.getcolors(strip.width * strip.height)}
     assert {tuple(color_map()[i].tolist()) for i in range(20)} <= colors
-    sheet = beside(Image.new("RGB", (7, 5)), strip)
+    sheet = side_by_side(Image.new("RGB", (7, 5)), strip)
     assert sheet.size == (7 + strip.width, strip.height)
-
-
-def test_encoding_is_the_kind_asked_for():
-    assert encode(id_mask(IDS)).startswith(b"\x89PNG")
-    assert encode(Image.new("RGB", (4, 4)), "JPEG").startswith(b"\xff\xd8")
