@@ -1,0 +1,22 @@
+from deeplab.errors import UserError
+
+
+def test_the_line_is_subject_problem_remedy():
+    error = UserError("file.png", "is cut off", "copy it again")
+    assert str(error) == "file.png: is cut off; copy it again"
+    assert str(UserError("key", "unknown")) == "key: unknown"
+
+
+def test_separators_in_a_file_name_stay_in_the_subject():
+    error = UserError("a; b: c.png", "no such file", "check the path")
+    assert (error.subject, error.problem, error.remedy) == ("a; b: c.png", "no such file", "check the path")
+
+
+def test_line_breaks_are_joined_and_spaces_in_names_are_kept():
+    error = UserError("two  spaces.png", "first line\n   second line", "")
+    assert str(error) == "two  spaces.png: first line second line"
+
+
+def test_a_problem_can_be_reported_about_another_subject():
+    error = UserError("the model", "damaged", "copy it again").about("m.tflite")
+    assert str(error) == "m.tflite: damaged; copy it again"
