@@ -9,9 +9,10 @@ import numpy as np
 from deeplab.config import ExportOutput, Quantization
 from deeplab.conversion.export_report import Check, check, not_checked
 from deeplab.datasets.source import Example
-from deeplab.evaluation.confusion import Scores
 from deeplab.evaluation.evaluate import evaluate
+from deeplab.evaluation.scores import Scores
 from deeplab.model.quantization.transform import activation_ranges, round_as_builtin_kernels
+from deeplab.pixels import PADDING_BYTE
 from deeplab.prediction.image_fit import fit_image
 from deeplab.prediction.predictor import keras_predictor, tflite_predictor
 from deeplab.tflite.interpreter import Kernels, TfliteModel
@@ -90,7 +91,7 @@ def make_reference(
         classes: names by id.
     """
     predictor = keras_predictor(model)
-    fitted = tuple(fit_image(p, predictor.image_size, gray=128).image.astype(np.uint8) for p in pictures)
+    fitted = tuple(fit_image(p, predictor.image_size, padding_value=PADDING_BYTE).image for p in pictures)
     logits = tuple(predictor.run(image) for image in fitted)
     scores = evaluate(predictor, examples, classes) if examples else None
     return Reference(fitted, logits, tuple(examples), scores, _builtin_logits(model, fitted))
@@ -128,7 +129,7 @@ def agreement_checks(
     checks = [*_pixel_checks(np.stack(equal), np.stack(clear)), _place_check(ids, wanted_ids)]
     if not model.returns_labels:
         wanted = [_as_output(w, output, logit_offset) for w in wanted]
-        error = float(np.mean([_relative_error(f, w) for f, w in zip(found, wanted, strict=True)]))
+        error = float(np.mean([relative_error(f, w) for f, w in zip(found, wanted, strict=True)]))
         most = tolerance * SCORE_ERROR[quantization]
         checks.insert(0, check("error of the scores", error <= most, error, most))
     return [*checks, miou_check(model, reference, max_miou_drop)]
@@ -265,11 +266,11 @@ def _pixel_checks(equal: np.ndarray, clear: np.ndarray) -> list[Check]:
     return [*checks, check(name, agreement >= CLEAR_AGREEMENT, agreement, CLEAR_AGREEMENT)]
 
 
-def _relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Rms of the difference over the standard deviation of what was wanted; infinite where the file gives no number."""
-    if not np.isfinite(found).all():
+def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Return rms(actual - expected) / standard deviation of `expected`; infinite if `actual` has NaN or infinities."""
+    if not np.isfinite(actual).all():
         return float("inf")
-    return float(np.sqrt(np.mean(np.square(found - wanted))) / max(float(wanted.std()), 1e-12))
+    return float(np.sqrt(np.mean(np.square(actual - expected))) / max(float(expected.std()), 1e-12))
 
 
 def _place_check(ids: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> Check:

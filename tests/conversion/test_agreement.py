@@ -9,7 +9,7 @@ from deeplab.conversion.agreement import (
     _lead,
     _pixel_checks,
     _place_check,
-    _relative_error,
+    relative_error,
     needed_logit_offset,
     simulation_checks,
 )
@@ -34,10 +34,10 @@ def test_only_pixels_of_the_mask_count():
     assert needed_logit_offset(logits, 4) == 0.0
 
 
-def test_the_relative_error_is_rms_over_spread():
+def test_therelative_error_is_rms_over_spread():
     wanted = np.array([1.0, 3.0])
-    assert _relative_error(wanted + 0.5, wanted) == pytest.approx(0.5)
-    assert _relative_error(np.array([1.0, np.nan]), wanted) == float("inf")
+    assert relative_error(wanted + 0.5, wanted) == pytest.approx(0.5)
+    assert relative_error(np.array([1.0, np.nan]), wanted) == float("inf")
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (0, 1), (-1, 0), (1, 1)])

@@ -24,7 +24,7 @@ from deeplab.model.quantization.transform import (
     quantize_aware,
     round_as_builtin_kernels,
 )
-from deeplab.pretrained.tflite_network import is_quantized, load_quantized
+from deeplab.pretrained.tflite_network import load_quantized, read_network
 from deeplab.run_folder import ModelDescription, load_model, save_model
 from deeplab.tflite.flatbuffer import TfliteGraph, read_graph
 from deeplab.tflite.interpreter import TfliteModel, accepts_raw_pixels
@@ -261,6 +261,6 @@ def test_without_keep_ranges_and_for_other_quantizations_pictures_are_needed(mad
 
 def test_a_float_file_has_no_grids(made):
     content = convert(export_graph(build_model(TINY, 16, SIZE)), (SIZE, SIZE), "float32")
-    assert not is_quantized(content)
+    assert read_network(content).ranges is None
     with pytest.raises(UserError, match="is not quantized throughout"):
         load_quantized(content)
