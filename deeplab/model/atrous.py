@@ -1,8 +1,9 @@
-"""The one idea of DeepLab: a stride may be traded for an atrous rate without touching the weights.
+"""Atrous convolution: strides become atrous rates, and the weights stay the same.
 
-DeepLabv3, arXiv:1706.05587, sec. 3.1 and 3.2. `stride_plan` and `rate_after` own the rule for the backbone, `rates_at`
-for the head; nothing else multiplies a rate but ResNet's multi-grid, which is part of the network. The layers below pad
-"same", which is symmetric at a stride only where the feature map is odd; `deeplab.model.resize` sees to that.
+DeepLabv3, arXiv:1706.05587, sec. 3.1 and 3.2. `stride_plan` and `rate_after` hold the rule for the backbone and
+`rates_at` for the head; the only other factor on a rate is ResNet's multi-grid, which belongs to the architecture.
+The layers below use "same" padding, which is symmetric at a strided layer only if its input has an odd size;
+`deeplab.model.resize` ensures odd sizes.
 """
 
 from collections.abc import Sequence
@@ -11,80 +12,94 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from deeplab.config import ModelConfig
 from deeplab.model.activations import ACTIVATIONS
 from deeplab.model.batch_norm import BatchNorm
 
 REFERENCE_OUTPUT_STRIDE = 16
-"""The output stride at which `ModelConfig.aspp_rates` are meant."""
+"""The output stride for which `ModelConfig.aspp_rates` are defined."""
+
+Initializer = str | keras.initializers.Initializer
 
 
 @dataclass(frozen=True)
-class Step:
-    """How one layer moves over its input: `stride` in pixels of its input, `rate` between two taps of its kernel."""
+class StrideRate:
+    """Stride and atrous rate of one layer, both in pixels of its input."""
 
-    stride: int
-    rate: int
+    stride: int = 1
+    rate: int = 1
 
 
-def stride_plan(strides: Sequence[int], output_stride: int) -> tuple[Step, ...]:
-    """Stride and rate of each layer of a backbone so that its output has `output_stride`.
+def stride_plan(strides: Sequence[int], output_stride: int) -> tuple[StrideRate, ...]:
+    """Return the stride and rate of each backbone layer so that the output has `output_stride`.
 
-    Once the output stride is reached, a layer that would stride does not. It keeps the rate it had, for its own input
-    is still on the grid its weights know; only the layers behind it see the denser grid and take the doubled rate.
+    After the output stride is reached, every further stride is replaced by 1. The layer that loses its stride keeps
+    its rate, because its own input still has the nominal resolution; the layers after it multiply their rates by the
+    lost stride.
 
     Args:
-        strides: the nominal stride of each layer in order.
-        output_stride: input pixels per feature pixel; a product of leading strides.
+        strides: nominal stride of each layer, in order.
+        output_stride: input pixels per feature; must be the product of the first strides.
 
     Raises:
-        ValueError: the strides never multiply to `output_stride`.
+        ValueError: no leading strides multiply to `output_stride`.
     """
     reached, rate, plan = 1, 1, []
     for stride in strides:
         if reached * stride <= output_stride:
-            plan.append(Step(stride, rate))
+            plan.append(StrideRate(stride, rate))
             reached *= stride
         else:
-            plan.append(Step(1, rate))
+            plan.append(StrideRate(1, rate))
             rate *= stride
     if reached != output_stride:
-        raise ValueError(
-            f"output_stride {output_stride} cannot be had from strides {tuple(strides)}: they give {reached}"
-        )
+        raise ValueError(f"strides {tuple(strides)} multiply to {reached}, expected output_stride {output_stride}")
     return tuple(plan)
 
 
-def rate_after(step: Step, stride: int) -> int:
-    """The rate of what follows a layer of nominal `stride` that moves by `step`: times the stride that it lost."""
-    return step.rate * stride // step.stride
+def rate_after(layer: StrideRate, nominal_stride: int) -> int:
+    """Return the rate after a layer: its own rate times the factor by which its nominal stride was reduced."""
+    return layer.rate * nominal_stride // layer.stride
 
 
 def rates_at(rates: Sequence[int], output_stride: int) -> tuple[int, ...]:
-    """ASPP's rates, given at output stride 16, at another one: 6/12/18 become 12/24/36 at 8 and 3/6/9 at 32.
+    """Convert the rates of ASPP to another output stride: 6/12/18 become 12/24/36 at 8 and 3/6/9 at 32.
+
+    Args:
+        rates: atrous rates at output stride 16.
+        output_stride: the output stride at which the rates are used.
 
     Raises:
-        ValueError: a rate is not whole at `output_stride`.
+        ValueError: a rate is not an integer at `output_stride`.
     """
     scaled = [rate * REFERENCE_OUTPUT_STRIDE / output_stride for rate in rates]
     if any(rate != int(rate) for rate in scaled):
-        raise ValueError(f"aspp_rates {tuple(rates)} (meant at output stride 16) are not whole at {output_stride}")
+        raise ValueError(
+            f"aspp_rates {tuple(rates)} (defined at output stride {REFERENCE_OUTPUT_STRIDE}) are not integers at output"
+            f" stride {output_stride}"
+        )
     return tuple(int(rate) for rate in scaled)
 
 
 @dataclass(frozen=True)
 class Norm:
-    """Batch norm of one part of the network: decay of its statistics and what is added to the variance."""
+    """The batch norm of one part of the network: momentum of its moving statistics and epsilon."""
 
     momentum: float
     epsilon: float
 
     def __call__(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """Normalizes `x` over all but the channels."""
+        """Normalize `x` `[b, h, w, c]` per channel with a new layer `name`."""
         return BatchNorm(momentum=self.momentum, epsilon=self.epsilon, name=name)(x)
 
 
-def fresh(initializer: str | keras.initializers.Initializer) -> str | keras.initializers.Initializer:
-    """An initializer of its own for one layer: in Keras 3 one object gives all layers of a shape the same values."""
+def head_norm(config: ModelConfig) -> Norm:
+    """Return the batch norm of ASPP, decoder and auxiliary head, with the published momentum as the default."""
+    return Norm(config.batch_norm_momentum or 0.9997, 1e-5)
+
+
+def clone_initializer(initializer: Initializer) -> Initializer:
+    """Copy `initializer` for one layer: in Keras 3 a shared object gives all layers of one shape the same values."""
     return initializer if isinstance(initializer, str) else initializer.clone()
 
 
@@ -95,19 +110,33 @@ def conv_norm(
     norm: Norm,
     name: str,
     *,
-    step: Step = Step(1, 1),
+    stride_rate: StrideRate = StrideRate(),
     activation: str | None = "relu",
-    initializer: str | keras.initializers.Initializer = "glorot_uniform",
+    initializer: Initializer = "glorot_uniform",
 ) -> keras.KerasTensor:
-    """Atrous convolution without bias, batch norm, activation: `[b, h, w, c]` to `[b, h / stride, ..., filters]`."""
+    """Apply an atrous convolution without bias, batch norm and activation.
+
+    Args:
+        x: `[b, h, w, c]`.
+        filters: output channels.
+        kernel_size: side of the kernel.
+        norm: the batch norm.
+        name: name of the convolution; the layers after it append `_bn` and the name of the activation.
+        stride_rate: stride and atrous rate.
+        activation: a name that Keras knows, "hard_swish", or None.
+        initializer: of the kernel.
+
+    Returns:
+        `[b, h / stride, w / stride, filters]`.
+    """
     x = layers.Conv2D(
         filters,
         kernel_size,
-        strides=step.stride,
-        dilation_rate=step.rate,
+        strides=stride_rate.stride,
+        dilation_rate=stride_rate.rate,
         padding="same",
         use_bias=False,
-        kernel_initializer=fresh(initializer),
+        kernel_initializer=clone_initializer(initializer),
         name=name,
     )(x)
     return _activate(norm(x, f"{name}_bn"), activation, name)
@@ -119,18 +148,18 @@ def depthwise_norm(
     name: str,
     *,
     kernel_size: int = 3,
-    step: Step = Step(1, 1),
+    stride_rate: StrideRate = StrideRate(),
     activation: str | None = "relu",
-    initializer: str | keras.initializers.Initializer = "glorot_uniform",
+    initializer: Initializer = "glorot_uniform",
 ) -> keras.KerasTensor:
-    """Atrous depthwise convolution, batch norm, activation: `[b, h, w, c]` to `[b, h / stride, ..., c]`."""
+    """Apply an atrous depthwise convolution without bias, batch norm and activation; arguments as `conv_norm`."""
     x = layers.DepthwiseConv2D(
         kernel_size,
-        strides=step.stride,
-        dilation_rate=step.rate,
+        strides=stride_rate.stride,
+        dilation_rate=stride_rate.rate,
         padding="same",
         use_bias=False,
-        depthwise_initializer=fresh(initializer),
+        depthwise_initializer=clone_initializer(initializer),
         name=name,
     )(x)
     return _activate(norm(x, f"{name}_bn"), activation, name)
@@ -139,18 +168,18 @@ def depthwise_norm(
 def separable_conv_norm(
     x: keras.KerasTensor, filters: int, norm: Norm, name: str, *, rate: int = 1
 ) -> keras.KerasTensor:
-    """Atrous separable 3x3 convolution with batch norm and ReLU behind both of its halves (arXiv:1802.02611, sec. 3.2).
+    """Apply an atrous separable 3x3 convolution with batch norm and ReLU after both parts.
 
-    The initial values are those of tensorflow/models research/deeplab, core/utils.py.
+    The layer is that of DeepLabv3+ (arXiv:1802.02611, sec. 3.2); its initial values are those of tensorflow/models
+    research/deeplab, core/utils.py.
     """
-    depthwise_start = keras.initializers.TruncatedNormal(stddev=0.33)
-    pointwise_start = keras.initializers.TruncatedNormal(stddev=0.06)
-    x = depthwise_norm(x, norm, f"{name}_depthwise", step=Step(1, rate), initializer=depthwise_start)
-    return conv_norm(x, filters, 1, norm, f"{name}_pointwise", initializer=pointwise_start)
+    depthwise_init = keras.initializers.TruncatedNormal(stddev=0.33)
+    pointwise_init = keras.initializers.TruncatedNormal(stddev=0.06)
+    x = depthwise_norm(x, norm, f"{name}_depthwise", stride_rate=StrideRate(rate=rate), initializer=depthwise_init)
+    return conv_norm(x, filters, 1, norm, f"{name}_pointwise", initializer=pointwise_init)
 
 
 def _activate(x: keras.KerasTensor, activation: str | None, name: str) -> keras.KerasTensor:
-    """`activation` is a name that Keras knows, or "hard_swish"."""
     if activation is None:
         return x
     return layers.Activation(ACTIVATIONS.get(activation, activation), name=f"{name}_{activation}")(x)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deeplab.model.atrous import REFERENCE_OUTPUT_STRIDE, Step, stride_plan
+from deeplab.model.atrous import REFERENCE_OUTPUT_STRIDE, StrideRate, stride_plan
 from deeplab.model.backbones.mobilenet_v2 import BLOCKS, LOW_BLOCK
 from deeplab.tflite.flatbuffer import Operator, TfliteGraph
 
@@ -37,7 +37,7 @@ class Convolution:
 
     kernel: np.ndarray
     bias: np.ndarray
-    step: Step
+    stride_rate: StrideRate
     output: int
     scale: np.ndarray
 
@@ -105,7 +105,7 @@ def _backbone(graph: TfliteGraph, found: dict[str, Convolution], merges: dict[st
 
 def _check_strides(found: dict[str, Convolution]) -> int:
     """The output stride, once strides and rates are known to be what our network has at it."""
-    steps = {name: c.step for name, c in found.items() if name.endswith(("_stem", "_depthwise"))}
+    steps = {name: c.stride_rate for name, c in found.items() if name.endswith(("_stem", "_depthwise"))}
     output_stride = int(np.prod([step.stride for step in steps.values()]))
     plan = stride_plan([2, *(stride for _, _, stride in BLOCKS)], output_stride) if output_stride >= 2 else ()
     for (name, step), wanted in zip(steps.items(), plan, strict=True):
@@ -233,7 +233,7 @@ def _convolution(graph: TfliteGraph, op: Operator) -> Convolution:
     stored = graph.tensors[op.inputs[1]].quantization
     scale = np.broadcast_to(np.array(stored.scale if stored else 0.0), outputs)
     return Convolution(
-        kernel, bias, Step(op.options["stride_h"], op.options["dilation_h_factor"]), op.outputs[0], scale
+        kernel, bias, StrideRate(op.options["stride_h"], op.options["dilation_h_factor"]), op.outputs[0], scale
     )
 
 

@@ -5,8 +5,7 @@ from keras import layers
 
 from deeplab.config import ModelConfig
 from deeplab.errors import UserError
-from deeplab.model.atrous import Norm, conv_norm
-from deeplab.model.backbones.resnet import auxiliary_features
+from deeplab.model.atrous import conv_norm, head_norm
 from deeplab.model.resize import CropTo, ResizeBilinear
 
 CHANNELS = 256
@@ -21,10 +20,10 @@ def with_auxiliary_head(network: keras.Model, config: ModelConfig) -> keras.Mode
     Raises:
         UserError: the backbone is no ResNet.
     """
-    features = auxiliary_features(network, config.backbone)
+    features = network.features.auxiliary
     if features is None:
         raise UserError("training.auxiliary_weight", f"there is no such head for {config.backbone}", "leave it at 0")
-    norm = Norm(config.batch_norm_momentum or 0.9997, 1e-5)
+    norm = head_norm(config)
     x = conv_norm(features, CHANNELS, 3, norm, "auxiliary_conv")
     x = layers.Dropout(config.dropout, name="auxiliary_dropout")(x)
     start = keras.initializers.TruncatedNormal(stddev=0.01)

@@ -1,6 +1,6 @@
 import pytest
 
-from deeplab.model.atrous import Step, rates_at, stride_plan
+from deeplab.model.atrous import StrideRate, rates_at, stride_plan
 
 # Stem and the 17 blocks of MobileNetV2, numbered from 0 behind the stem.
 MOBILENET_V2 = [2, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1]
@@ -18,7 +18,7 @@ def test_mobilenet_v2_at_8():
 
 
 def test_nothing_is_atrous_at_the_nominal_stride():
-    assert stride_plan(MOBILENET_V2, 32) == tuple(Step(s, 1) for s in MOBILENET_V2)
+    assert stride_plan(MOBILENET_V2, 32) == tuple(StrideRate(s, 1) for s in MOBILENET_V2)
 
 
 @pytest.mark.parametrize("output_stride", [64, 3])

@@ -9,7 +9,7 @@ from PIL import Image
 from deeplab.config import ModelConfig
 from deeplab.datasets.voc import voc_source
 from deeplab.errors import UserError
-from deeplab.model.atrous import Step
+from deeplab.model.atrous import StrideRate
 from deeplab.model.build import build_model
 from deeplab.prediction.image_fit import fit_image
 from deeplab.pretrained import import_weights, load_tflite, model_config_of, read_network
@@ -47,7 +47,7 @@ def test_the_starter_gives_its_own_logits_and_the_golden_mask(official_models, s
 def test_the_starter_gives_its_own_logits_on_real_pictures(official_models, voc_root, starter):
     file = TfliteModel(official_models / STARTER)
     for example in voc_source(voc_root, "val").examples(4):
-        image = fit_image(example.image, (257, 257), "resize").image
+        image = fit_image(example.image, (257, 257), "stretch").image
         ours = np.asarray(starter(image[None].astype("float32")))[0]
         assert np.abs(ours - file(image)).max() <= 1e-3
 
@@ -59,7 +59,7 @@ def test_the_quantized_files_label_as_our_float_model_does(official_models, voc_
     file, model = TfliteModel(path), load_tflite(path, output_stride=16, image_size=513)
     agreeing = []
     for example in voc_source(voc_root, "val").examples(8):
-        fitted = fit_image(example.image, (513, 513), "pad", gray=128)
+        fitted = fit_image(example.image, (513, 513), "pad", padding_value=128)
         ours = np.asarray(model(fitted.image[None].astype("float32")))[0].argmax(-1)
         height, width = fitted.size
         agreeing.append((ours == file(fitted.image))[:height, :width].mean())
@@ -204,6 +204,6 @@ def test_nearly_all_channels_keep_the_steps_of_an_official_file(official_models,
 def test_steps_that_would_not_reach_the_largest_value_are_widened():
     kernel = np.zeros((1, 1, 2, 2), np.float32)
     kernel[0, 0, :, 0], kernel[0, 0, :, 1] = (1.27, -0.5), (1.28, 0.01)
-    convolution = Convolution(kernel, np.zeros(2, np.float32), Step(1, 1), 0, np.array([0.01, 0.01]))
+    convolution = Convolution(kernel, np.zeros(2, np.float32), StrideRate(1, 1), 0, np.array([0.01, 0.01]))
     network = SimpleNamespace(convolutions={"aspp0": convolution}, input_scale=np.ones(3))
     np.testing.assert_allclose(_kept_steps(network, "aspp0"), [0.01, 1.28 / 127], rtol=1e-5)

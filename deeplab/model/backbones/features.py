@@ -1,4 +1,4 @@
-"""What a backbone gives to the heads, and how it scales its channels."""
+"""The outputs of a backbone, and the scaling of its channels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,35 +7,39 @@ import keras
 
 from deeplab.config import ModelConfig
 
-BACKBONE_PREFIX = "backbone_"
-"""Prefix of the names of all backbone layers."""
-
 
 @dataclass(frozen=True)
 class Features:
-    """Features of one image; none lies on a coarser grid than the output stride's.
+    """The outputs of a backbone. None has a larger stride than the output stride: at 4, `middle` has stride 4 too.
 
     Attributes:
         high: `[b, h, w, c]` at the output stride.
         low: `[b, h', w', c']` at stride 4, for the decoder of DeepLabv3+.
         middle: `[b, h'', w'', c'']` at stride 8, for LR-ASPP.
+        auxiliary: output of the second-to-last stage of a ResNet, `[b, h, w, c]`, for the auxiliary head; None for
+            other backbones.
     """
 
     high: keras.KerasTensor
     low: keras.KerasTensor
     middle: keras.KerasTensor
+    auxiliary: keras.KerasTensor | None = None
 
 
 Backbone = Callable[[keras.KerasTensor, ModelConfig, int], Features]
-"""Maps a normalized image `[b, h, w, 3]`, the configuration and an output stride to features."""
+"""Maps a normalized image `[b, h, w, 3]` in -1..1, the architecture and an output stride to features.
+
+The features lie exactly on the strides of the image if its sides have 32k+1 pixels. Raises ValueError if the strides
+of the backbone do not multiply to the output stride.
+"""
 
 
 def scaled(channels: int, config: ModelConfig) -> int:
-    """`channels` times the depth multiplier, rounded to a multiple of 8 or to a whole number as `config` says."""
+    """Multiply `channels` by the depth multiplier; round to a multiple of 8 or to an integer as `config` requires."""
     return rounded(channels * config.depth_multiplier, 8 if config.round_channels else 1)
 
 
 def rounded(channels: float, divisor: int) -> int:
-    """`channels` as a multiple of `divisor` that loses at most a tenth of them (arXiv:1704.04861's code)."""
+    """Round `channels` to a multiple of `divisor` that is at least 90 % of it (MobileNet, arXiv:1704.04861, code)."""
     nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return nearest + divisor if nearest < 0.9 * channels else nearest

@@ -37,14 +37,14 @@ def mobilenet_v2(image: keras.KerasTensor, config: ModelConfig, output_stride: i
     stem, *plan = stride_plan([2, *(stride for _, _, stride in BLOCKS)], output_stride)
     stem_channels = scaled(STEM_CHANNELS, config)
 
-    x = conv_norm(image, stem_channels, 3, norm, "backbone_stem", step=stem, activation="relu6", initializer=start)
+    x = conv_norm(image, stem_channels, 3, norm, "backbone_stem", stride_rate=stem, activation="relu6", initializer=start)
     taps = {}
     for number, ((expansion, channels, stride), step) in enumerate(zip(BLOCKS, plan, strict=True)):
         name, shortcut = f"backbone_block{number}", x
         if expansion > 1:
             wide = expansion * x.shape[-1]
             x = conv_norm(x, wide, 1, norm, f"{name}_expand", activation="relu6", initializer=start)
-        x = depthwise_norm(x, norm, f"{name}_depthwise", step=step, activation="relu6", initializer=start)
+        x = depthwise_norm(x, norm, f"{name}_depthwise", stride_rate=step, activation="relu6", initializer=start)
         taps[number] = x
         x = conv_norm(x, scaled(channels, config), 1, norm, f"{name}_project", activation=None, initializer=start)
         # The nominal stride decides, not the plan's: a block has its shortcut at every output stride or at none.

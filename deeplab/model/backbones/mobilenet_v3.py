@@ -12,7 +12,7 @@ from keras import layers
 
 from deeplab.config import ModelConfig
 from deeplab.model.activations import hard_sigmoid
-from deeplab.model.atrous import Norm, conv_norm, depthwise_norm, fresh, rate_after, stride_plan
+from deeplab.model.atrous import Norm, conv_norm, depthwise_norm, clone_initializer, rate_after, stride_plan
 from deeplab.model.backbones.features import Backbone, Features, rounded, scaled
 
 STEM_CHANNELS = 16
@@ -101,7 +101,7 @@ def mobilenet_v3(variant: Variant, image: keras.KerasTensor, config: ModelConfig
     conv = partial(conv_norm, norm=norm, initializer=start)
     stem, *plan = stride_plan([2, *(row[-1] for row in variant.rows)], output_stride)
 
-    x = conv(image, scaled(STEM_CHANNELS, config), 3, name="backbone_stem", step=stem, activation="hard_swish")
+    x = conv(image, scaled(STEM_CHANNELS, config), 3, name="backbone_stem", stride_rate=stem, activation="hard_swish")
     taps, before = {}, STEM_CHANNELS
     for number, (row, step) in enumerate(zip(_rows(variant, config), plan, strict=True)):
         kernel, expanded, channels, excited, activation, stride = row
@@ -111,7 +111,7 @@ def mobilenet_v3(variant: Variant, image: keras.KerasTensor, config: ModelConfig
             wide = rounded(x.shape[-1] * expanded / before, 8 if config.round_channels else 1)
             x = conv(x, wide, 1, name=f"{name}_expand", activation=activation)
         x = depthwise_norm(
-            x, norm, f"{name}_depthwise", kernel_size=kernel, step=step, activation=activation, initializer=start
+            x, norm, f"{name}_depthwise", kernel_size=kernel, stride_rate=step, activation=activation, initializer=start
         )
         taps[number] = x
         if excited:
@@ -141,7 +141,7 @@ def _squeeze_and_excite(
     gate = GridMean(every, name=f"{name}_mean")(x)
     squeezed, channels = rounded(x.shape[-1] / 4, 8), x.shape[-1]
     for filters, activation, part in ((squeezed, "relu", "squeeze"), (channels, hard_sigmoid, "excite")):
-        gate = layers.Conv2D(filters, 1, activation=activation, kernel_initializer=fresh(start), name=f"{name}_{part}")(
+        gate = layers.Conv2D(filters, 1, activation=activation, kernel_initializer=clone_initializer(start), name=f"{name}_{part}")(
             gate
         )
     return layers.Multiply(name=f"{name}_gated")([x, gate])

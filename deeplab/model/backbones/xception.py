@@ -13,7 +13,7 @@ import keras
 from keras import layers
 
 from deeplab.config import ModelConfig
-from deeplab.model.atrous import Norm, Step, conv_norm, depthwise_norm, stride_plan
+from deeplab.model.atrous import Norm, StrideRate, conv_norm, depthwise_norm, stride_plan
 from deeplab.model.backbones.features import Backbone, Features, scaled
 
 STEM_CHANNELS = (32, 64)
@@ -75,9 +75,9 @@ def xception(variant: Variant, image: keras.KerasTensor, config: ModelConfig, ou
     start = keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
     stem, *plan = stride_plan([2, *(block.stride for block in variant.blocks)], output_stride)
 
-    for number, (channels, step) in enumerate(zip(STEM_CHANNELS, (stem, Step(1, 1)), strict=True)):
+    for number, (channels, step) in enumerate(zip(STEM_CHANNELS, (stem, StrideRate(1, 1)), strict=True)):
         name = f"backbone_stem{number}"
-        image = conv_norm(image, scaled(channels, config), 3, norm, name, step=step, initializer=start)
+        image = conv_norm(image, scaled(channels, config), 3, norm, name, stride_rate=step, initializer=start)
     x, taps = image, {}
     for number, (block, step) in enumerate(zip(variant.blocks, plan, strict=True)):
         x, taps[number] = _block(x, block, step, config, norm, start, f"backbone_block{number}")
@@ -87,7 +87,7 @@ def xception(variant: Variant, image: keras.KerasTensor, config: ModelConfig, ou
 def _block(
     x: keras.KerasTensor,
     block: Block,
-    step: Step,
+    step: StrideRate,
     config: ModelConfig,
     norm: Norm,
     start: keras.initializers.Initializer,
@@ -100,15 +100,15 @@ def _block(
         conv = f"{name}_conv{number}"
         if not block.relu_behind:
             x = layers.Activation("relu", name=f"{conv}_relu")(x)
-        move = Step(step.stride if number == 2 else 1, step.rate)
-        x = depthwise_norm(x, norm, f"{conv}_depthwise", step=move, activation=activation, initializer=start)
+        move = StrideRate(step.stride if number == 2 else 1, step.rate)
+        x = depthwise_norm(x, norm, f"{conv}_depthwise", stride_rate=move, activation=activation, initializer=start)
         wide = scaled(channels, config)
         x = conv_norm(x, wide, 1, norm, f"{conv}_pointwise", activation=activation, initializer=start)
         inner.append(x)
     if block.shortcut == "conv":
-        move = Step(step.stride, 1)
+        move = StrideRate(step.stride, 1)
         entered = conv_norm(
-            entered, x.shape[-1], 1, norm, f"{name}_shortcut", step=move, activation=None, initializer=start
+            entered, x.shape[-1], 1, norm, f"{name}_shortcut", stride_rate=move, activation=None, initializer=start
         )
     if block.shortcut != "none":
         x = layers.Add(name=f"{name}_add")([entered, x])

@@ -9,14 +9,15 @@ from keras import layers
 
 from deeplab.config import ImageSize, ModelConfig
 from deeplab.errors import UserError
-from deeplab.model.build import build_model
+from deeplab.model.backbones.features import Features
+from deeplab.model.build import DeepLab, build_model
 from deeplab.model.quantization.layers import PIXEL_RANGE, FoldedConvolution, PixelGrid, Range
 from deeplab.model.quantization.plan import CONVOLUTIONS, IMAGE, MERGES, Plan, inputs_of, make_plan
 from deeplab.model.quantization.rounding import int8_grid
 from deeplab.model.resize import Normalize, ResizeBilinear
 
 
-def quantize_aware(model: keras.Model) -> keras.Model:
+def quantize_aware(model: DeepLab) -> DeepLab:
     """The same network with the rounding of its int8 .tflite file in the forward pass, to be trained under it.
 
     Batch norms are folded into their convolutions, kernels have 8 bits for each output channel, activations 8 bits in
@@ -54,7 +55,8 @@ def quantize_aware(model: keras.Model) -> keras.Model:
             if isinstance(stand_in, FoldedConvolution):
                 stand_in.behind = ranges[plan.group[plan.last[layer.name]]].ends
         made[id(layer.output)], steps[id(layer.output)] = _ranged(x, layer, plan, ranges, steps)
-    return keras.Model(image, made[id(model.output)], name=f"{model.name}_int8")
+    features = Features(**{name: x if x is None else made[id(x)] for name, x in vars(model.features).items()})
+    return DeepLab(image, made[id(model.output)], model.config, features, name=f"{model.name}_int8")
 
 
 def build_network(
