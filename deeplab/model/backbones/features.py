@@ -7,6 +7,9 @@ import keras
 
 from deeplab.config import ModelConfig
 
+BACKBONE_PREFIX = "backbone_"
+"""Prefix of the names of all backbone layers."""
+
 
 @dataclass(frozen=True)
 class Features:
