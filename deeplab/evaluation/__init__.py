@@ -1,1 +1,1 @@
-"""Scores, and how to get them from a Keras model or a .tflite file."""
+"""Scores of Keras models and .tflite files on labeled images, and their comparison."""

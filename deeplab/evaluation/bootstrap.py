@@ -1,21 +1,23 @@
-"""How far a score would move with other pictures of the same kind."""
+"""Bootstrap intervals over images: how much a score varies between samples of images."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from deeplab.evaluation.confusion import Scores, iou_of_counts, mean_of_occurring
+from deeplab.evaluation.confusion import iou_of_counts, mean_of_occurring
+from deeplab.evaluation.scores import Scores
 
 LEVEL = 0.95
+"""Confidence level of the intervals."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and where it would lie, with a probability of 95 %, on other pictures of the same kind.
+    """A value and its confidence interval.
 
     Attributes:
-        value: on the pictures measured.
-        low, high: ends of the percentile interval.
+        value: the value on the evaluated images.
+        low, high: the limits of the percentile interval at `LEVEL`.
     """
 
     value: float
@@ -23,61 +25,62 @@ class Interval:
     high: float
 
     @property
-    def settled(self) -> bool:
-        """Whether the interval leaves out 0: for a difference, whether its sign is no accident of the pictures."""
+    def excludes_zero(self) -> bool:
+        """Whether 0 is outside the interval; the sign of a difference is then significant."""
         return self.low > 0 or self.high < 0
 
 
 def miou_interval(scores: Scores, bootstrap_samples: int, seed: int = 0) -> Interval:
-    """The interval of `scores.miou` by the percentile bootstrap over pictures (Efron, 1979).
+    """Compute the interval of `scores.miou` with the percentile bootstrap over images (Efron, 1979).
 
     Args:
-        scores: of at least one picture.
-        bootstrap_samples: how many sets of as many pictures to draw, with replacement.
-        seed: of the draw.
+        scores: of at least one image.
+        bootstrap_samples: number of resamples, each of as many images as there are, with replacement.
+        seed: seed of the resampling.
     """
     return _interval(scores.miou, _mious(scores.counts, _weights(len(scores.names), bootstrap_samples, seed)))
 
 
-def difference_interval(one: Scores, other: Scores, bootstrap_samples: int, seed: int = 0) -> Interval:
-    """The interval of the mIoU of `one` less that of `other`, both on the same draws of the pictures they share.
+def difference_interval(first: Scores, second: Scores, bootstrap_samples: int, seed: int = 0) -> Interval:
+    """Compute the interval of the mIoU of `first` minus that of `second` on the images that both share.
 
-    What makes a picture hard is then common to both, so this is far narrower than the two intervals suggest.
+    Both are resampled together. The difficulty of an image affects both alike, so this interval is much narrower than
+    the two separate intervals suggest.
 
     Raises:
-        ValueError: they share no pictures, see `comparable`.
+        ValueError: they share no images, see `shared_images`.
     """
-    shared = comparable(one, other)
+    shared = shared_images(first, second)
     if not shared:
-        raise ValueError("a paired difference needs the same pictures and classes in both")
+        raise ValueError("a paired difference requires the same images and classes in both")
     weights = _weights(shared, bootstrap_samples, seed)
-    whole = np.ones((1, shared))
-    value, drawn = (
-        _mious(one.counts[:shared], each) - _mious(other.counts[:shared], each) for each in (whole, weights)
+    value, resampled = (
+        _mious(first.counts[:shared], each) - _mious(second.counts[:shared], each)
+        for each in (np.ones((1, shared)), weights)
     )
-    return _interval(float(value[0]), drawn)
+    return _interval(float(value[0]), resampled)
 
 
-def comparable(one: Scores, other: Scores) -> int:
-    """How many pictures a difference can be measured on: those of the shorter list if it is the other's start, or 0."""
-    shared = min(len(one.names), len(other.names))
-    return shared if one.classes == other.classes and one.names[:shared] == other.names[:shared] else 0
+def shared_images(first: Scores, second: Scores) -> int:
+    """Return the number of images to compare on: those of the shorter list if the longer starts with it, else 0."""
+    shared = min(len(first.names), len(second.names))
+    return shared if first.classes == second.classes and first.names[:shared] == second.names[:shared] else 0
 
 
-def _weights(pictures: int, bootstrap_samples: int, seed: int) -> np.ndarray:
-    """How often each picture is in each resample, `[bootstrap_samples, pictures]`; rows sum to `pictures`."""
+def _weights(images: int, bootstrap_samples: int, seed: int) -> np.ndarray:
+    """Return how often each resample contains each image, `[bootstrap_samples, images]`; rows sum to `images`."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=bootstrap_samples).astype(np.float64)
+    return rng.multinomial(images, np.full(images, 1 / images), size=bootstrap_samples).astype(np.float64)
 
 
 def _mious(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The mIoU of weighted pictures, `[bootstrap_samples]`; pixel counts below 2**53 are exact in float64."""
-    pictures, three, classes = counts.shape
-    summed = weights @ counts.reshape(pictures, three * classes).astype(np.float64)
-    return mean_of_occurring(iou_of_counts(summed.reshape(-1, three, classes)))
+    """Return the mIoU of weighted images, `[bootstrap_samples]`; float64 holds pixel counts below 2**53 exactly."""
+    images, three, classes = counts.shape
+    total = weights @ counts.reshape(images, three * classes).astype(np.float64)
+    return mean_of_occurring(iou_of_counts(total.reshape(-1, three, classes)))
 
 
-def _interval(value: float, drawn: np.ndarray) -> Interval:
-    """The percentile interval of `drawn` around `value`."""
-    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+def _interval(value: float, resampled: np.ndarray) -> Interval:
+    """Return the percentile interval of the resampled values."""
+    low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(value), float(low), float(high))

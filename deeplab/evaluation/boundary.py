@@ -8,13 +8,13 @@ import numpy as np
 from deeplab.datasets.source import IGNORE_LABEL
 from deeplab.evaluation.confusion import class_counts, iou_of_counts, mean_of_occurring
 
-DILATION = 0.02
-"""Width of the band of boundary IoU, as a share of the picture's diagonal (Boundary IoU, arXiv:2103.16562, sec. 5)."""
+BOUNDARY_WIDTH = 0.02
+"""Width of the band of boundary IoU, as a fraction of the image diagonal (Boundary IoU, arXiv:2103.16562, sec. 5)."""
 
 
 @dataclass(frozen=True)
-class Borders:
-    """How well a model does near borders, over a set of pictures.
+class BoundaryScores:
+    """The scores of a model near borders, on a set of images.
 
     Attributes:
         widths: of the trimaps in pixels, ascending.
@@ -28,79 +28,74 @@ class Borders:
 
     @property
     def trimap_mious(self) -> dict[int, float]:
-        """The mIoU within each width of a border; NaN where no pixel lies there."""
-        return {
-            width: float(mean_of_occurring(iou_of_counts(class_counts(matrix))))
-            for width, matrix in zip(self.widths, self.matrices, strict=True)
-        }
+        """The mIoU of the pixels within each width of a border; NaN if there are none."""
+        mious = mean_of_occurring(iou_of_counts(class_counts(self.matrices)))
+        return dict(zip(self.widths, map(float, mious), strict=True))
 
     @property
     def boundary_iou(self) -> float:
-        """Mean boundary IoU over the classes that occur there."""
+        """Mean boundary IoU over the classes that occur in the bands."""
         return float(mean_of_occurring(iou_of_counts(self.boundary)))
 
-    def __add__(self, other: "Borders") -> "Borders":
-        """Both sets of pictures together."""
+    def __add__(self, other: "BoundaryScores") -> "BoundaryScores":
+        """Return the scores on both sets of images together."""
         if self.widths != other.widths:
-            raise ValueError("trimaps of different widths do not add up")
-        return Borders(self.widths, self.matrices + other.matrices, self.boundary + other.boundary)
+            raise ValueError("cannot add trimaps of different widths")
+        return BoundaryScores(self.widths, self.matrices + other.matrices, self.boundary + other.boundary)
 
 
-def borders_of(label: np.ndarray, prediction: np.ndarray, classes: int, widths: Sequence[int]) -> Borders:
-    """`Borders` of one picture: `[h, w]` truth (255 = left out) and `[h, w]` prediction."""
+def boundary_scores(label: np.ndarray, prediction: np.ndarray, classes: int, widths: Sequence[int]) -> BoundaryScores:
+    """Compute the scores near borders of one image; see `trimap_matrices` and `boundary_counts`."""
     matrices = trimap_matrices(label, prediction, classes, widths)
-    return Borders(tuple(widths), matrices, boundary_counts(label, prediction, classes))
+    return BoundaryScores(tuple(widths), matrices, boundary_counts(label, prediction, classes))
 
 
-def distance_to_border(label: np.ndarray, reach: int) -> np.ndarray:
-    """Euclidean distance of each pixel to the nearest border pixel.
+def distance_to_border(label: np.ndarray, limit: int) -> np.ndarray:
+    """Compute the Euclidean distance of each pixel to the nearest border pixel.
 
     Border pixels are those labeled 255, as in the trimaps of DeepLabv3+ (arXiv:1802.02611, sec. 4.4: PASCAL VOC draws
-    a strip of 255 along objects), and those whose right or lower neighbor has another label, for data without a strip.
+    a strip of 255 along objects), and, for data without this strip, those whose right or lower neighbor has another
+    label.
 
     Args:
         label: `[h, w]` uint8, class ids, 255 = ignore.
-        reach: in pixels; beyond it distances are not told apart.
+        limit: largest distance of interest in pixels.
 
     Returns:
-        `[h, w]` float32, exact up to `reach`, larger than `reach` beyond it.
+        `[h, w]` float32: exact up to `limit`; an unspecified larger value beyond it.
     """
     border = label == IGNORE_LABEL
     border[:-1] |= label[:-1] != label[1:]
     border[:, :-1] |= label[:, :-1] != label[:, 1:]
-    far = reach + 1
-    # Along columns first: how many rows to the nearest border pixel; then the best over the columns in reach.
-    rows = np.where(border, 0, far).astype(np.int32)
+    # First the number of rows to the nearest border pixel of the same column, then the minimum over columns.
+    rows = np.where(border, 0, limit + 1).astype(np.int32)
     for y in range(1, len(rows)):
         np.minimum(rows[y], rows[y - 1] + 1, out=rows[y])
     for y in range(len(rows) - 2, -1, -1):
         np.minimum(rows[y], rows[y + 1] + 1, out=rows[y])
     squares = rows * rows
     nearest = squares.copy()
-    for offset in range(1, min(reach, label.shape[1] - 1) + 1):
-        step = np.int32(offset * offset)
-        np.minimum(nearest[:, offset:], squares[:, :-offset] + step, out=nearest[:, offset:])
-        np.minimum(nearest[:, :-offset], squares[:, offset:] + step, out=nearest[:, :-offset])
+    for offset in range(1, min(limit, label.shape[1] - 1) + 1):
+        added = np.int32(offset * offset)
+        np.minimum(nearest[:, offset:], squares[:, :-offset] + added, out=nearest[:, offset:])
+        np.minimum(nearest[:, :-offset], squares[:, offset:] + added, out=nearest[:, :-offset])
     return np.sqrt(nearest, dtype=np.float32)
 
 
-def trimap_matrices(
-    label: np.ndarray, prediction: np.ndarray, classes: int, widths: Sequence[int], distance: np.ndarray | None = None
-) -> np.ndarray:
-    """Confusion matrices of the bands around borders (DeepLabv3+, arXiv:1802.02611, fig. 5).
+def trimap_matrices(label: np.ndarray, prediction: np.ndarray, classes: int, widths: Sequence[int]) -> np.ndarray:
+    """Compute the confusion matrices of the bands around borders (DeepLabv3+, arXiv:1802.02611, fig. 5).
 
     Args:
-        label: `[h, w]` uint8, truth; 255 is left out.
+        label: `[h, w]` uint8; 255 = ignore.
         prediction: `[h, w]` class ids.
         classes: number of classes.
-        widths: of the bands in pixels, ascending: a pixel at distance d from a border is in those with d <= width.
-        distance: `distance_to_border(label, widths[-1])`, where it is at hand.
+        widths: widths of the bands in pixels, ascending. A band holds the pixels at a distance of at most its width
+            from a border.
 
     Returns:
-        `[widths, classes, classes]` int64; row = truth, column = prediction.
+        `[widths, classes, classes]` int64; row = label, column = predicted class.
     """
-    if distance is None:
-        distance = distance_to_border(label, widths[-1])
+    distance = distance_to_border(label, widths[-1])
     near = (distance <= widths[-1]) & (label != IGNORE_LABEL)
     band = np.searchsorted(np.asarray(widths, np.float32), distance[near], side="left")
     index = (band * classes + label[near]) * classes + prediction[near].astype(np.intp)
@@ -109,37 +104,37 @@ def trimap_matrices(
 
 
 def boundary_counts(label: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
-    """The pixels behind boundary IoU (arXiv:2103.16562, eq. 2), for every class at once.
+    """Count the pixels from which boundary IoU is computed (arXiv:2103.16562, eq. 2), for all classes at once.
 
-    A pixel is near the boundary of its own class where the square of `DILATION` times the diagonal around it holds
-    another class or leaves the picture. Ignored pixels are made another class in both maps, so that a prediction equal
-    to the truth scores 1.
+    A pixel is near the boundary of its class if the square around it, of `BOUNDARY_WIDTH` times the diagonal in each
+    direction, contains another class or extends beyond the image. In both masks the ignored pixels count as another
+    class, so that a prediction equal to the label scores 1.
 
     Args:
-        label: `[h, w]` uint8, truth; 255 is left out.
+        label: `[h, w]` uint8; 255 = ignore.
         prediction: `[h, w]` class ids.
         classes: number of classes.
 
     Returns:
-        `[3, classes]` int64: pixels near the boundary in both and right, in the truth, in the prediction. Summed over
-        pictures, `iou_of_counts` makes the boundary IoU of them.
+        `[3, classes]` int64: the pixels that are near the boundary in both masks and correct, near it in the label,
+        and near it in the prediction. `iou_of_counts` of their sum over images is the boundary IoU.
     """
-    distance = max(round(DILATION * float(np.hypot(*label.shape))), 1)
+    distance = max(round(BOUNDARY_WIDTH * float(np.hypot(*label.shape))), 1)
     ignored = label == IGNORE_LABEL
-    guess = np.where(ignored, IGNORE_LABEL, prediction).astype(np.uint8)
-    near_truth = _near_other(label, distance) & ~ignored
-    near_guess = _near_other(guess, distance) & ~ignored
-    right = near_truth & near_guess & (label == guess)
+    predicted = np.where(ignored, IGNORE_LABEL, prediction).astype(np.uint8)
+    near_label = _near_other_class(label, distance) & ~ignored
+    near_predicted = _near_other_class(predicted, distance) & ~ignored
+    correct = near_label & near_predicted & (label == predicted)
     return np.stack(
         [
             np.bincount(ids[mask], minlength=classes)
-            for ids, mask in ((label, right), (label, near_truth), (guess, near_guess))
+            for ids, mask in ((label, correct), (label, near_label), (predicted, near_predicted))
         ]
     ).astype(np.int64)
 
 
-def _near_other(ids: np.ndarray, distance: int) -> np.ndarray:
-    """Pixels `[h, w]` bool with another id, or the outside, within `distance` rows and columns."""
+def _near_other_class(ids: np.ndarray, distance: int) -> np.ndarray:
+    """Return the pixels, `[h, w]` bool, that have another id or the image edge within `distance` rows and columns."""
     low, high = ids, ids
     for axis in (0, 1):
         low, high = _running(low, distance, axis, np.minimum), _running(high, distance, axis, np.maximum)
@@ -149,14 +144,14 @@ def _near_other(ids: np.ndarray, distance: int) -> np.ndarray:
     return near
 
 
-def _running(x: np.ndarray, distance: int, axis: int, pick: np.ufunc) -> np.ndarray:
-    """Minimum or maximum over the window of 2 * distance + 1 samples along `axis`; the picture's edge is repeated."""
+def _running(x: np.ndarray, distance: int, axis: int, reduce: np.ufunc) -> np.ndarray:
+    """Return the minimum or maximum over a window of 2 * distance + 1 samples along `axis`, edge values repeated."""
     widths = [(distance, distance) if i == axis else (0, 0) for i in range(2)]
     x = np.moveaxis(np.pad(x, widths, mode="edge"), axis, 0)
-    window, reached = 2 * distance + 1, 1
-    while reached < window:
-        # Windows of twice the width are the pick of two neighbors, so a few passes reach any width.
-        step = min(reached, window - reached)
-        x = pick(x[:-step], x[step:])
-        reached += step
+    window, covered = 2 * distance + 1, 1
+    while covered < window:
+        # Each pass combines two windows that overlap or touch, so the covered width doubles.
+        shift = min(covered, window - covered)
+        x = reduce(x[:-shift], x[shift:])
+        covered += shift
     return np.moveaxis(x, 0, axis)

@@ -1,41 +1,38 @@
-"""Which models, at which output strides and scales, make the rows of the table."""
+"""The candidate models of an evaluation: one for each model, output stride and scale setting."""
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from deeplab.config import EvaluateConfig, ModelConfig
+from deeplab.config import EvaluateConfig, ImageSize, ModelConfig
 from deeplab.errors import UserError
 from deeplab.prediction.image_fit import Size
-from deeplab.prediction.multi_scale import multi_scale_predictor, scaled_size
+from deeplab.prediction.multi_scale import multi_scale_predictor, scaled_side
 from deeplab.prediction.predictor import Predictor, keras_predictor, tflite_predictor
-from deeplab.run_folder import is_tflite, load_model, open_model
+from deeplab.run_folder import TrainedModel
+from deeplab.tflite.flatbuffer import CONVOLUTIONS, TfliteGraph
 
-if TYPE_CHECKING:
-    from deeplab.tflite.flatbuffer import TfliteGraph
-
-RUN_STRIDES = (16, 8)
-"""Output strides of a run where none are asked for."""
+DEFAULT_STRIDES = (16, 8)
+"""Output strides at which a run is evaluated if the config does not name any."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One row of the table, before it is measured.
+    """A model at one output stride and scale setting.
 
     Attributes:
-        name: of the row.
-        run: the run folder or .tflite file.
-        output_stride: None for a file that runs as it is.
-        scales: that its probabilities are averaged over.
-        flip: whether over flipped pictures too.
-        file_bytes: of the weights or the .tflite file.
-        classes: number of classes; None where a file does not tell.
-        open: loads the model.
-        count: multiply-adds for one picture of (height, width) pixels.
+        name: of the table row.
+        run: path of the run folder or .tflite file.
+        output_stride: None for a .tflite file that is evaluated as it is.
+        scales: factors on the image size whose probabilities are averaged.
+        flip: whether left-right flipped images are averaged too.
+        file_bytes: size of the weights or of the .tflite file.
+        classes: number of classes; None if a .tflite file does not state it.
+        make_predictor: loads the model.
+        multiply_adds: returns the multiply-adds for one image of (height, width) pixels.
     """
 
     name: str
@@ -45,149 +42,134 @@ class Candidate:
     flip: bool
     file_bytes: int
     classes: int | None
-    open: Callable[[], Predictor]
-    count: Callable[[Size], int]
+    make_predictor: Callable[[], Predictor]
+    multiply_adds: Callable[[Size], int]
 
     @property
-    def single(self) -> bool:
-        """Whether each picture is seen once, as it is."""
+    def single_scale(self) -> bool:
+        """Whether each image is predicted once, unscaled and not flipped."""
         return self.scales == (1.0,) and not self.flip
 
 
-def candidates(config: EvaluateConfig, image_size: int | Size | None) -> list[Candidate]:
-    """All rows that `config` asks for, in its order.
+def make_candidates(config: EvaluateConfig, models: Sequence[TrainedModel], image_size: ImageSize) -> list[Candidate]:
+    """Return the candidates that a config requests, in its order.
 
     Args:
-        config: the models, strides, scales and flip.
-        image_size: pictures are padded to this size; None runs each at its own.
+        config: the output strides, scales and flip.
+        models: the opened runs and files of `config.runs`.
+        image_size: pad images to this size; None runs each at its own size.
 
     Raises:
-        UserError: a run or a file is missing or damaged; rows of several scales where there is no run.
+        UserError: a model is damaged, or several scales are requested for .tflite files alone.
     """
-    runs = config.runs
-    found = [
-        row for run, title in zip(runs, titles(runs), strict=True) for row in _of_run(run, title, config, image_size)
-    ]
-    if _several_views(config) and all(row.single for row in found):
-        raise UserError(
-            "scales", "a .tflite file has one size only", "give a run, or output_stride= for an official file"
-        )
+    found: list[Candidate] = []
+    for model, name in zip(models, short_names(config.runs), strict=True):
+        found += _candidates_of(model, name, config, image_size)
+    if (config.flip or config.scales != (1.0,)) and all(candidate.single_scale for candidate in found):
+        problem = "a .tflite file has a fixed input size"
+        raise UserError("scales", problem, "give a run, or output_stride= for an official file")
     return found
 
 
-def titles(runs: tuple[str, ...]) -> list[str]:
-    """Short names that tell the runs apart: the last part of each path, more parts where two are alike."""
+def short_names(runs: tuple[str, ...]) -> list[str]:
+    """Return names that distinguish the runs: the last part of each path, or as many parts as are needed."""
     parts = [Path(run).absolute().parts for run in runs]
     for count in range(1, max(map(len, parts)) + 1):
-        short = ["/".join(part[-count:]) for part in parts]
-        if len(set(short)) == len(set(runs)):
+        names = ["/".join(part[-count:]) for part in parts]
+        if len(set(names)) == len(set(runs)):
             break
-    return short
+    return names
 
 
-def _several_views(config: EvaluateConfig) -> bool:
-    return config.flip or config.scales != (1.0,)
+def _candidates_of(
+    model: TrainedModel, name: str, config: EvaluateConfig, image_size: ImageSize
+) -> Iterator[Candidate]:
+    """Yield the candidates of one run folder or file, single-scale ones first."""
+    strides = config.output_strides
+    if model.is_tflite:
+        yield _file_candidate(model, name, config)
+        if not strides:
+            return
+        try:
+            _ = model.description
+        except UserError as error:
+            warnings.warn(
+                f"{model.path}: evaluated as a file only, not at output_stride={list(strides)}: {error}", stacklevel=2
+            )
+            return
+        name = f"{name.removesuffix('.tflite')} float"
+    strides = strides or DEFAULT_STRIDES
+    if not model.weights_file.is_file():
+        raise UserError(str(model.weights_file), "no such file", "let the training finish, or restore the file")
+    for stride in strides:
+        yield _network_candidate(model, name, stride, (1.0,), False, image_size)
+    if config.flip or config.scales != (1.0,):
+        for stride in config.multi_scale_strides or strides:
+            yield _network_candidate(model, name, stride, config.scales, config.flip, image_size)
 
 
-def _of_run(run: str, title: str, config: EvaluateConfig, image_size: int | Size | None) -> Iterator[Candidate]:
-    """The rows of one run folder or file."""
-    asked = config.output_strides
-    if not is_tflite(run):
-        yield from _networks(run, title, asked or RUN_STRIDES, config, image_size)
-        return
-    yield _file(run, title, config)
-    if not asked:
-        return
-    try:
-        _ = open_model(run).description
-    except UserError as error:
-        warnings.warn(f"{run} runs as it is, with no rows for output_stride={list(asked)}: {error}", stacklevel=2)
-        return
-    yield from _networks(run, f"{title.removesuffix('.tflite')} float", asked, config, image_size)
-
-
-def _file(run: str, title: str, config: EvaluateConfig) -> Candidate:
-    """The row of a .tflite file as it is."""
+def _file_candidate(model: TrainedModel, name: str, config: EvaluateConfig) -> Candidate:
+    """Return the candidate of a .tflite file as it is."""
     from deeplab.tflite.interpreter import TfliteModel
 
-    model = TfliteModel(run, config.threads)
-    size = Path(run).stat().st_size
-    count = file_multiply_adds(model.graph)
+    file = TfliteModel(model.tflite, config.threads)
+    multiply_adds = file_multiply_adds(file.graph)
     return Candidate(
-        title,
-        run,
+        name,
+        str(model.path),
         None,
         (1.0,),
         False,
-        size,
-        model.classes,
-        lambda: tflite_predictor(model, config.fit),
-        lambda _: count,
+        len(model.tflite.content),
+        file.classes,
+        lambda: tflite_predictor(file, config.fit),
+        lambda _: multiply_adds,
     )
 
 
-def _networks(
-    run: str, title: str, strides: tuple[int, ...], config: EvaluateConfig, image_size: int | Size | None
-) -> Iterator[Candidate]:
-    """The rows of a Keras network at each stride, single-scale first."""
-    trained = open_model(run)
-    description, path = trained.description, trained.weights_file
-    if not path.is_file():
-        raise UserError(str(path), "no such file", "let the training end, or restore the file")
-    views = [((1.0,), False)] + ([(config.scales, config.flip)] if _several_views(config) else [])
-    for scales, flip in views:
-        single = scales == (1.0,) and not flip
-        for stride in strides if single else config.multi_scale_strides or strides:
-            name = f"{title} OS{stride}"
-            if not single:
-                name += f" x{len(scales)} scales" * (len(scales) > 1) + " + flip" * flip
-            yield Candidate(
-                name,
-                run,
-                stride,
-                scales,
-                flip,
-                path.stat().st_size,
-                len(description.classes),
-                partial(_open_single, run, stride, image_size)
-                if single
-                else partial(_open_several, run, stride, image_size, scales, flip),
-                partial(_network_multiply_adds, run, stride, scales, flip),
-            )
+def _network_candidate(
+    model: TrainedModel, name: str, stride: int, scales: tuple[float, ...], flip: bool, image_size: ImageSize
+) -> Candidate:
+    """Return the candidate of a Keras network at one output stride."""
+    config = model.description.config
 
+    def make_predictor() -> Predictor:
+        network = model.load(stride)
+        if scales == (1.0,) and not flip:
+            return keras_predictor(network, image_size)
+        return multi_scale_predictor(network, scales, flip, image_size)
 
-def _open_single(run: str, stride: int, image_size: int | Size | None) -> Predictor:
-    return keras_predictor(load_model(run, stride), image_size)
+    def multiply_adds(size: Size) -> int:
+        views = [(scaled_side(size[0], scale), scaled_side(size[1], scale)) for scale in scales]
+        return (1 + flip) * sum(_network_multiply_adds(config, stride, view) for view in views)
 
-
-def _open_several(
-    run: str, stride: int, image_size: int | Size | None, scales: tuple[float, ...], flip: bool
-) -> Predictor:
-    return multi_scale_predictor(load_model(run, stride), scales, flip, image_size)
-
-
-def _network_multiply_adds(run: str, stride: int, scales: tuple[float, ...], flip: bool, size: Size) -> int:
-    """Multiply-adds over all the views of one picture."""
-    config = open_model(run).description.config
-    views = [(scaled_size(size[0], scale), scaled_size(size[1], scale)) for scale in scales]
-    return (1 + flip) * sum(_view_multiply_adds(config, stride, view) for view in views)
+    return Candidate(
+        f"{name} OS{stride}" + f" x{len(scales)} scales" * (len(scales) > 1) + " + flip" * flip,
+        str(model.path),
+        stride,
+        scales,
+        flip,
+        model.weights_file.stat().st_size,
+        config.classes,
+        make_predictor,
+        multiply_adds,
+    )
 
 
 @lru_cache(maxsize=64)
-def _view_multiply_adds(config: ModelConfig, stride: int, size: Size) -> int:
-    """Multiply-adds at one size; remembered, for counting builds the network and rows have views in common."""
+def _network_multiply_adds(config: ModelConfig, stride: int, size: Size) -> int:
+    """Return the multiply-adds at one size; cached because counting builds the network."""
     from deeplab.model.cost import cost
 
     return cost(config, stride, size).multiply_adds
 
 
-def file_multiply_adds(graph: "TfliteGraph") -> int:
-    """Multiply-adds of a .tflite file for one picture: one for each weight of each pixel a convolution gives."""
+def file_multiply_adds(graph: TfliteGraph) -> int:
+    """Return the multiply-adds of a .tflite file for one image: one per weight and output pixel of a convolution."""
     total = 0
     for operator in graph.operators:
-        if operator.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            continue
-        weights, output = graph.tensors[operator.inputs[1]].shape, graph.tensors[operator.outputs[0]].shape
-        # A depthwise kernel [1, h, w, c] and a plain one [out, h, w, in] both touch each output pixel once per weight.
-        total += math.prod(weights) * math.prod(output[:-1])
+        if operator.name in (*CONVOLUTIONS, "FULLY_CONNECTED"):
+            weights, output = graph.tensors[operator.inputs[1]].shape, graph.tensors[operator.outputs[0]].shape
+            # Kernels are [1, h, w, c] (depthwise) or [out, h, w, in]; both use each weight once per output pixel.
+            total += math.prod(weights) * math.prod(output[:-1])
     return total

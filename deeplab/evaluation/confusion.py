@@ -1,215 +1,101 @@
-"""The confusion matrix, and the scores that follow from it."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+"""The confusion matrix, and the IoU of each class from it."""
 
 import numpy as np
 
 from deeplab.datasets.source import IGNORE_LABEL
 from deeplab.errors import UserError
 
-if TYPE_CHECKING:
-    from deeplab.evaluation.boundary import Borders
-
 _BYTE = 256
 
 
-def confusion_matrix(label: np.ndarray, prediction: np.ndarray, classes: int, what: str = "label") -> np.ndarray:
-    """Counts how often each class was taken for each other.
+def confusion_matrix(label: np.ndarray, prediction: np.ndarray, classes: int, name: str = "label") -> np.ndarray:
+    """Count the pixels of every (label, predicted class) pair.
 
     Args:
-        label: `[h, w]` integers, the truth; 255 is left out.
+        label: `[h, w]` integers; 255 = ignore.
         prediction: `[h, w]` integers, class ids.
         classes: number of classes, 1..256.
-        what: the name of the picture, for messages.
+        name: name of the image, for messages.
 
     Returns:
-        `[classes, classes]` int64; row = truth, column = prediction.
+        `[classes, classes]` int64; row = label, column = predicted class.
 
     Raises:
-        UserError: a label that is neither a class nor 255, a predicted id beyond the classes, sizes that differ.
+        UserError: a label that is neither a class nor 255, a predicted id that is not a class, or different sizes.
     """
     if label.shape != prediction.shape:
-        raise UserError(
-            what, f"the mask is {label.shape} pixels and the prediction {prediction.shape}", "make them equal"
-        )
-    # Two bytes side by side index a table of every (truth, prediction) pair: labels out of range and 255 are found in
-    # the small table afterwards, with no mask over the pixels.
-    pairs = (_as_byte(label, what) << np.uint16(8)) | _as_byte(prediction, f"prediction for {what}")
+        problem = f"the mask has shape {label.shape}, the prediction {prediction.shape}"
+        raise UserError(name, problem, "give a mask and a prediction of the same size")
+    # Two bytes form the index into a 256x256 table of all pairs. Ignored pixels and invalid ids are then found in the
+    # table instead of by comparing every pixel.
+    pairs = (_as_uint16(label, name) << np.uint16(8)) | _as_uint16(prediction, f"prediction for {name}")
     table = _histogram(pairs.ravel()).reshape(_BYTE, _BYTE)
-    strange = table[classes:IGNORE_LABEL].sum(axis=1)
-    if strange.any():
-        found = classes + int(np.flatnonzero(strange)[0])
-        raise UserError(what, f"label {found} with {classes} classes", f"labels are 0..{classes - 1}, or 255 = ignore")
+    invalid = np.flatnonzero(table[classes:IGNORE_LABEL].sum(axis=1))
+    if len(invalid):
+        problem = f"label {classes + invalid[0]} with {classes} classes"
+        raise UserError(name, problem, f"use labels 0..{classes - 1}, and 255 for ignored pixels")
     counted = table[: min(classes, IGNORE_LABEL)]
-    beyond = counted[:, classes:].sum(axis=0)
-    if beyond.any():
-        found = classes + int(np.flatnonzero(beyond)[0])
-        raise UserError(
-            what, f"class {found} was predicted", f"the data name {classes} classes: give all of the model's"
-        )
+    invalid = np.flatnonzero(counted[:, classes:].sum(axis=0))
+    if len(invalid):
+        problem = f"class {classes + invalid[0]} was predicted, but the data has {classes} classes"
+        raise UserError(name, problem, "use data with all classes of the model")
     matrix = np.zeros((classes, classes), np.int64)
     matrix[: len(counted)] = counted[:, :classes]
     return matrix
 
 
 def _histogram(values: np.ndarray) -> np.ndarray:
-    """How often each of the 65536 values occurs in `values`, uint16; int64."""
+    """Count each of the 65536 values in `values`, uint16 `[n]`; int64."""
     ends = np.flatnonzero(values[1:] != values[:-1])
     if 4 * len(ends) > len(values):
         return np.bincount(values, minlength=_BYTE * _BYTE)
-    # Masks are flat: counting the lengths of runs takes a quarter of the time. Lengths sum exactly in float64.
+    # Masks have few edges: counting the lengths of runs takes a quarter of the time. Float64 sums them exactly.
     lengths = np.diff(ends, prepend=-1, append=len(values) - 1)
     values = values[np.append(ends, len(values) - 1)] if len(values) else values
     return np.bincount(values, weights=lengths[: len(values)], minlength=_BYTE * _BYTE).astype(np.int64)
 
 
-def _as_byte(ids: np.ndarray, what: str) -> np.ndarray:
-    """`ids` as uint16 in 0..255, or a UserError."""
+def _as_uint16(ids: np.ndarray, name: str) -> np.ndarray:
+    """Convert ids to uint16; raise UserError if one is outside 0..255."""
     if ids.dtype != np.uint8 and ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < _BYTE:
-        raise UserError(what, f"ids from {ids.min()} to {ids.max()}", "ids are 0..255")
+        raise UserError(name, f"expected ids in 0..255, got {ids.min()} to {ids.max()}", "check the ids")
     return ids.astype(np.uint16)
 
 
 def class_counts(matrix: np.ndarray) -> np.ndarray:
-    """The `[..., 3, classes]` int64 (correct, true, predicted) pixels of each class, of `[..., classes, classes]`."""
+    """Return the (correct, labeled, predicted) pixels of each class.
+
+    Args:
+        matrix: `[..., classes, classes]`, confusion matrices.
+
+    Returns:
+        `[..., 3, classes]` int64.
+    """
     return np.stack(
         [np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1), matrix.sum(axis=-2)], axis=-2, dtype=np.int64
     )
 
 
 def iou_of_counts(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union, `[..., classes]` in 0..1, of `class_counts`; NaN where a class does not occur.
+    """Return the intersection over union of each class, `[..., classes]` in 0..1; NaN if a class does not occur.
 
-    A class occurs where it is in the truth or in the prediction: its union is not empty (the convention of
-    tf.metrics.mean_iou, by which the DeepLab figures were made).
+    A class occurs if a pixel is labeled or predicted as it, so that its union is not empty: the convention of
+    tf.metrics.mean_iou, which the published DeepLab results follow.
+
+    Args:
+        counts: `[..., 3, classes]`, see `class_counts`.
     """
-    correct, true, predicted = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
-    return _share(correct, true + predicted - correct)
+    correct, labeled, predicted = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
+    return ratio(correct, labeled + predicted - correct)
 
 
 def mean_of_occurring(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis, NaN left out; NaN where all are."""
-    there = ~np.isnan(values)
-    return _share(np.where(there, values, 0.0).sum(axis=-1), there.sum(axis=-1))
+    """Return the mean over the last axis without the NaN values; NaN if all are NaN."""
+    occurs = ~np.isnan(values)
+    return ratio(np.where(occurs, values, 0.0).sum(axis=-1), occurs.sum(axis=-1))
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Element-wise part / whole, NaN for 0 / 0."""
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole element by element; NaN for 0 / 0."""
     whole = np.asarray(whole, np.float64)
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How well a model does on a set of pictures.
-
-    Attributes:
-        classes: names by id.
-        matrix: `[classes, classes]` int64 pixels over all pictures; row = truth, column = prediction.
-        counts: `[pictures, 3, classes]` int64, `class_counts` of each picture in the order of `names`; what a bootstrap
-            over pictures draws from.
-        names: of the pictures.
-        resized: how many pictures had to be rescaled for a model of fixed size.
-        borders: how well it does near borders, where that was measured.
-    """
-
-    classes: tuple[str, ...]
-    matrix: np.ndarray
-    counts: np.ndarray
-    names: tuple[str, ...]
-    resized: int = 0
-    borders: "Borders | None" = None
-
-    @property
-    def iou(self) -> np.ndarray:
-        """Intersection over union of each class, `[classes]`, 0..1; NaN where the class does not occur."""
-        return iou_of_counts(class_counts(self.matrix))
-
-    @property
-    def miou(self) -> float:
-        """Mean of `iou` over the classes that occur."""
-        return float(mean_of_occurring(self.iou))
-
-    @property
-    def pixel_accuracy(self) -> float:
-        """Share of the pixels, 255 left out, that got the right class."""
-        return float(np.trace(self.matrix) / self.matrix.sum())
-
-    @property
-    def recall(self) -> np.ndarray:
-        """Share of each class's true pixels that were found, `[classes]`; NaN where the truth lacks the class."""
-        return _share(np.diagonal(self.matrix), self.matrix.sum(axis=1))
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Mean of `recall` over the classes in the truth."""
-        return float(mean_of_occurring(self.recall))
-
-    @property
-    def frequency_weighted_iou(self) -> float:
-        """Mean of `iou` weighted by each class's share of the true pixels."""
-        weight = self.matrix.sum(axis=1) / self.matrix.sum()
-        return float(np.sum(weight * np.nan_to_num(self.iou)))
-
-    @property
-    def dominant(self) -> tuple[str, float]:
-        """The class with the most predicted pixels, and its share of them."""
-        predicted = self.matrix.sum(axis=0)
-        best = int(np.argmax(predicted))
-        return self.classes[best], float(predicted[best] / predicted.sum())
-
-    def __add__(self, other: "Scores") -> "Scores":
-        """The scores of both sets of pictures together, as if they had been measured at once."""
-        if self.classes != other.classes:
-            raise ValueError("scores over different classes do not add up")
-        return Scores(
-            self.classes,
-            self.matrix + other.matrix,
-            np.concatenate([self.counts, other.counts]),
-            self.names + other.names,
-            self.resized + other.resized,
-            self.borders + other.borders if self.borders and other.borders else None,
-        )
-
-    def to_mapping(self) -> dict[str, Any]:
-        """The scores as JSON-ready values; NaN becomes null."""
-        near: dict[str, Any] = {}
-        if self.borders:
-            widths = self.borders.trimap_mious.items()
-            near = {"boundary_iou": _or_null(self.borders.boundary_iou)}
-            near |= {"trimap_miou": {str(width): _or_null(miou) for width, miou in widths}}
-        return {
-            "miou": self.miou,
-            "pixel_accuracy": self.pixel_accuracy,
-            "mean_accuracy": self.mean_accuracy,
-            "frequency_weighted_iou": self.frequency_weighted_iou,
-            "per_class": {name: _or_null(iou) for name, iou in zip(self.classes, self.iou, strict=True)},
-            "pictures": len(self.names),
-            "resized": self.resized,
-            **near,
-        }
-
-
-def _or_null(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if np.isnan(value) else float(value)
-
-
-def scores_of(matrices: Sequence[np.ndarray], classes: Sequence[str], names: Sequence[str], resized: int = 0) -> Scores:
-    """The scores of pictures, from the `[classes, classes]` confusion matrix of each.
-
-    Raises:
-        UserError: there is no picture, or no pixel with a label other than 255.
-    """
-    if not matrices:
-        raise UserError("evaluation", "there is no picture to measure on", "give at least one labeled picture")
-    total = np.sum(matrices, axis=0, dtype=np.int64)
-    if not total.any():
-        raise UserError(
-            "evaluation",
-            f"no pixel of the {len(matrices)} pictures has a label other than 255 (ignore)",
-            "look at the masks",
-        )
-    return Scores(tuple(classes), total, class_counts(np.stack(matrices)), tuple(names), resized)

@@ -1,6 +1,5 @@
-"""One evaluation for Keras models and .tflite files."""
+"""Evaluation of a Keras model or a .tflite file on labeled images."""
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -9,12 +8,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deeplab.datasets.source import Example
-from deeplab.evaluation.boundary import Borders, borders_of
-from deeplab.evaluation.confusion import Scores, confusion_matrix, scores_of
+from deeplab.evaluation.boundary import BoundaryScores, boundary_scores
+from deeplab.evaluation.confusion import confusion_matrix
+from deeplab.evaluation.scores import Scores, scores_from_matrices
 from deeplab.prediction.predictor import Predictor
 
-ONE_CLASS_SHARE = 0.99
-"""Beyond this share of all predicted pixels in one class a warning is due."""
+ONE_CLASS_FRACTION = 0.99
+"""A class with more than this fraction of all predicted pixels causes a warning."""
 
 
 def evaluate(
@@ -26,57 +26,59 @@ def evaluate(
     progress: str | None = None,
     total: int | None = None,
 ) -> Scores:
-    """Measures a model on labeled pictures.
+    """Evaluate a model on labeled images.
 
-    Pictures are predicted one by one and their counts added up as integers, so neither a batch size nor the order of
-    the pictures has a part in the result. Shares of a set measured on several machines add up with `+`.
+    Images are predicted one by one and counted in integers, so the result depends neither on a batch size nor on their
+    order. The scores of several subsets can be added with `+`.
 
     Args:
-        predict: turns a picture `[h, w, 3]` uint8 RGB into class ids `[h, w]`; a `Predictor` also says which pictures
-            it has to rescale.
-        examples: the labeled pictures.
+        predict: maps an image `[h, w, 3]` uint8 RGB to class ids `[h, w]`. A `Predictor` also reports which images it
+            stretches.
+        examples: the labeled images.
         classes: names by id, background first.
-        trimap_widths: widths in pixels of bands around borders to measure in as well, with the boundary IoU; costs some 40 ms
-            a picture of 500x375 pixels.
-        progress: title of a progress bar; None shows none, and neither does anything but a terminal.
-        total: number of examples, for the bar, where it is known.
+        trimap_widths: widths in pixels of the bands around borders to evaluate, together with boundary IoU; takes about
+            40 ms for an image of 500x375 pixels. Empty computes neither.
+        progress: title of a progress bar, shown on a terminal only; None shows none.
+        total: number of examples, if known, for the progress bar.
 
     Raises:
-        UserError: no picture, nothing but ignored pixels, a label that is neither a class nor 255.
+        UserError: no images, only ignored pixels, or a label that is neither a class nor 255.
     """
-    matrices, names, resized, widths = [], [], 0, sorted(trimap_widths)
-    borders: Borders | None = None
-    for example in _shown(examples, progress, total):
+    matrices, names, stretched, widths = [], [], 0, sorted(trimap_widths)
+    borders: BoundaryScores | None = None
+    for example in _with_progress(examples, progress, total):
         prediction = predict(example.image)
         if isinstance(predict, Predictor):
-            resized += predict.rescales(example.image)
+            stretched += predict.stretches(example.image)
         matrices.append(confusion_matrix(example.label, prediction, len(classes), example.name))
         names.append(example.name)
         if widths:
-            near = borders_of(example.label, prediction, len(classes), widths)
+            near = boundary_scores(example.label, prediction, len(classes), widths)
             borders = borders + near if borders else near
-    scores = dataclasses.replace(scores_of(matrices, classes, names, resized), borders=borders)
-    warn_if_one_class(scores)
+    scores = scores_from_matrices(matrices, classes, names, stretched, borders)
+    _warn_if_one_class(scores)
     return scores
 
 
-def warn_if_one_class(scores: Scores) -> None:
-    """Warns where nearly all pixels were given one class though the truth has others (the "all black" masks)."""
-    name, share = scores.dominant
-    true_share = scores.matrix.sum(axis=1).max() / scores.matrix.sum()
-    if share > ONE_CLASS_SHARE and true_share <= ONE_CLASS_SHARE:
+def _warn_if_one_class(scores: Scores) -> None:
+    """Warn if nearly all pixels were predicted as one class although the labels have others ("all black" masks)."""
+    predicted = scores.matrix.sum(axis=0) / scores.matrix.sum()
+    labeled = (scores.matrix.sum(axis=1) / scores.matrix.sum()).max()
+    if predicted.max() > ONE_CLASS_FRACTION >= labeled:
         warnings.warn(
-            f"{share:.1%} of all predicted pixels are {name!r}, against {true_share:.1%} for the largest class of the "
-            "masks: the model tells nothing apart; look at the masks' ids, the class count, the learning rate",
+            f"{predicted.max():.1%} of all pixels are predicted as {scores.classes[predicted.argmax()]!r}, but only "
+            f"{labeled:.1%} have the most frequent label: the model does not separate the classes; check the mask "
+            "values, the number of classes and the learning rate",
             stacklevel=3,
         )
 
 
-def _shown(examples: Iterable[Example], title: str | None, total: int | None) -> Iterator[Example]:
-    """The same examples, with a progress bar if `title` is given."""
-    if title is None or not Console(stderr=True).is_terminal:
+def _with_progress(examples: Iterable[Example], title: str | None, total: int | None) -> Iterator[Example]:
+    """Yield the examples, with a progress bar if `title` is given."""
+    console = Console(stderr=True)
+    if title is None or not console.is_terminal:
         yield from examples
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         yield from bar.track(examples, total=total, description=title)

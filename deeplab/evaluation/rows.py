@@ -1,4 +1,4 @@
-"""Rows of the table: candidates, measured."""
+"""The rows of the evaluation table: candidates with their scores, times and differences."""
 
 import dataclasses
 import statistics
@@ -12,25 +12,25 @@ import numpy as np
 from deeplab.config import EvaluateConfig
 from deeplab.datasets.open import limited
 from deeplab.datasets.source import Source
-from deeplab.evaluation.bootstrap import Interval, comparable, difference_interval, miou_interval
+from deeplab.evaluation.bootstrap import Interval, difference_interval, miou_interval, shared_images
 from deeplab.evaluation.candidates import Candidate
-from deeplab.evaluation.confusion import Scores
 from deeplab.evaluation.evaluate import evaluate
+from deeplab.evaluation.scores import Scores
 from deeplab.prediction.image_fit import Size
 from deeplab.prediction.predictor import Predictor
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model at one output stride and scale setting, measured.
+    """An evaluated candidate.
 
     Attributes:
-        candidate: what was measured.
-        scores: how well it did.
-        interval: of the mIoU; None where no bootstrap was asked for.
-        milliseconds: median time of the network for a picture, its views together, on this machine; without reading,
-            fitting, and the step from scores to ids.
-        multiply_adds: for a picture.
+        candidate: the model, its output stride and its scales.
+        scores: on the images.
+        interval: of the mIoU; None if no bootstrap was requested.
+        milliseconds: median time of the network per image on this machine, over all scales and flips together. It
+            excludes reading, padding or stretching, and the argmax.
+        multiply_adds: per image.
     """
 
     candidate: Candidate
@@ -41,11 +41,11 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Of the row."""
+        """The name of the candidate."""
         return self.candidate.name
 
     def to_mapping(self) -> dict[str, Any]:
-        """The row as JSON-ready values."""
+        """Return the row as JSON-ready values."""
         candidate = self.candidate
         return {
             "name": candidate.name,
@@ -63,29 +63,29 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """The mIoU of row `row` less that of row `minus` (numbers from 0), on the pictures that both have."""
+    """The mIoU of row number `row` minus that of row number `minus` (from 0), on the `images` images that both have."""
 
     row: int
     minus: int
-    pictures: int
+    images: int
     interval: Interval
 
     def to_mapping(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """The difference as JSON-ready values."""
+        """Return the difference as JSON-ready values."""
         return {
             "row": rows[self.row].name,
             "minus": rows[self.minus].name,
-            "pictures": self.pictures,
+            "images": self.images,
             "miou_difference": self.interval.value,
             "interval": [self.interval.low, self.interval.high],
         }
 
 
 def measure(candidate: Candidate, source: Source, config: EvaluateConfig, cost_size: Size) -> Row:
-    """Measures one candidate on a source; `cost_size` is the (height, width) at which multiply-adds are counted."""
-    if not candidate.single and config.multi_scale_images:
+    """Evaluate a candidate on a source; its multiply-adds are counted at `cost_size`, (height, width)."""
+    if not candidate.single_scale and config.multi_scale_images:
         source = limited(source, config.multi_scale_images)
-    predictor, times = timed(candidate.open())
+    predictor, seconds = timed(candidate.make_predictor())
     scores = evaluate(
         predictor,
         source.examples(),
@@ -95,27 +95,27 @@ def measure(candidate: Candidate, source: Source, config: EvaluateConfig, cost_s
         total=source.size,
     )
     interval = miou_interval(scores, config.bootstrap_samples, config.seed) if config.bootstrap_samples else None
-    return Row(candidate, scores, interval, 1000 * statistics.median(times), candidate.count(cost_size))
+    return Row(candidate, scores, interval, 1000 * statistics.median(seconds), candidate.multiply_adds(cost_size))
 
 
 def timed(predictor: Predictor) -> tuple[Predictor, list[float]]:
-    """The same predictor, and a list that grows by the seconds each run of its network takes."""
-    times: list[float] = []
+    """Return a predictor that measures its network, and the list to which it appends the seconds of each call."""
+    seconds: list[float] = []
 
     def run(image: np.ndarray) -> np.ndarray:
         start = time.perf_counter()
         output = predictor.run(image)
-        times.append(time.perf_counter() - start)
+        seconds.append(time.perf_counter() - start)
         return output
 
-    return dataclasses.replace(predictor, run=run), times
+    return dataclasses.replace(predictor, run=run), seconds
 
 
 def differences(rows: Sequence[Row], bootstrap_samples: int, seed: int) -> list[Difference]:
-    """The later of every two rows less the earlier, where they share pictures; none without bootstrap_samples."""
+    """Return the difference of every two rows that share images; none if `bootstrap_samples` is 0."""
     pairs = ((i, j) for j in range(len(rows)) for i in range(j)) if bootstrap_samples else ()
     return [
         Difference(j, i, shared, difference_interval(rows[j].scores, rows[i].scores, bootstrap_samples, seed))
         for i, j in pairs
-        if (shared := comparable(rows[j].scores, rows[i].scores))
+        if (shared := shared_images(rows[j].scores, rows[i].scores))
     ]

@@ -8,12 +8,14 @@ from rich.table import Table
 from deeplab.evaluation.rows import Difference, Row
 from deeplab.prediction.image_fit import Size
 
-COLUMNS = ("model", "mIoU", "95 %", "less row 1", "pixel acc.", "mean acc.", "fw. IoU", "MAdds", "ms", "size")
-_LEAST_NEEDED_FIRST = [COLUMNS.index(name) for name in ("fw. IoU", "mean acc.", "size", "pixel acc.", "less row 1")]
+COLUMNS = (
+    "model", "mIoU", "95 % interval", "minus row 1", "pixel acc.", "mean acc.", "fw. IoU", "MAdds", "ms", "size",
+)  # fmt: skip
+_DROPPED_FIRST = [COLUMNS.index(name) for name in ("fw. IoU", "mean acc.", "size", "pixel acc.", "minus row 1")]
 
 
 def cells(rows: Sequence[Row], differences: Sequence[Difference]) -> list[tuple[str, ...]]:
-    """The text of the table, a tuple per row, as many as `COLUMNS`."""
+    """Return the text of the table: for each row one text per column of `COLUMNS`."""
     to_first = {difference.row: difference for difference in differences if difference.minus == 0}
     return [
         (
@@ -26,19 +28,19 @@ def cells(rows: Sequence[Row], differences: Sequence[Difference]) -> list[tuple[
             percent(row.scores.frequency_weighted_iou),
             amount(row.multiply_adds),
             f"{row.milliseconds:.1f}",
-            megabytes(row.candidate.file_bytes),
+            f"{row.candidate.file_bytes / 1e6:.2f} MB",
         )
         for i, row in enumerate(rows)
     ]
 
 
 def terminal_table(title: str, rows: Sequence[Row], differences: Sequence[Difference], width: int) -> Table:
-    """The table for a terminal of `width` letters; columns that hold nothing, or do not fit, are left out."""
+    """Return the table for a terminal of `width` characters, without empty columns and those that do not fit."""
     text = cells(rows, differences)
     shown = [i for i in range(len(COLUMNS)) if any(line[i] for line in text)]
-    wide = {i: max(len(COLUMNS[i]), *(len(line[i]) for line in text)) + 3 for i in shown}
-    for dropped in _LEAST_NEEDED_FIRST:
-        if sum(wide[i] for i in shown) >= width and dropped in shown:
+    widths = {i: max(len(COLUMNS[i]), *(len(line[i]) for line in text)) + 3 for i in shown}
+    for dropped in _DROPPED_FIRST:
+        if sum(widths[i] for i in shown) >= width and dropped in shown:
             shown.remove(dropped)
     table = Table(title=title, title_justify="left")
     for i in shown:
@@ -49,27 +51,28 @@ def terminal_table(title: str, rows: Sequence[Row], differences: Sequence[Differ
 
 
 def notes(rows: Sequence[Row], size: Size) -> list[str]:
-    """What a reader of the table must know, one sentence each."""
-    found = [
-        f"MAdds: multiply-adds for a picture of {size[0]}x{size[1]} pixels (a .tflite file: of its own size)",
-        "ms: the network alone, all views of a picture, median, on this machine as busy as it was",
+    """Return the explanations below the table, one sentence each; multiply-adds were counted at `size`."""
+    sentences = [
+        f"MAdds: multiply-adds for an image of {size[0]}x{size[1]} pixels (a .tflite file: of its own input size)",
+        "ms: median network time per image on this machine under its load at the time, all scales and flips together",
     ]
     for row in rows:
-        if row.scores.resized:
-            found.append(
-                f"{row.name}: {row.scores.resized} of {len(row.scores.names)} pictures were larger than the model's "
+        if row.scores.stretched:
+            sentences.append(
+                f"{row.name}: {row.scores.stretched} of {len(row.scores.names)} images were larger than the model's "
                 "input and were stretched to it"
             )
-    most = max(len(row.scores.names) for row in rows)
-    shorter = sorted({len(row.scores.names) for row in rows} - {most})
-    for count in shorter:
+    counts = [len(row.scores.names) for row in rows]
+    for count in sorted(set(counts) - {max(counts)}):
         names = ", ".join(row.name for row in rows if len(row.scores.names) == count)
-        found.append(f"measured on the first {count} of {most} pictures: {names}; differences are on these alone")
-    return found
+        sentences.append(
+            f"evaluated on the first {count} of {max(counts)} images: {names}; differences to other rows use these only"
+        )
+    return sentences
 
 
 def to_mapping(data: str, rows: Sequence[Row], differences: Sequence[Difference], size: Size) -> dict[str, Any]:
-    """All of it as JSON-ready values: what evaluation.json holds."""
+    """Return the content of evaluation.json as JSON-ready values."""
     return {
         "data": data,
         "size": list(size),
@@ -78,25 +81,20 @@ def to_mapping(data: str, rows: Sequence[Row], differences: Sequence[Difference]
     }
 
 
-def percent(share: float) -> str:
-    """0.7269 as "72.69"; mIoU and accuracy are given in percent, as the papers do."""
-    return f"{100 * share:.2f}"
+def percent(fraction: float) -> str:
+    """Format 0.7269 as "72.69", in percent as in the papers."""
+    return f"{100 * fraction:.2f}"
 
 
 def difference_text(difference: Difference) -> str:
-    """A difference with its interval in points: "+0.45 [-0.02, +0.91]"."""
+    """Format a difference and its interval in points: "+0.45 [-0.02, +0.91]"."""
     value, low, high = (100 * x for x in (difference.interval.value, difference.interval.low, difference.interval.high))
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def amount(count: float) -> str:
-    """2750000000 as "2.75B"."""
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if count >= size:
-            return f"{count / size:.2f}{letter}"
+    """Format 2750000000 as "2.75B"."""
+    for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if count >= unit:
+            return f"{count / unit:.2f}{letter}"
     return f"{count:.0f}"
-
-
-def megabytes(count: int) -> str:
-    """Bytes in MB of a million."""
-    return f"{count / 1e6:.2f} MB"

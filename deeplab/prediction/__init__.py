@@ -1,1 +1,1 @@
-"""Class ids for images of any size, from a Keras model or a .tflite file."""
+"""Prediction of class ids for images and videos, with a Keras model or a .tflite file."""

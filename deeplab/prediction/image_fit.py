@@ -1,4 +1,4 @@
-"""The one rule by which a picture of any size meets a model of fixed size, and its inverse."""
+"""Padding and stretching: how an image of any size meets a network of fixed input size, and the way back."""
 
 from dataclasses import dataclass
 
@@ -7,105 +7,106 @@ from PIL import Image
 
 from deeplab.config import Fit
 from deeplab.errors import UserError
+from deeplab.pixels import PIXEL_MEAN
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A picture as a model takes it, and how it became so.
+class FittedImage:
+    """An image at the input size of a network.
 
     Attributes:
-        image: `[H, W, 3]` at the model's size.
-        size: (h, w) of the picture itself.
-        rescaled: whether it was resized rather than padded.
+        image: `[H, W, 3]` at the input size.
+        size: (h, w) of the original image.
+        stretched: whether it was stretched to the input size; otherwise it was padded or left unchanged.
     """
 
     image: np.ndarray
     size: Size
-    rescaled: bool
+    stretched: bool
 
 
-def rescales(size: Size, model_size: Size | None, fit: Fit) -> bool:
-    """Whether `fit_image` will resize a picture of (h, w) pixels rather than pad it."""
+def needs_stretching(size: Size, model_size: Size | None, fit: Fit) -> bool:
+    """Return whether `fit_image` stretches an image of (h, w) pixels."""
     if model_size is None or size == model_size or fit == "pad":
         return False
     return fit == "stretch" or size[0] > model_size[0] or size[1] > model_size[1]
 
 
-def fit_image(image: np.ndarray, model_size: Size | None, fit: Fit = "auto", gray: float = 127.5) -> Fitted:
-    """Brings a picture to a model's size.
-
-    "pad" is the official protocol: never rescaled, `gray` added at the bottom and on the right. "stretch" is what the
-    on-device runners do: stretched to the model's size, the aspect ratio not kept (here by Pillow's bilinear filter,
-    which averages when it shrinks). "auto" pads where the picture fits and resizes where it does not.
+def fit_image(
+    image: np.ndarray, model_size: Size | None, fit: Fit = "auto", padding_value: float = PIXEL_MEAN
+) -> FittedImage:
+    """Pad or stretch an image to the input size of a network.
 
     Args:
         image: `[h, w, 3]` uint8, RGB.
-        model_size: (H, W) of the model; None for a model of any size, which gets the picture as it is.
-        fit: the rule.
-        gray: the value that the model's normalization takes to zero; the picture stays uint8 if it is whole.
+        model_size: (H, W) of the network; None for a network of any size, which takes the image unchanged.
+        fit: "pad" adds `padding_value` at the bottom and on the right, as the official DeepLab evaluation does.
+            "stretch" resizes without keeping the aspect ratio, as the on-device runners do (here with the bilinear
+            filter of Pillow, which averages when it shrinks). "auto" pads an image that is small enough and stretches a
+            larger one.
+        padding_value: a pixel value that the network normalizes to zero. A padded image stays uint8 if it is an
+            integer, else it becomes float32.
 
     Raises:
-        UserError: no RGB picture; "pad" with a picture larger than the model.
+        UserError: not a uint8 RGB image, or "pad" with an image larger than `model_size`.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise UserError("picture", f"{image.dtype} {list(image.shape)} is no [h, w, 3] uint8", "give RGB pictures")
+        raise UserError("image", f"expected [h, w, 3] uint8, got {list(image.shape)} {image.dtype}", "give RGB images")
     size: Size = (image.shape[0], image.shape[1])
     if model_size is None or size == model_size:
-        return Fitted(image, size, False)
-    if rescales(size, model_size, fit):
-        height, width = model_size
-        stretched = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        return Fitted(np.asarray(stretched), size, True)
+        return FittedImage(image, size, stretched=False)
+    if needs_stretching(size, model_size, fit):
+        stretched = Image.fromarray(image).resize(model_size[::-1], Image.Resampling.BILINEAR)
+        return FittedImage(np.asarray(stretched), size, stretched=True)
     if size[0] > model_size[0] or size[1] > model_size[1]:
         raise UserError(
-            "picture",
-            f"{size[0]}x{size[1]} pixels do not fit the model's {model_size[0]}x{model_size[1]}",
+            "image",
+            f"{size[0]}x{size[1]} pixels exceed the model's input of {model_size[0]}x{model_size[1]}",
             "use fit=stretch, tiles, or a model of any size",
         )
-    dtype = np.uint8 if float(gray).is_integer() else np.float32
-    padded = np.full((*model_size, 3), gray, dtype)
+    padded = np.full((*model_size, 3), padding_value, np.uint8 if float(padding_value).is_integer() else np.float32)
     padded[: size[0], : size[1]] = image
-    return Fitted(padded, size, False)
+    return FittedImage(padded, size, stretched=False)
 
 
-def undo_scores(scores: np.ndarray, fitted: Fitted) -> np.ndarray:
-    """Class scores of the fitted picture as those of the picture itself.
+def scores_at_image_size(scores: np.ndarray, fitted: FittedImage) -> np.ndarray:
+    """Return the class scores at the size of the original image.
 
     Args:
-        scores: `[h', w', classes]` float32 over the fitted picture, possibly smaller than it, corners aligned.
-        fitted: the picture they belong to.
+        scores: `[h', w', classes]` float32 of the fitted image, at its size or smaller with aligned corners.
+        fitted: the image that the network received.
 
     Returns:
-        `[h, w, classes]` float32: enlarged with aligned corners and cropped, or resized back if it was stretched.
+        `[h, w, classes]` float32. Scores of a padded image are enlarged with aligned corners, then cropped.
     """
-    if fitted.rescaled:
+    if fitted.stretched:
         return resize_scores(scores, fitted.size)
-    return crop_of_resized(scores, (fitted.image.shape[0], fitted.image.shape[1]), fitted.size)
+    return resize_and_crop(scores, (fitted.image.shape[0], fitted.image.shape[1]), fitted.size)
 
 
-def undo_ids(ids: np.ndarray, fitted: Fitted) -> np.ndarray:
-    """Class ids `[H, W]` of the fitted picture as those of the picture itself, `[h, w]`; nearest where stretched."""
-    if fitted.rescaled:
+def ids_at_image_size(ids: np.ndarray, fitted: FittedImage) -> np.ndarray:
+    """Return class ids `[H, W]` of the fitted image at the original size `[h, w]`: cropped, or by nearest neighbor."""
+    if fitted.stretched:
         rows, columns = (_nearest(old, new) for old, new in zip(ids.shape, fitted.size, strict=True))
         return ids[rows[:, None], columns]
     return ids[: fitted.size[0], : fitted.size[1]]
 
 
 def _nearest(old: int, new: int) -> np.ndarray:
-    """For each of `new` samples the nearest of `old`, pixel centers as Pillow places them."""
+    """Return the nearest of `old` samples for each of `new`, with pixel centers at half integers as in Pillow."""
     return np.minimum((np.arange(new) + 0.5) * old // new, old - 1).astype(np.intp)
 
 
 def resize_scores(scores: np.ndarray, size: Size) -> np.ndarray:
-    """Bilinear resize of `[h', w', c]` to `[*size, c]` with aligned corners, as DeepLab resizes its own logits."""
-    return crop_of_resized(scores, size, size)
+    """Resize `[h', w', c]` to `[*size, c]`, bilinear with aligned corners, as DeepLab resizes its logits."""
+    return resize_and_crop(scores, size, size)
 
 
-def crop_of_resized(scores: np.ndarray, size: Size, crop: Size) -> np.ndarray:
-    """The top left `crop` of `scores` `[h', w', c]` resized to `size`, without making the rest; float32."""
+def resize_and_crop(scores: np.ndarray, size: Size, crop: Size) -> np.ndarray:
+    """Return the top left `crop` of `[h', w', c]` resized to `size`, as float32, without computing the rest."""
     scores = np.asarray(scores, np.float32)
     if scores.shape[:2] != size:
         # Columns first, while there are few rows.
@@ -115,13 +116,13 @@ def crop_of_resized(scores: np.ndarray, size: Size, crop: Size) -> np.ndarray:
 
 
 def _interpolate(x: np.ndarray, size: int, count: int, axis: int) -> np.ndarray:
-    """The first `count` of `size` samples of `x` along `axis`, corners aligned."""
+    """Return the first `count` of `size` samples of `x` along `axis`, with aligned corners."""
     last = x.shape[axis] - 1
     position = np.arange(count) * (last / max(size - 1, 1))
     low = np.minimum(position.astype(np.intp), last)
     weight = (position - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(3)])
-    below, above = np.take(x, low, axis), np.take(x, np.minimum(low + 1, last), axis)
-    above -= below
-    above *= weight
-    above += below
-    return above
+    lower, result = np.take(x, low, axis), np.take(x, np.minimum(low + 1, last), axis)
+    result -= lower
+    result *= weight
+    result += lower
+    return result

@@ -1,38 +1,29 @@
-"""Which pictures and videos a path means, and reading them."""
+"""Finding and reading the images and videos that a path or pattern names."""
 
 import glob
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from deeplab.datasets.image_files import read_image
 from deeplab.errors import UserError
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
-VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
-_ORIENTATION = 0x0112
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda x: x[:, ::-1],
-    3: lambda x: x[::-1, ::-1],
-    4: lambda x: x[::-1],
-    5: lambda x: x.swapaxes(0, 1),
-    6: lambda x: x.swapaxes(0, 1)[:, ::-1],
-    7: lambda x: x.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda x: x.swapaxes(0, 1)[::-1],
-}
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
+_SUPPORTED = f"images: {' '.join(sorted(IMAGE_SUFFIXES))}, videos: {' '.join(sorted(VIDEO_SUFFIXES))}"
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file to label.
+    """An image or a video to predict.
 
     Attributes:
         path: of the file.
-        name: what its results are called, no ending; unique among the inputs of one call, with "/" where patterns
-            reach into folders.
+        name: name of the results, without a suffix; unique among the inputs of one call. It contains "/" if the files
+            of a pattern are in several folders.
         video: whether it is a video.
     """
 
@@ -42,57 +33,42 @@ class Input:
 
 
 def find_inputs(pattern: str) -> list[Input]:
-    """The pictures and videos that `pattern` means, sorted by path.
+    """Return the images and videos that `pattern` names, sorted by path.
 
     Args:
-        pattern: a file, a folder (its own files, not those of folders within), or a pattern such as `a/**/*.jpg`.
+        pattern: a file, a folder (its files, without sub-folders), or a pattern such as `a/**/*.jpg`.
 
     Raises:
-        UserError: nothing there, or no picture or video among it.
+        UserError: no such file, or no images or videos among the files.
     """
     path = Path(pattern)
+    # A file or folder whose name contains brackets is not a pattern.
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.is_file())
-        root = path
+        files, root = sorted(p for p in path.iterdir() if p.is_file()), path
     elif path.is_file():
-        found, root = [path], path.parent
-        if path.suffix.lower() not in PICTURES | VIDEOS:
-            raise UserError(f"images={pattern}", f"{path.suffix or 'no ending'} is no kind of picture", _kinds())
+        files, root = [path], path.parent
     else:
-        # A name may hold brackets of its own; it was a file or folder then, and was taken above.
-        found = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())
-        root = _common(found)
-        if not found:
-            raise UserError(f"images={pattern}", "no such file or folder, and no file fits it", "check the path")
-    known = [p for p in found if p.suffix.lower() in PICTURES | VIDEOS]
+        files = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())
+        if not files:
+            raise UserError(f"images={pattern}", "no such file or folder, and no file matches it", "check the path")
+        root = Path(os.path.commonpath([p.parent for p in files]))
+    known = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
     if not known:
-        raise UserError(f"images={pattern}", f"no picture among {len(found)} files", _kinds())
+        raise UserError(f"images={pattern}", f"no image or video among {len(files)} file(s)", f"supported {_SUPPORTED}")
     stems = [p.relative_to(root).with_suffix("").as_posix() for p in known]
     return [
-        Input(p, stem if stems.count(stem) == 1 else f"{stem}_{p.suffix[1:]}", p.suffix.lower() in VIDEOS)
+        Input(p, stem if stems.count(stem) == 1 else f"{stem}_{p.suffix[1:]}", p.suffix.lower() in VIDEO_SUFFIXES)
         for p, stem in zip(known, stems, strict=True)
     ]
 
 
 def read_upright(path: Path) -> np.ndarray:
-    """A picture `[h, w, 3]` uint8 RGB, turned as its EXIF orientation says, so as viewers show it.
+    """Read an image as `[h, w, 3]` uint8 RGB, rotated by its EXIF orientation, as image viewers show it.
 
     Raises:
-        UserError: missing, unreadable or truncated.
+        UserError: the file is missing, unreadable or truncated.
     """
-    image = read_image(path)
-    with Image.open(path) as opened:
-        orientation = opened.getexif().get(_ORIENTATION, 1)
-    return np.ascontiguousarray(_UPRIGHT.get(orientation, lambda x: x)(image))
-
-
-def _common(paths: list[Path]) -> Path:
-    """The innermost folder that holds all of `paths`."""
-    folder = paths[0].parent if paths else Path()
-    while any(folder != p.parent and folder not in p.parents for p in paths):
-        folder = folder.parent
-    return folder
-
-
-def _kinds() -> str:
-    return "pictures: " + " ".join(sorted(PICTURES)) + ", videos: " + " ".join(sorted(VIDEOS))
+    image = Image.fromarray(read_image(path))
+    with Image.open(path) as file:
+        image.getexif()[ExifTags.Base.Orientation] = file.getexif().get(ExifTags.Base.Orientation, 1)
+    return np.ascontiguousarray(ImageOps.exif_transpose(image))

@@ -1,4 +1,4 @@
-"""From a model to something that labels pictures of any size."""
+"""Prediction of class ids for images of any size, with a Keras model or a .tflite file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,78 +6,85 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deeplab.config import Fit
+from deeplab.config import Fit, ImageSize, fixed_height_width
 from deeplab.errors import UserError
-from deeplab.prediction.image_fit import Size, fit_image, rescales, undo_ids, undo_scores
+from deeplab.pixels import PIXEL_MEAN
+from deeplab.prediction.image_fit import (
+    FittedImage,
+    Size,
+    fit_image,
+    ids_at_image_size,
+    needs_stretching,
+    scores_at_image_size,
+)
 
 if TYPE_CHECKING:
     from deeplab.tflite.interpreter import TfliteModel
 
-GRAY = 127.5
-"""Halfway between black and white: zero behind the normalization x * 2 / 255 - 1."""
-
 
 @dataclass(frozen=True)
 class Predictor:
-    """Labels pictures of any size with a model that may take one size only.
+    """Predicts images of any size with a model that may accept one size only.
 
     Attributes:
-        run: `[H, W, 3]` at the model's size (uint8, or float32 0..255 where it was padded with `gray`) to class scores
-            `[h', w', classes]` float32 or class ids `[H, W]` of an integer type.
-        image_size: (H, W) the model takes; None for any.
-        fit: how other pictures are brought to it, see `fit_image`.
-        gray: value of the padding.
-        grows: whether a picture larger than `image_size` is run at its own size, as a model of any size can; it is
-            then neither padded nor rescaled.
+        run: the model: maps `[H, W, 3]` at its input size (uint8, or float32 0..255 if padded with a fractional
+            `padding_value`) to class scores `[h', w', classes]` float32 or class ids `[H, W]` of an integer dtype.
+        image_size: (H, W) to pad or stretch images to; None for no such size.
+        fit: how images of other sizes are fitted, see `fit_image`.
+        padding_value: pixel value of the padding.
+        accepts_larger: whether the model accepts images larger than `image_size`. They are then neither padded nor
+            stretched, unless `fit` is "stretch".
     """
 
     run: Callable[[np.ndarray], np.ndarray]
     image_size: Size | None = None
     fit: Fit = "auto"
-    gray: float = GRAY
-    grows: bool = False
+    padding_value: float = PIXEL_MEAN
+    accepts_larger: bool = False
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Class ids `[h, w]` uint8 of a picture `[h, w, 3]` uint8 RGB.
+        """Return the class ids `[h, w]` uint8 of an image `[h, w, 3]` uint8 RGB.
 
         Raises:
-            UserError: no such picture, or one that does not fit and may not be resized.
+            UserError: not such an image, or an image that is too large and must not be stretched.
         """
-        fitted = fit_image(image, self._model_size(image), self.fit, self.gray)
-        output = self.run(fitted.image)
+        output, fitted = self._run(image)
         if output.dtype.kind in "iu":
-            return undo_ids(output, fitted).astype(np.uint8)
-        return np.argmax(undo_scores(output, fitted), axis=-1).astype(np.uint8)
+            return ids_at_image_size(output, fitted).astype(np.uint8)
+        return np.argmax(scores_at_image_size(output, fitted), axis=-1).astype(np.uint8)
 
     def scores(self, image: np.ndarray) -> np.ndarray:
-        """Class scores `[h, w, classes]` float32 of a picture `[h, w, 3]` uint8 RGB: logits, or what the model gives.
+        """Return the class scores of the model, `[h, w, classes]` float32, for an image `[h, w, 3]` uint8 RGB.
 
         Raises:
-            UserError: as `__call__`; or the model gives class ids only.
+            UserError: as for a call, or the model returns class ids only.
         """
-        fitted = fit_image(image, self._model_size(image), self.fit, self.gray)
-        output = self.run(fitted.image)
+        output, fitted = self._run(image)
         if output.dtype.kind in "iu":
-            raise UserError("model", "it gives class ids, no scores", "use a run, or a file with output=logits")
-        return undo_scores(output, fitted)
+            raise UserError("model", "returns class ids, not scores", "use a run, or a file with output=logits")
+        return scores_at_image_size(output, fitted)
 
-    def rescales(self, image: np.ndarray) -> bool:
-        """Whether this picture is resized rather than padded."""
-        return rescales(image.shape[:2], self._model_size(image), self.fit)
+    def stretches(self, image: np.ndarray) -> bool:
+        """Return whether this image is stretched to the input size."""
+        return needs_stretching(image.shape[:2], self._input_size(image), self.fit)
 
-    def _model_size(self, image: np.ndarray) -> Size | None:
-        """The size to bring `image` to."""
-        fixed = self.image_size
-        larger = fixed is not None and (image.shape[0] > fixed[0] or image.shape[1] > fixed[1])
-        return None if larger and self.grows and self.fit != "stretch" else fixed
+    def _run(self, image: np.ndarray) -> tuple[np.ndarray, FittedImage]:
+        fitted = fit_image(image, self._input_size(image), self.fit, self.padding_value)
+        return self.run(fitted.image), fitted
+
+    def _input_size(self, image: np.ndarray) -> Size | None:
+        """Return the size to fit `image` to; None to run it at its own size."""
+        size = self.image_size
+        larger = size is not None and (image.shape[0] > size[0] or image.shape[1] > size[1])
+        return None if larger and self.accepts_larger and self.fit != "stretch" else size
 
 
 def tflite_predictor(model: "TfliteModel", fit: Fit = "auto") -> Predictor:
-    """A .tflite file as a predictor: pictures of another size are padded or stretched, scores enlarged and cropped.
+    """Return a predictor that runs a .tflite file.
 
     Args:
-        model: the open file.
-        fit: what to do with pictures of another size.
+        model: the file, loaded in an interpreter.
+        fit: how images of other sizes are fitted.
     """
     from deeplab.tflite.interpreter import dequantize
 
@@ -87,9 +94,10 @@ def tflite_predictor(model: "TfliteModel", fit: Fit = "auto") -> Predictor:
     def run(image: np.ndarray) -> np.ndarray:
         if image.dtype == np.uint8:
             return model(image)
-        # No byte is 127.5, so that is the padding: exactly the file's own zero, whatever its normalization.
+        # No uint8 pixel equals PIXEL_MEAN, so these values are the padding. The file's own zero replaces them, whatever
+        # its normalization is.
         tensor = model.prepare(image.astype(np.uint8)).copy()
-        tensor[0][image == GRAY] = zero
+        tensor[0][image == PIXEL_MEAN] = zero
         stored = model.run(tensor)
         if model.returns_labels:
             return stored.reshape(model.mask_size)
@@ -98,30 +106,29 @@ def tflite_predictor(model: "TfliteModel", fit: Fit = "auto") -> Predictor:
     return Predictor(run, model.image_size, fit)
 
 
-def keras_predictor(model: Any, image_size: int | Size | None = None, fit: Fit = "auto") -> Predictor:
-    """A Keras model as a predictor; needs TensorFlow, which traces the model once, whatever the pictures' sizes.
+def keras_predictor(model: Any, image_size: ImageSize = None, fit: Fit = "auto") -> Predictor:
+    """Return a predictor that runs a Keras model. TensorFlow traces the model once for all image sizes.
 
     Args:
         model: maps RGB float32 0..255 `[b, h, w, 3]` to logits `[b, h, w, classes]`, at a fixed size or any.
-        image_size: pictures are padded to this size (the official protocol: 513 for VOC), larger ones run at their own.
-            None: the model's own size, or each picture at its own. A model built for one size takes no other.
-        fit: what to do with pictures that a model of fixed size cannot take.
+        image_size: pad images to this size (513 in the official evaluation on VOC); larger images run at their own
+            size. None takes the fixed size of the model, if it has one.
+        fit: how images of other sizes are fitted to a model of fixed size.
 
     Raises:
-        UserError: `image_size` is not the size that the model was built for.
+        UserError: `image_size` differs from the fixed size of the model.
     """
     import tensorflow as tf
 
     height, width = model.input_shape[1:3]
-    built = (height, width) if height and width else None
-    wanted = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if built and wanted and built != wanted:
-        raise UserError(
-            "image_size", f"{wanted} with a model built for {built}", "leave it out, or build the model anew"
-        )
+    fixed = (height, width) if height and width else None
+    requested = fixed_height_width(image_size)
+    if fixed and requested and fixed != requested:
+        problem = f"{requested} differs from the model's fixed size {fixed}"
+        raise UserError("image_size", problem, "leave it out, or rebuild the model at this size")
 
-    # One signature for every size, or each new size would be traced and compiled anew.
-    @tf.function(input_signature=[tf.TensorSpec((None, *(built or (None, None)), 3), tf.float32)])
+    # One signature for every size; otherwise each new size would be traced and compiled.
+    @tf.function(input_signature=[tf.TensorSpec((None, *(fixed or (None, None)), 3), tf.float32)])
     def forward(images: Any) -> Any:
         return model(images, training=False)
 
@@ -129,4 +136,4 @@ def keras_predictor(model: Any, image_size: int | Size | None = None, fit: Fit =
         output: np.ndarray = forward(tf.constant(image[None], tf.float32))[0].numpy()
         return output
 
-    return Predictor(run, built or wanted, fit, GRAY, grows=built is None)
+    return Predictor(run, fixed or requested, fit, accepts_larger=fixed is None)

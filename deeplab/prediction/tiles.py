@@ -1,4 +1,4 @@
-"""Large pictures in overlapping tiles, at their full resolution."""
+"""Prediction of large images in overlapping tiles, at full resolution."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one axis, in pixels.
+    """The extent of one tile along one axis, in pixels.
 
     Attributes:
-        start, stop: what the network sees.
-        first, last: what is kept of it: first <= pixel < last. Inside, start <= first and last <= stop.
+        start, stop: the pixels that the network receives: start <= pixel < stop.
+        first, last: the pixels whose prediction is kept: first <= pixel < last, within start and stop.
     """
 
     start: int
@@ -22,16 +22,17 @@ class Span:
     last: int
 
 
-def spans(side: int, tile: int, overlap: int) -> list[Span]:
-    """Tiles of `tile` pixels along `side`, neighbors sharing at least `overlap`, evenly spread.
+def tile_spans(side: int, tile: int, overlap: int) -> list[Span]:
+    """Divide `side` pixels evenly into tiles of `tile` pixels that overlap by at least `overlap`.
 
-    Each pixel is kept from one tile: neighbors meet in the middle of what they share, where both see most around it.
+    Each pixel is kept from one tile. Neighbors are joined in the middle of their overlap, where both have the most
+    context.
 
     Raises:
-        ValueError: the overlap is no smaller than the tile.
+        ValueError: the overlap is not smaller than the tile.
     """
     if overlap >= tile:
-        raise ValueError(f"an overlap of {overlap} does not go with tiles of {tile}")
+        raise ValueError(f"expected an overlap smaller than the tile of {tile} pixels, got {overlap}")
     if side <= tile:
         return [Span(0, side, 0, side)]
     count = -(-(side - overlap) // (tile - overlap))
@@ -46,23 +47,25 @@ def spans(side: int, tile: int, overlap: int) -> list[Span]:
 def predict_in_tiles(
     predict: Callable[[np.ndarray], np.ndarray], image: np.ndarray, tile: int, overlap: int
 ) -> np.ndarray:
-    """Class ids `[h, w]` uint8 of a large picture, predicted tile by tile.
+    """Predict a large image tile by tile; an image no larger than a tile is predicted as a whole.
 
-    A picture no larger than a tile is predicted as it is. Needs the memory of one tile at a time, and works with models
-    that give ids only.
+    Only class ids are joined, so it needs the memory of one tile at a time and works with models that return no scores.
 
     Args:
-        predict: a picture `[h, w, 3]` uint8 to class ids `[h, w]`.
+        predict: maps an image `[h, w, 3]` uint8 to class ids `[h, w]`.
         image: `[h, w, 3]` uint8, RGB.
         tile: side of the tiles in pixels.
-        overlap: what neighbors share at least, in pixels.
+        overlap: minimum overlap of neighboring tiles in pixels.
+
+    Returns:
+        Class ids `[h, w]` uint8.
     """
     ids = np.empty(image.shape[:2], np.uint8)
-    for down in spans(image.shape[0], tile, overlap):
-        for across in spans(image.shape[1], tile, overlap):
-            part = predict(image[down.start : down.stop, across.start : across.stop])
-            ids[down.first : down.last, across.first : across.last] = part[
-                down.first - down.start : down.last - down.start,
-                across.first - across.start : across.last - across.start,
+    for row in tile_spans(image.shape[0], tile, overlap):
+        for column in tile_spans(image.shape[1], tile, overlap):
+            predicted = predict(image[row.start : row.stop, column.start : column.stop])
+            ids[row.first : row.last, column.first : column.last] = predicted[
+                row.first - row.start : row.last - row.start,
+                column.first - column.start : column.last - column.start,
             ]
     return ids
