@@ -1,14 +1,52 @@
-"""Charts of an evaluation as SVG, drawn for a screen 360 pixels wide, in the colors of the page's scheme."""
+"""Charts as inline SVG, drawn by matplotlib.
 
+The charts are 360 units wide, so that their text is readable on a phone. Their colors are CSS variables of the page,
+which has a light and a dark scheme: matplotlib draws each variable as a placeholder color, `_svg` replaces these.
+"""
+
+import io
 import math
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
+import matplotlib as mpl
 import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 WIDTH = 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 20, 34
+"""Width of every chart in SVG units, which are pixels on a phone; text is 11 units high."""
+
+_HEIGHT = 240
+_ROW_COLORS = 8
+_VARIABLES = ("muted", "line", "text", "correct", "wrong", *(f"c{i}" for i in range(_ROW_COLORS)))
+_PLACEHOLDERS = {name: f"#{i:06x}" for i, name in enumerate(_VARIABLES, 1)}
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 11,
+    "text.color": _PLACEHOLDERS["muted"],
+    "axes.edgecolor": _PLACEHOLDERS["line"],
+    "axes.labelcolor": _PLACEHOLDERS["muted"],
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xaxis.labellocation": "right",
+    "xtick.labelcolor": _PLACEHOLDERS["muted"],
+    "ytick.labelcolor": _PLACEHOLDERS["muted"],
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "grid.color": _PLACEHOLDERS["line"],
+}
+_TITLE = "title:"
+"""Marks the ids of groups that become tooltips."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +54,11 @@ class Point:
     """One row of the table in a chart of accuracy against cost.
 
     Attributes:
-        number: of the row, from 1; also chooses the color.
-        cost: what it costs, > 0.
-        value: its accuracy.
+        number: number of the row, from 1; it selects the color.
+        cost: cost of the row, above 0.
+        value: accuracy of the row.
         low, high: ends of the interval of `value`.
-        title: shown when pointed at.
+        title: tooltip.
     """
 
     number: int
@@ -31,175 +69,153 @@ class Point:
     title: str
 
 
-def color(number: int) -> str:
-    """The page's color of row `number`, from 1."""
-    return f"var(--c{(number - 1) % 8})"
+def row_color(number: int) -> str:
+    """Return the CSS color of row `number`, from 1."""
+    return f"var(--{_row_variable(number)})"
 
 
-def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
-    """Accuracy against cost on a logarithmic axis, with intervals."""
+def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
+    """Draw accuracy with its interval against cost on a logarithmic axis; empty without points."""
     if not points:
-        return ""
-    costs, height = [point.cost for point in points], 240
-    low, high = math.log10(min(costs)), math.log10(max(costs))
-    margin = max(0.08 * (high - low), 0.05)
-    x = _Axis(low - margin, high + margin, _LEFT, WIDTH - _RIGHT)
-    y = _value_axis([p.low for p in points] + [p.high for p in points], height)
-    parts = [_grid(y), *(_tick(x(math.log10(c)), height, _short(c)) for c in _log_ticks(10**x.low, 10**x.high))]
-    for p in points:
-        at, mid = x(math.log10(p.cost)), y(p.value)
-        parts.append(
-            f'<g fill="{color(p.number)}" stroke="{color(p.number)}"><title>{escape(p.title)}</title>'
-            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(p.low):.1f}" y2="{y(p.high):.1f}" opacity=".6"/>'
-            f'<circle cx="{at:.1f}" cy="{mid:.1f}" r="4"/></g>'
-            f'<text class="number" x="{at + 6:.1f}" y="{mid - 5:.1f}">{p.number}</text>'
-        )
-    return _svg(height, parts, x_label, y_label)
+        return Markup()
+    with mpl.rc_context(_SETTINGS):
+        figure, axes = _value_chart(x_label, y_label)
+        axes.set_xscale("log")
+        for point in points:
+            color = _PLACEHOLDERS[_row_variable(point.number)]
+            style = {"color": color, "gid": f"{_TITLE}{point.title}"}
+            axes.plot([point.cost] * 2, [point.low, point.high], linewidth=1.2, alpha=0.6, **style)
+            axes.plot([point.cost], [point.value], marker="o", markersize=8, **style)
+            axes.annotate(
+                str(point.number),
+                (point.cost, point.value),
+                (5, 4),
+                textcoords="offset points",
+                color=_PLACEHOLDERS["text"],
+                fontweight="bold",
+            )
+        low, high = min(point.cost for point in points), max(point.cost for point in points)
+        margin = max((high / low) ** 0.08, 1.12)
+        axes.set_xlim(low / margin, high * margin)
+        axes.xaxis.set_major_locator(_cost_ticks(high / low))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(_short))
+        return _svg(figure, repr(points))
 
 
-def curves(
-    lines: Sequence[tuple[int, Sequence[tuple[float, float]]]], x_label: str, y_label: str, air: float = 0.5
-) -> str:
-    """Lines through (x, y), each with the number of its row; `air` is the least space above and below, in y."""
-    lines = [(number, [p for p in line if not math.isnan(p[1])]) for number, line in lines]
-    points = [point for _, line in lines for point in line]
-    if not points:
-        return ""
-    height = 240
-    x = _Axis(0, max(p[0] for p in points), _LEFT, WIDTH - _RIGHT)
-    y = _value_axis([p[1] for p in points], height, air)
-    parts = [_grid(y), *(_tick(x(at), height, f"{at:g}") for at in _ticks(x.low, x.high))]
-    for number, line in lines:
-        path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in line)
-        dash = ' stroke-dasharray="5 3"' if number > 8 else ""
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{color(number)}" stroke-width="2"{dash}/>')
-        parts += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2" fill="{color(number)}"/>' for a, b in line]
-    return _svg(height, parts, x_label, y_label)
+def curves(lines: Sequence[tuple[int, Sequence[tuple[float, float]]]], x_label: str, y_label: str) -> Markup:
+    """Draw lines through (x, y) points, each with the number of its row; NaN is skipped; empty without points."""
+    finite = [(number, [(x, y) for x, y in points if not math.isnan(y)]) for number, points in lines]
+    if not any(points for _, points in finite):
+        return Markup()
+    with mpl.rc_context(_SETTINGS):
+        figure, axes = _value_chart(x_label, y_label)
+        for number, points in finite:
+            color, style = _PLACEHOLDERS[_row_variable(number)], "--" if number > _ROW_COLORS else "-"
+            axes.plot(*zip(*points, strict=True), style, color=color, linewidth=2, marker="o", markersize=3)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(_round_ticks())
+        return _svg(figure, repr(lines))
 
 
-def bars(names: Sequence[str], values: Sequence[tuple[int, Sequence[float]]]) -> str:
-    """Groups of horizontal bars, one group a name; a value that is NaN leaves its bar out.
+def bars(names: Sequence[str], values: Sequence[tuple[int, Sequence[float]]]) -> Markup:
+    """Draw groups of horizontal bars; the maximum of each group is printed at its right.
 
     Args:
-        names: of the groups.
-        values: for each row its number and the values of the groups, 0..1.
+        names: names of the groups.
+        values: for each row, its number and the value (0..1) of each group; NaN leaves the bar out.
     """
-    left, thick = 96, 5 if len(values) > 2 else 7
-    gap = max(7, 15 - thick * len(values))
-    group = thick * len(values) + gap
-    parts, x = [], _Axis(0, 1, left, WIDTH - 34)
-    height = group * len(names) + 22
-    for at in (0, 0.25, 0.5, 0.75, 1):
-        parts.append(f'<line class="grid" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="0" y2="{height - 18}"/>')
-        parts.append(f'<text x="{x(at):.1f}" y="{height - 5}" text-anchor="middle">{100 * at:g}</text>')
-    for i, name in enumerate(names):
-        top = i * group + gap / 2
-        middle = top + thick * len(values) / 2 + 4
-        parts.append(f'<text x="{left - 5}" y="{middle:.1f}" text-anchor="end">{escape(_cut(name, 15))}</text>')
+    thickness = 5 if len(values) > 2 else 7
+    group = thickness * len(values) + max(7, 15 - thickness * len(values))
+    with mpl.rc_context(_SETTINGS):
+        height = group * len(names) + 24
+        figure = Figure((WIDTH / 72, height / 72))
+        axes = figure.add_axes((98 / WIDTH, 20 / height, (WIDTH - 98 - 36) / WIDTH, 1 - 22 / height))
         for j, (number, row) in enumerate(values):
-            if not math.isnan(row[i]):
-                parts.append(
-                    f'<rect x="{left}" y="{top + j * thick:.1f}" width="{x(row[i]) - left:.1f}" height="{thick - 1}" '
-                    f'fill="{color(number)}"><title>{escape(name)}, row {number}: {row[i]:.2%}</title></rect>'
-                )
-        best = max((row[i] for _, row in values if not math.isnan(row[i])), default=math.nan)
-        label = "–" if math.isnan(best) else f"{100 * best:.1f}"
-        parts.append(f'<text x="{WIDTH - 2}" y="{middle:.1f}" text-anchor="end">{label}</text>')
-    return _frame(height, parts)
+            for i, value in enumerate(row):
+                if not math.isnan(value):
+                    top = i + (j - len(values) / 2) * thickness / group
+                    color = _PLACEHOLDERS[_row_variable(number)]
+                    title = f"{_TITLE}{names[i]}, row {number}: {value:.2%}"
+                    bar = Rectangle((0, top), 100 * value, (thickness - 1) / group, color=color, linewidth=0, gid=title)
+                    axes.add_patch(bar)
+        for i, name_values in enumerate(zip(*(row for _, row in values), strict=True)):
+            known = [value for value in name_values if not math.isnan(value)]
+            text = f"{100 * max(known):.1f}" if known else "–"
+            axes.text(1, i, f" {text}", transform=axes.get_yaxis_transform(), va="center")
+        axes.set(xlim=(0, 100), ylim=(len(names) - 0.5, -0.5), xticks=(0, 25, 50, 75, 100))
+        axes.set_yticks(range(len(names)), [_cut(name, 15) for name in names])
+        axes.spines[:].set_visible(False)
+        axes.grid(axis="x")
+        return _svg(figure, repr((names, values)))
 
 
-def confusion_picture(matrix: np.ndarray, names: Sequence[str]) -> str:
-    """The confusion matrix, each row (truth) shared out over the classes predicted; stronger color, larger share."""
-    classes = len(names)
-    left, top = 96, 18
-    cell = (WIDTH - left - 2) / classes
+def confusion_matrix(matrix: np.ndarray, names: Sequence[str]) -> Markup:
+    """Draw the share of each predicted class (column) in the pixels of each labeled class (row).
+
+    Args:
+        matrix: `[classes, classes]` pixels; row = label, column = prediction.
+        names: names of the classes; more than 40 are left out.
+    """
+    classes, left, top = len(names), 98, 18
+    side = WIDTH - left - 2
+    cell = side / classes
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    size = min(10.0, max(cell, 4.0))
-    parts = []
-    for i, name in enumerate(names):
-        y = top + i * cell
+    with mpl.rc_context(_SETTINGS):
+        height = top + side + 2
+        figure = Figure((WIDTH / 72, height / 72))
+        axes = figure.add_axes((left / WIDTH, 2 / height, side / WIDTH, side / height))
+        # Shares below 0.05 % are left out; the square root makes small ones visible.
+        for i, j in np.argwhere(shares >= 0.0005):
+            color, share = _PLACEHOLDERS["correct" if i == j else "wrong"], shares[i, j]
+            title = f"{_TITLE}{names[i]} predicted as {names[j]}: {share:.1%}"
+            axes.add_patch(Rectangle((j, i), 1, 1, color=color, alpha=math.sqrt(share), linewidth=0, gid=title))
+        axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=(), yticks=())
         if classes <= 40:
-            parts.append(
-                f'<text x="{left - 4}" y="{y + 0.5 * cell + 3:.1f}" text-anchor="end" style="font-size:{size:.1f}px">'
-                f"{escape(_cut(name, 14))} {i}</text>"
-                f'<text x="{left + (i + 0.5) * cell:.1f}" y="{top - 5}" text-anchor="middle" '
-                f'style="font-size:{min(size, 0.75 * cell):.1f}px">{i}</text>'
-            )
-        for j in range(classes):
-            share = float(shares[i, j])
-            if share < 0.0005:
-                continue
-            # The square root lifts small confusions out of the ground.
-            kind = "right" if i == j else "wrong"
-            parts.append(
-                f'<rect class="{kind}" x="{left + j * cell:.2f}" y="{y:.2f}" width="{cell:.2f}" height="{cell:.2f}" '
-                f'opacity="{math.sqrt(share):.2f}"><title>{escape(name)} taken for {escape(names[j])}: {share:.1%}'
-                "</title></rect>"
-            )
-    height = top + cell * classes + 2
-    side = cell * classes
-    parts.append(f'<rect class="outline" x="{left}" y="{top}" width="{side:.1f}" height="{side:.1f}"/>')
-    return _frame(height, parts)
+            size = min(10.0, max(cell, 4.0))
+            middles = [i + 0.5 for i in range(classes)]
+            axes.set_yticks(middles, [f"{_cut(name, 14)} {i}" for i, name in enumerate(names)], fontsize=size)
+            axes.set_xticks(middles, range(classes), fontsize=min(size, 0.75 * cell))
+            axes.xaxis.tick_top()
+        axes.spines[:].set_visible(True)
+        return _svg(figure, repr((names, matrix.tolist())))
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """A linear map from values to pixels."""
-
-    low: float
-    high: float
-    start: float
-    stop: float
-
-    def __call__(self, value: float) -> float:
-        span = self.high - self.low or 1.0
-        return self.start + (value - self.low) / span * (self.stop - self.start)
-
-
-def _value_axis(values: Sequence[float], height: float, least_air: float = 0.5) -> _Axis:
-    """The upright axis around `values`, with some air."""
-    air = max(0.08 * (max(values) - min(values)), least_air)
-    return _Axis(min(values) - air, max(values) + air, height - _BOTTOM, _TOP)
+def _value_chart(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """Create a chart with a grid, the name of the vertical axis above it and that of the horizontal one below."""
+    figure = Figure((WIDTH / 72, _HEIGHT / 72), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(y_label)
+    axes.set_xlabel(x_label)
+    axes.spines[:].set_visible(False)
+    axes.margins(y=0.08)
+    axes.grid()
+    axes.yaxis.set_major_locator(_round_ticks())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(_short))
+    return figure, axes
 
 
-def _grid(y: _Axis) -> str:
-    """Level lines and their numbers."""
-    return "".join(
-        f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(at):.1f}" y2="{y(at):.1f}"/>'
-        f'<text x="{_LEFT - 4}" y="{y(at) + 4:.1f}" text-anchor="end">{at:g}</text>'
-        for at in _ticks(y.low, y.high)
-    )
+def _round_ticks() -> Locator:
+    """Choose three to seven ticks in steps of 1, 2 or 5 times a power of ten."""
+    return MaxNLocator(6, steps=(1, 2, 5, 10))
 
 
-def _tick(x: float, height: float, text: str) -> str:
-    """A number below the lower axis."""
-    return (
-        f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>'
-        f'<text x="{x:.1f}" y="{height - _BOTTOM + 13}" text-anchor="middle">{text}</text>'
-    )
+def _cost_ticks(ratio: float) -> Locator:
+    """Choose the ticks of a logarithmic axis by the ratio of its ends, so that there are about three to seven."""
+    if ratio < 10:
+        return _round_ticks()
+    return LogLocator(subs=(1, 2, 5) if ratio < 100 else (1,))
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Four to eight round numbers in low..high."""
-    rough = (high - low) / 5
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough)
-    return [round(i * step, 10) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+def _row_variable(number: int) -> str:
+    return f"c{(number - 1) % _ROW_COLORS}"
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten in low..high, thinned where there are many; other round numbers where few."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found = [s * 10.0**p for p in powers for s in (1, 2, 5) if low <= s * 10.0**p <= high]
-    if len(found) < 3:
-        return _ticks(low, high)
-    return found if len(found) <= 7 else [10.0**p for p in powers if low <= 10.0**p <= high]
-
-
-def _short(value: float) -> str:
-    """2000000000 as "2B"."""
+def _short(value: float, _: int | None = None) -> str:
+    """Format 2000000000 as "2B"; matplotlib passes the position of the tick too."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
+        if abs(value) >= size:
             return f"{value / size:g}{letter}"
     return f"{value:g}"
 
@@ -208,14 +224,27 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _svg(height: float, parts: Sequence[str], x_label: str, y_label: str) -> str:
-    """A chart with both axes named."""
-    axes = (
-        f'<text x="{WIDTH - _RIGHT}" y="{height - 5}" text-anchor="end">{escape(x_label)}</text>'
-        f'<text x="2" y="10">{escape(y_label)}</text>'
-    )
-    return _frame(height, [*parts, axes])
+def _svg(figure: Figure, salt: str) -> Markup:
+    """Return a figure as an SVG element without fixed size, namespaces and date; equal charts give equal bytes.
 
-
-def _frame(height: float, parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img">{"".join(parts)}</svg>'
+    Args:
+        figure: the figure.
+        salt: the content of the chart; different salts give different ids, for several charts on one page.
+    """
+    buffer = io.StringIO()
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({"svg.hashsalt": salt}), warnings.catch_warnings():
+        # The browser draws the text, and has glyphs that matplotlib's font lacks.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(buffer, format="svg", metadata=metadata, transparent=True)
+    svg = buffer.getvalue()
+    svg = re.sub(r"\n\s*", " ", svg[svg.index("<svg") :])
+    svg = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", r'<svg \1 role="img">', svg, count=1)
+    # The page's style sheet sets the font and the joins of all charts.
+    svg = re.sub(r"<defs> <style.*?</defs> ", "", svg)
+    svg = re.sub(r"font-family: [^;]*; ", "", svg)
+    svg = re.sub(rf"""<g id=(["']){_TITLE}(.*?)\1>""", r"<g><title>\2</title>", svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg).replace("xlink:href", "href")
+    for name, color in _PLACEHOLDERS.items():
+        svg = svg.replace(color, f"var(--{name})")
+    return Markup(svg)

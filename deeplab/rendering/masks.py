@@ -14,7 +14,7 @@ _FONT_SIZE = 14
 
 
 def color_mask(ids: np.ndarray) -> Image.Image:
-    """Return class ids `[h, w]` uint8 as a palette image whose pixel values are the ids, like the masks of PASCAL VOC."""
+    """Return class ids `[h, w]` uint8 as a palette image whose pixel values are the ids, as PASCAL VOC stores masks."""
     mask = id_mask(ids)
     mask.putpalette(color_map().tobytes(), "RGB")
     return mask

@@ -1,14 +1,39 @@
-"""Tables that grow by a line at a time, in CSV files."""
+"""CSV tables that grow by one row at a time, with the step in the first column."""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from deeplab.files import atomic_write
 
-def kept_rows(path: Path, columns: Sequence[str], start: int) -> list[list[str]]:
-    """The rows of a table up to step `start`; those beyond, of a run that was cut off, and half rows are left out."""
+
+def start_table(path: Path, columns: Sequence[str], start: int) -> list[list[str]]:
+    """Create the table, or remove the rows after step `start`, which a resumed training writes again.
+
+    Returns:
+        The kept rows. Incomplete rows of an interrupted training are removed too.
+    """
+    rows = []
+    if path.is_file():
+        with path.open(newline="") as file:
+            complete = [row for row in csv.reader(file) if len(row) == len(columns) and row[0].isdecimal()]
+        rows = [row for row in complete if int(row[0]) <= start]
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return rows
+
+
+def append_row(path: Path, row: Sequence[object]) -> None:
+    """Add a row to the table."""
+    with path.open("a", newline="") as file:
+        csv.writer(file).writerow(row)
+
+
+def read_table(path: Path) -> dict[str, list[float]]:
+    """Read the columns of a table of numbers; incomplete rows are left out, and a missing file has no columns."""
     if not path.is_file():
-        return []
+        return {}
     with path.open(newline="") as file:
-        rows = [row for row in csv.reader(file) if len(row) == len(columns) and row[0].isdecimal()]
-    return [row for row in rows if int(row[0]) <= start]
+        header, *rows = list(csv.reader(file)) or [[]]
+    complete = [row for row in rows if len(row) == len(header)]
+    return {name: [float(row[i]) for row in complete] for i, name in enumerate(header)}

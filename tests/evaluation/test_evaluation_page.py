@@ -1,4 +1,4 @@
-"""The page is whole, needs no network, and fits a phone in a real browser."""
+"""The page is complete and well-formed, needs no network, and fits a phone in a real browser."""
 
 import html
 import json
@@ -13,20 +13,20 @@ import pytest
 from deeplab.config import EvaluateConfig
 from deeplab.datasets.source import Example, Source
 from deeplab.evaluation.candidates import Candidate
-from deeplab.evaluation.evaluation_page import Sample, best_row, extremes, page, picture_mious
+from deeplab.evaluation.evaluation_page import Sample, best_row, evaluation_page, extremes, image_mious
 from deeplab.evaluation.rows import Row, differences, measure
 from deeplab.evaluation.table import notes
 from deeplab.prediction.predictor import Predictor
 
 NAMES = tuple(f"class {i} & more" for i in range(21))
-VOID = {"meta", "img", "line", "circle", "rect", "polyline"}
+VOID = {"meta", "img"}
 
 
 def load(index: int) -> Example:
     rng = np.random.default_rng(index)
     label = np.kron(rng.integers(0, 21, (4, 5)), np.ones((12, 12), int)).astype(np.uint8)
     image = np.repeat((label * 12)[..., None], 3, axis=2)
-    return Example(image, label, f"picture <{index}>")
+    return Example(image, label, f"image <{index}>")
 
 
 SOURCE = Source("test/val", NAMES, 7, load)
@@ -54,11 +54,11 @@ def rows() -> list[Row]:
 @pytest.fixture(scope="module")
 def content(rows: list[Row]) -> str:
     samples = [Sample(e.name, e.image, e.label, e.label, 0.5) for e in map(load, range(2))]
-    return page("test/val & more", rows, differences(rows, 50, 0), notes(rows, (48, 60)), samples, samples)
+    return evaluation_page("test/val & more", rows, differences(rows, 50, 0), notes(rows, (48, 60)), samples, samples)
 
 
 class Checker(HTMLParser):
-    """Sees to it that every element is closed."""
+    """Checks that every element is closed, and collects the text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Checker(HTMLParser):
         self.text += data
 
 
-def test_page_is_well_formed_and_shows_every_row(content, rows):
+def test_the_page_is_well_formed_and_shows_every_row(content, rows):
     checker = Checker()
     checker.feed(content)
     assert checker.open == []
@@ -93,16 +93,16 @@ def test_page_is_well_formed_and_shows_every_row(content, rows):
         "Worst",
     ):
         assert heading in checker.text
-    assert "picture <0>" in checker.text
+    assert "image <0>" in checker.text
     assert content.count("<img") == 12
 
 
-def test_page_needs_no_network(content):
+def test_the_page_needs_no_network(content):
     assert "//" not in re.sub(r"data:image/jpeg;base64,[\w+/=]+", "", content)
     assert "<script" not in content
 
 
-def test_best_row_is_among_those_with_all_pictures(rows):
+def test_the_best_row_is_among_those_with_the_maximum_number_of_images(rows):
     assert best_row(rows) == 1
     fewer = measure(
         candidate("few", 0.0, 8), Source("t", NAMES, 3, load), EvaluateConfig("x", trimap_widths=()), (48, 60)
@@ -110,15 +110,15 @@ def test_best_row_is_among_those_with_all_pictures(rows):
     assert best_row([*rows, fewer]) == 1
 
 
-def test_extremes_are_the_worst_and_the_best_pictures(rows):
-    mious = picture_mious(rows[0])
+def test_extremes_are_the_worst_and_the_best_images(rows):
+    mious = image_mious(rows[0])
     worst, best = extremes(rows[0], 2)
     assert worst == list(np.argsort(mious)[:2])
     assert best == list(np.argsort(mious)[::-1][:2])
     assert extremes(rows[0], 100) == (list(np.argsort(mious)[:3]), list(np.argsort(mious)[::-1][:3]))
-    # By a plain loop, for one picture.
+    # Expected: a plain loop over the classes of one image.
     example = load(worst[0])
-    guess = rows[0].candidate.open()(example.image)
+    guess = rows[0].candidate.make_predictor()(example.image)
     ious = [
         ((example.label == c) & (guess == c)).sum() / ((example.label == c) | (guess == c)).sum()
         for c in range(21)
@@ -133,25 +133,25 @@ MEASURE = """
 <script>
 document.getElementById('f').onload = () => {
   const d = document.getElementById('f').contentDocument, root = d.documentElement;
-  const inside = [...d.querySelectorAll('body *')].filter(e => !e.closest('.wide') && !e.closest('svg'));
+  const inside = [...d.querySelectorAll('body *')].filter(e => !e.closest('.scroll') && !e.closest('svg'));
   const images = [...d.images];
   document.getElementById('out').textContent = JSON.stringify({
     width: root.scrollWidth, widest: Math.max(...inside.map(e => e.getBoundingClientRect().right)),
     broken: images.filter(i => !i.naturalWidth).length, images: images.length,
-    letters: Math.min(...[...d.querySelectorAll('svg text')].map(t =>
+    font_size: Math.min(...[...d.querySelectorAll('svg text')].map(t =>
       parseFloat(d.defaultView.getComputedStyle(t).fontSize) * t.ownerSVGElement.getBoundingClientRect().width / 360)),
-    ground: d.defaultView.getComputedStyle(d.body).backgroundColor});
+    background: d.defaultView.getComputedStyle(d.body).backgroundColor});
 };
 </script></body>
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scheme", "ground"), [(1, "rgb(253, 253, 252)"), (0, "rgb(20, 23, 26)")])
-def test_page_fits_a_phone_in_light_and_dark(content, tmp_path, scheme, ground):
+@pytest.mark.parametrize(("scheme", "background"), [(1, "rgb(253, 253, 252)"), (0, "rgb(20, 23, 26)")])
+def test_the_page_fits_a_phone_in_light_and_dark(content, tmp_path, scheme, background):
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
-        pytest.skip("no Chromium is installed")
+        pytest.skip("Chromium is not installed")
     (tmp_path / "phone.html").write_text(MEASURE.replace("PAGE", html.escape(content)), encoding="utf-8")
     flags = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -163,17 +163,17 @@ def test_page_fits_a_phone_in_light_and_dark(content, tmp_path, scheme, ground):
         f"--blink-settings=preferredColorScheme={scheme}",
         f"--user-data-dir={tmp_path / 'p'}",
     ]
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, "--dump-dom", (tmp_path / "phone.html").as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    found = json.loads(html.unescape(re.search(r'<pre id="out">(.*?)</pre>', done.stdout)[1]))
-    assert found["width"] <= 390
-    assert found["widest"] <= 390
-    assert found["broken"] == 0
-    assert found["images"] == 12
-    assert found["letters"] >= 8
-    assert found["ground"] == ground
+    measured = json.loads(html.unescape(re.search(r'<pre id="out">(.*?)</pre>', result.stdout)[1]))
+    assert measured["width"] <= 390
+    assert measured["widest"] <= 390
+    assert measured["broken"] == 0
+    assert measured["images"] == 12
+    assert measured["font_size"] >= 8
+    assert measured["background"] == background

@@ -1,85 +1,149 @@
-"""Charts are well-formed SVG whose marks lie where the numbers say."""
+"""Charts are well-formed SVG whose marks are at the positions that the numbers require."""
 
+import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pytest
 
-from deeplab.rendering.charts import Point, bars, color, confusion_picture, curves, scatter
+from deeplab.rendering.charts import Point, bars, confusion_matrix, curves, row_color, scatter
 
 
 def parsed(svg: str) -> ET.Element:
+    """Parse a chart and check that it can be placed in a page: 360 wide, without namespaces, all ids used."""
     root = ET.fromstring(svg)
     width, height = (float(v) for v in root.attrib["viewBox"].split()[2:])
-    for mark in root.iter():
-        for key, limit in (("cx", width), ("x1", width), ("cy", height), ("y1", height), ("y", height)):
-            assert 0 <= float(mark.attrib.get(key, 0)) <= limit
+    assert width == 360
+    assert "//" not in svg
+    assert "#0000" not in svg
+    for text in root.iter("text"):
+        assert 0 <= float(text.attrib["x"]) <= width
+        assert 0 <= float(text.attrib["y"]) <= height
+    ids = [mark.attrib["id"] for mark in root.iter() if "id" in mark.attrib]
+    assert len(set(ids)) == len(ids)
+    assert all(f"#{each}" in svg for each in ids)
     return root
 
 
-def numbers(root: ET.Element, tag: str, key: str) -> list[float]:
-    return [float(mark.attrib[key]) for mark in root.iter(tag)]
+def texts(root: ET.Element) -> list[str]:
+    return [text.text or "" for text in root.iter("text")]
 
 
-def test_scatter_is_logarithmic_and_higher_is_better():
-    points = [
-        Point(i, cost, value, value - 2, value + 2, f"<{i}>")
-        for i, cost, value in [(1, 1e8, 50), (2, 1e9, 60), (3, 1e10, 70)]
-    ]
+def circles(root: ET.Element, color: str) -> list[tuple[float, float]]:
+    uses = [use for use in root.iter("use") if f"fill: {color}" in use.attrib["style"]]
+    return [(float(use.attrib["x"]), float(use.attrib["y"])) for use in uses]
+
+
+def boxes(group: ET.Element) -> list[tuple[float, float, float, float]]:
+    """Return left, top, width and height of the paths in a group."""
+    found = []
+    for path in group.iter("path"):
+        xy = np.array(re.findall(r"[-\d.]+", path.attrib["d"]), float).reshape(-1, 2)
+        found.append((*xy.min(0).tolist(), *np.ptp(xy, 0).tolist()))
+    return found
+
+
+def titled(root: ET.Element) -> dict[str, ET.Element]:
+    return {title.text or "": group for group in root.iter("g") if (title := group.find("title")) is not None}
+
+
+def test_scatter_has_a_logarithmic_cost_axis_and_higher_accuracy_is_higher():
+    costs = [(1, 1e8, 50.0), (2, 1e9, 60.0), (3, 1e10, 70.0)]
+    names = ["<1> & 2", """both " and '""", 'only "']
+    points = [Point(i, c, v, v - 2, v + 2, n) for (i, c, v), n in zip(costs, names, strict=True)]
     root = parsed(scatter(points, "multiply-adds", "mIoU"))
-    x, y = numbers(root, "circle", "cx"), numbers(root, "circle", "cy")
-    assert math.isclose(x[1] - x[0], x[2] - x[1], abs_tol=0.2)
-    assert y[0] > y[1] > y[2]
-    assert [t.text for t in root.iter("title")] == ["<1>", "<2>", "<3>"]
-    texts = {t.text for t in root.iter("text")}
-    assert {"multiply-adds", "mIoU", "100M", "1B", "10B"} <= texts
+    (x1, y1), (x2, y2), (x3, y3) = (circles(root, row_color(i))[0] for i in (1, 2, 3))
+    assert x2 - x1 == pytest.approx(x3 - x2, abs=0.01)
+    assert y1 - y2 == pytest.approx(y2 - y3, abs=0.01)
+    assert x1 < x2 < x3
+    assert y1 > y2 > y3
+    assert list(titled(root)) == names
+    # The interval of a row is four points high; ten points are between two rows.
+    (_, top, _, height) = boxes(next(group for group in root.iter("g") if group.findtext("title") == names[0]))[0]
+    assert height == pytest.approx(0.4 * (y1 - y2), abs=0.01)
+    assert top + height / 2 == pytest.approx(y1, abs=0.01)
+    assert {"multiply-adds", "mIoU", "100M", "1B", "10B", "1", "2", "3"} <= set(texts(root))
 
 
-def test_scatter_of_one_point_and_of_none():
-    parsed(scatter([Point(1, 33.3, 50, 50, 50, "one")], "ms", "mIoU"))
+@pytest.mark.parametrize("costs", [(33.3,), (14, 18), (3, 25), (5, 400), (1e8, 1e12)])
+def test_scatter_labels_its_cost_axis_at_any_range(costs):
+    root = parsed(scatter([Point(1, cost, 50, 50, 50, "one") for cost in costs], "ms", "mIoU"))
+    bottom = [t for t in root.iter("text") if t.attrib["style"].count("middle") and "rotate(-0" in str(t.attrib)]
+    assert 2 <= len(bottom) <= 8
+    assert all(a != b for a, b in itertools.combinations([t.text for t in bottom], 2))
+
+
+def test_charts_without_points_are_empty():
     assert scatter([], "ms", "mIoU") == ""
-
-
-def test_curves_pass_through_their_points():
-    root = parsed(curves([(1, [(1, 40), (20, 60), (40, 65)]), (9, [(1, math.nan), (40, 50)])], "pixels", "mIoU"))
-    lines = list(root.iter("polyline"))
-    first = [tuple(map(float, p.split(","))) for p in lines[0].attrib["points"].split()]
-    assert first[0][0] < first[1][0] < first[2][0]
-    assert first[0][1] > first[1][1] > first[2][1]
-    assert len(lines[1].attrib["points"].split()) == 1
-    assert "stroke-dasharray" in lines[1].attrib
     assert curves([(1, [(1, math.nan)])], "pixels", "mIoU") == ""
 
 
-def test_bars_are_as_long_as_their_values_and_absent_classes_have_none():
-    root = parsed(bars(["cat & dog", "never"], [(1, [0.5, math.nan]), (2, [1.0, math.nan])]))
-    widths = numbers(root, "rect", "width")
-    assert len(widths) == 2
-    assert math.isclose(widths[1], 2 * widths[0], abs_tol=0.2)
-    texts = [t.text for t in root.iter("text")]
-    assert "cat & dog" in texts
-    assert "100.0" in texts
-    assert "–" in texts
+def test_curves_pass_through_their_points_and_skip_nan():
+    root = parsed(curves([(1, [(1, 40), (20, 60), (40, 65)]), (9, [(1, math.nan), (40, 50)])], "pixels", "mIoU"))
+    marks = circles(root, "var(--c0)")
+    assert len(marks) == 4
+    (x1, y1), (x2, y2), (x3, y3), (x4, y4) = marks
+    # Linear axes: 19 and 20 pixels, 20 and 5 points apart; the point of row 9 is at x = 40.
+    assert (x3 - x2) / (x2 - x1) == pytest.approx(20 / 19, abs=1e-3)
+    assert (y2 - y3) / (y1 - y2) == pytest.approx(5 / 20, abs=1e-3)
+    assert (x4, y1 - y4) == pytest.approx((x3, (y1 - y2) / 2), abs=0.01)
+    assert "stroke-dasharray" in curves([(9, [(1, 40), (40, 50)])], "pixels", "mIoU")
+    assert "stroke-dasharray" not in curves([(1, [(1, 40), (40, 50)])], "pixels", "mIoU")
 
 
-def test_confusion_picture_shares_out_each_line():
-    matrix = np.array([[75, 25], [0, 10]])
-    root = parsed(confusion_picture(matrix, ["<a>", "b"]))
-    cells = [r for r in root.iter("rect") if r.attrib["class"] != "outline"]
-    assert [(c.attrib["class"], float(c.attrib["opacity"])) for c in cells] == [
-        ("right", 0.87),
-        ("wrong", 0.5),
-        ("right", 1.0),
+@pytest.mark.parametrize("value", [0.0, 0.007, 80.0])
+def test_a_constant_curve_can_be_drawn(value):
+    root = parsed(curves([(1, [(1, value), (2, value)])], "step", "learning rate"))
+    assert len(circles(root, "var(--c0)")) == 2
+    assert f"{value:g}" in texts(root)
+
+
+def test_bars_are_as_long_as_their_values_and_nan_has_no_bar(recwarn: pytest.WarningsRecorder):
+    root = parsed(bars(["cat & dog", "$never$ 猫"], [(1, [0.5, math.nan]), (2, [1.0, math.nan])]))
+    groups = titled(root)
+    assert list(groups) == ["cat & dog, row 1: 50.00%", "cat & dog, row 2: 100.00%"]
+    (first,), (second,) = (boxes(group) for group in groups.values())
+    assert second[2] == pytest.approx(2 * first[2], abs=0.01)
+    assert second[1] == pytest.approx(first[1] + 7, abs=0.5)
+    assert {"cat & dog", "$never$ 猫"} <= set(texts(root))
+    assert [text.strip() for text in texts(root)[-2:]] == ["100.0", "–"]
+    # No warning that matplotlib's font lacks a glyph.
+    assert not recwarn.list
+
+
+def test_confusion_matrix_shows_the_shares_of_each_row():
+    root = parsed(confusion_matrix(np.array([[75, 25], [0, 10]]), ["<a>", "b"]))
+    groups = titled(root)
+    assert list(groups) == ["<a> predicted as <a>: 75.0%", "<a> predicted as b: 25.0%", "b predicted as b: 100.0%"]
+    styles = [next(group.iter("path")).attrib["style"] for group in groups.values()]
+    # The opacity is the square root of the share: 0.866, 0.5, 1.
+    assert [re.findall(r"fill: var\(--(\w+)\)|opacity: ([\d.]+)", style) for style in styles] == [
+        [("correct", ""), ("", "0.866025")],
+        [("wrong", ""), ("", "0.5")],
+        [("correct", "")],
     ]
-    assert next(cells[1].iter("title")).text == "<a> taken for b: 25.0%"
+    cells = [boxes(group)[0] for group in groups.values()]
+    # The cells are squares: <a>/<a> at the top left, <a>/b at its right, b/b below that.
+    assert cells[0][2] == pytest.approx(cells[0][3], abs=0.01)
+    assert cells[1][:2] == pytest.approx((cells[0][0] + cells[0][2], cells[0][1]), abs=0.01)
+    assert cells[2][:2] == pytest.approx((cells[1][0], cells[1][1] + cells[1][3]), abs=0.01)
+    assert {"<a> 0", "b 1", "0", "1"} <= set(texts(root))
 
 
-def test_confusion_picture_of_many_classes_has_no_names():
-    root = parsed(confusion_picture(np.eye(60, dtype=int), [f"c{i}" for i in range(60)]))
-    assert not list(root.iter("text"))
+def test_confusion_matrix_of_many_classes_has_no_names():
+    assert texts(parsed(confusion_matrix(np.eye(60, dtype=int), [f"c{i}" for i in range(60)]))) == []
 
 
-def test_colors_come_round():
-    assert color(1) == color(9) == "var(--c0)"
-    assert re.fullmatch(r"var\(--c[0-7]\)", color(4))
+def test_equal_charts_have_equal_bytes_and_different_charts_share_no_ids():
+    one, again, other = (curves([(1, [(1, 2.0), (3, y)])], "x", "y") for y in (4.0, 4.0, 5.0))
+    assert one == again
+    ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (one, other)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
+def test_row_colors_repeat_after_eight():
+    assert row_color(1) == row_color(9) == "var(--c0)"
+    assert re.fullmatch(r"var\(--c[0-7]\)", row_color(4))

@@ -3,53 +3,56 @@ import pytest
 
 from deeplab.config import TrainConfig, TrainingConfig
 from deeplab.datasets.source import Example
-from deeplab.training.training_page import read_table, thinned, training_page
+from deeplab.training.csv_log import read_table
+from deeplab.training.training_page import thin_out, training_page
 
 
-def write(folder, steps: int = 3) -> None:
+def write_log(folder, steps: int = 3) -> None:
     rows = [f"{s},{1 / s},{1 / s},{0.1},{8 * s}" for s in range(1, steps + 1)]
     (folder / "log.csv").write_text("\n".join(["step,loss,cross_entropy,learning_rate,images_per_second", *rows, ""]))
 
 
-def test_the_page_has_a_curve_for_each_output_stride_and_names_the_latest(tmp_path):
-    write(tmp_path)
+def test_the_page_has_a_curve_for_each_output_stride_and_the_latest_scores(tmp_path):
+    write_log(tmp_path)
     (tmp_path / "validation.csv").write_text("step,miou_os16,miou_os8\n10,0.25,0.3\n20,0.5,0.625\n")
-    example = Example(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8), "a <picture>")
+    example = Example(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8), "an <image>")
     config = TrainConfig(training=TrainingConfig(steps=40))
     html = training_page(tmp_path, config, 20, [(example, np.ones((4, 6), np.uint8))])
     assert "mIoU at output stride 16: 50.00% after step 20" in html
     assert "mIoU at output stride 8: 62.50% after step 20" in html
-    # Two of mIoU; loss, learning rate and speed.
-    assert html.count("<polyline") == 5
+    # mIoU, loss, learning rate and speed; two curves of mIoU, with a point for each of two rows.
+    assert html.count("<svg") == 4
+    miou_chart = html[html.index("<svg") : html.index("</svg>")]
+    assert [miou_chart.count(f'fill: var(--{color}); stroke: var(--{color})"') for color in ("c0", "c1")] == [2, 2]
     assert 'http-equiv="refresh"' in html
-    assert "a &lt;picture&gt;" in html
+    assert "an &lt;image&gt;" in html
     assert html.count("<img") == 3
 
 
-def test_before_the_first_measurement_there_is_no_curve_of_it(tmp_path):
-    write(tmp_path)
+def test_before_the_first_validation_there_is_no_curve_of_it(tmp_path):
+    write_log(tmp_path)
     html = training_page(tmp_path, TrainConfig(training=TrainingConfig(steps=3)), 3, [])
     assert "Validation mIoU" not in html
-    assert html.count("<polyline") == 3
+    assert html.count("<svg") == 3
     assert 'http-equiv="refresh"' not in html
 
 
-def test_many_points_are_thinned_to_medians():
+def test_a_long_log_is_thinned_out_to_medians():
     points = [(float(i), float(i % 2 * 100)) for i in range(300)]
-    found = thinned(points, 100)
-    assert len(found) == 100
-    assert found[0] == (1.0, 0.0)
-    assert found[1] == (4.0, 100.0)
-    assert thinned([(1.0, 2.0)]) == [(1.0, 2.0)]
+    thinned = thin_out(points, 100)
+    assert len(thinned) == 100
+    assert thinned[0] == (1.0, 0.0)
+    assert thinned[1] == (4.0, 100.0)
+    assert thin_out([(1.0, 2.0)]) == [(1.0, 2.0)]
 
 
-def test_half_a_row_of_a_table_is_left_out(tmp_path):
+def test_an_incomplete_row_of_a_table_is_left_out(tmp_path):
     (tmp_path / "t.csv").write_text("step,loss\n1,0.5\n2")
     assert read_table(tmp_path / "t.csv") == {"step": [1.0], "loss": [0.5]}
     assert read_table(tmp_path / "none.csv") == {}
 
 
 @pytest.mark.parametrize("value", [0.0, 0.007])
-def test_a_value_that_never_changes_can_be_drawn(value, tmp_path):
+def test_a_constant_value_can_be_drawn(value, tmp_path):
     (tmp_path / "log.csv").write_text(f"step,learning_rate\n1,{value}\n2,{value}\n")
-    assert "<polyline" in training_page(tmp_path, TrainConfig(), 2, [])
+    assert training_page(tmp_path, TrainConfig(), 2, []).count("<svg") == 1

@@ -1,0 +1,56 @@
+"""HTML pages: Jinja2 templates rendered to one file that needs neither a network nor a server."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from deeplab.rendering.charts import row_color
+from deeplab.rendering.masks import overlay
+
+THUMBNAIL_SIZE = 300
+"""Maximum width and height of the images on a page, in pixels."""
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.globals["row_color"] = row_color
+
+
+def render_page(template: str, **context: Any) -> str:
+    """Render a page.
+
+    Args:
+        template: name of a file in `templates/`; it extends base.html and sets `title`.
+        context: values of the template. They are escaped, except those of type markupsafe.Markup, such as charts.
+    """
+    return _TEMPLATES.get_template(template).render(context)
+
+
+def image_triple(caption: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
+    """Prepare an image with its label and prediction for the macro `image_triple`.
+
+    Args:
+        caption: text below the images.
+        image: `[h, w, 3]` uint8, RGB.
+        label: class ids `[h, w]` uint8, 255 = ignore.
+        prediction: class ids `[h, w]` uint8.
+    """
+    images = {"image": image, "label": overlay(image, label, 0.6), "prediction": overlay(image, prediction, 0.6)}
+    return {"caption": caption, "images": {name: _data_url(pixels) for name, pixels in images.items()}}
+
+
+def _data_url(image: np.ndarray) -> str:
+    """Encode the thumbnail of an image `[h, w, 3]` uint8 as a JPEG inside a URL."""
+    thumbnail, buffer = Image.fromarray(image), io.BytesIO()
+    thumbnail.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+    thumbnail.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
