@@ -2,8 +2,10 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -13,24 +15,52 @@ SHARED = Path(os.environ.get("DEEPLAB_SHARED", Path(__file__).parents[1].parent 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Draws are the same in every run of a test: weights near a rounding step would else fail it now and then."""
+    """Seed Keras before each test; with other weights close to a rounding boundary a test could fail now and then."""
     if keras := sys.modules.get("keras"):
         keras.utils.set_random_seed(1)
 
 
-def _needed(path: Path) -> Path:
+def _existing(path: Path) -> Path:
     if not path.exists():
-        pytest.skip(f"real data are not at hand: no {path.name} in the folder named by DEEPLAB_SHARED")
+        pytest.skip(f"no real data: DEEPLAB_SHARED contains no {path.name}")
     return path
 
 
 @pytest.fixture(scope="session")
 def voc_root() -> Path:
-    """A VOCdevkit with real pictures; the test is skipped where there is none."""
-    return _needed(SHARED / "data" / "VOCdevkit")
+    """A VOCdevkit with real images; the test is skipped without it."""
+    return _existing(SHARED / "data" / "VOCdevkit")
 
 
 @pytest.fixture(scope="session")
 def official_models() -> Path:
-    """Folder with the official .tflite files and their golden files; the test is skipped where there is none."""
-    return _needed(SHARED / "models")
+    """Folder with the official .tflite files and their golden files; the test is skipped without it."""
+    return _existing(SHARED / "models")
+
+
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory) -> Callable[[tuple[str, ...]], Path]:
+    """A function that creates the run folder "tiny" of a small network for the given class names.
+
+    The weights are random, the batch-norm statistics are not trivial, and the logits differ clearly between classes.
+    """
+
+    def make(classes: tuple[str, ...]) -> Path:
+        from deeplab.config import ModelConfig
+        from deeplab.model.build import build_model
+        from deeplab.run_folder import ModelDescription, save_model
+        from tests.networks import randomize
+
+        config = ModelConfig(depth_multiplier=0.1, head="v3", aspp_rates=(), aspp_channels=8, classes=len(classes))
+        rng = np.random.default_rng(0)
+        model = randomize(build_model(config))
+        # The bias balances the classes on an image of random blocks; otherwise one class would win in every pixel.
+        blocks = np.kron(rng.integers(0, 256, (1, 5, 5, 3)), np.ones((1, 13, 13, 1))).astype(np.float32)
+        _, bias = model.get_layer("logits").weights
+        bias.assign(bias - np.asarray(model(blocks, training=False)).mean(axis=(0, 1, 2)))
+        folder = tmp_path_factory.mktemp("runs") / "tiny"
+        folder.mkdir()
+        save_model(folder, model, ModelDescription(config, classes))
+        return folder
+
+    return make

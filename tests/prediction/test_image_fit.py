@@ -1,94 +1,94 @@
-"""Padding, stretching and their inverses against values worked by hand."""
+"""Padding, stretching and their inverses against values computed by hand."""
 
 import numpy as np
 import pytest
 
 from deeplab.errors import UserError
 from deeplab.prediction.image_fit import (
-    crop_of_resized,
     fit_image,
-    rescales,
+    ids_at_image_size,
+    needs_stretching,
+    resize_and_crop,
     resize_scores,
-    undo_ids,
-    undo_scores,
+    scores_at_image_size,
 )
 
 
-def picture(height: int, width: int) -> np.ndarray:
+def random_image(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * width).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
-def test_smaller_picture_is_padded_at_the_bottom_and_right_with_gray():
-    image = picture(3, 4)
+def test_small_image_is_padded_with_gray_at_the_bottom_and_on_the_right():
+    image = random_image(3, 4)
     fitted = fit_image(image, (5, 6))
     assert fitted.image.dtype == np.float32
     np.testing.assert_array_equal(fitted.image[:3, :4], image)
     assert (fitted.image[3:] == 127.5).all()
     assert (fitted.image[:, 4:] == 127.5).all()
-    assert not fitted.rescaled
+    assert not fitted.stretched
 
 
-def test_padding_of_a_byte_model_stays_bytes():
-    fitted = fit_image(picture(3, 4), (5, 6), gray=128)
+def test_padding_with_an_integer_keeps_uint8():
+    fitted = fit_image(random_image(3, 4), (5, 6), padding_value=128)
     assert fitted.image.dtype == np.uint8
     assert (fitted.image[3:] == 128).all()
 
 
 @pytest.mark.parametrize("size", [(6, 4), (3, 7), (9, 9)])
-def test_larger_picture_is_stretched(size):
-    fitted = fit_image(picture(*size), (5, 6))
+def test_large_image_is_stretched(size):
+    fitted = fit_image(random_image(*size), (5, 6))
     assert fitted.image.shape == (5, 6, 3)
-    assert fitted.rescaled
-    assert rescales(size, (5, 6), "auto")
+    assert fitted.stretched
+    assert needs_stretching(size, (5, 6), "auto")
 
 
-def test_picture_of_the_right_size_and_model_of_any_size_change_nothing():
-    image = picture(5, 6)
-    for size, fit in [((5, 6), "auto"), ((5, 6), "resize"), (None, "resize"), (None, "pad")]:
+def test_image_is_unchanged_at_the_input_size_or_for_a_model_of_any_size():
+    image = random_image(5, 6)
+    for size, fit in [((5, 6), "auto"), ((5, 6), "stretch"), (None, "stretch"), (None, "pad")]:
         fitted = fit_image(image, size, fit)
         assert fitted.image is image
-        assert not fitted.rescaled
+        assert not fitted.stretched
 
 
-def test_resize_stretches_a_smaller_picture_too():
-    assert fit_image(picture(3, 3), (5, 6), "resize").rescaled
+def test_stretch_enlarges_a_small_image():
+    assert fit_image(random_image(3, 3), (5, 6), "stretch").stretched
 
 
-def test_pad_refuses_a_larger_picture():
-    with pytest.raises(UserError, match="6x4 pixels do not fit the model's 5x6"):
-        fit_image(picture(6, 4), (5, 6), "pad")
+def test_pad_refuses_a_large_image():
+    with pytest.raises(UserError, match="6x4 pixels exceed the model's input of 5x6"):
+        fit_image(random_image(6, 4), (5, 6), "pad")
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3))])
-def test_what_is_no_rgb_picture_is_refused(image):
-    with pytest.raises(UserError, match="is no"):
+def test_only_uint8_rgb_images_are_accepted(image):
+    with pytest.raises(UserError, match=r"expected \[h, w, 3\] uint8, got \[4, 4"):
         fit_image(image, (5, 5))
 
 
-def test_padding_is_cropped_off_ids_and_scores():
-    fitted = fit_image(picture(2, 3), (4, 4))
+def test_padding_is_cropped_from_ids_and_scores():
+    fitted = fit_image(random_image(2, 3), (4, 4))
     ids = np.arange(16).reshape(4, 4)
-    np.testing.assert_array_equal(undo_ids(ids, fitted), [[0, 1, 2], [4, 5, 6]])
+    np.testing.assert_array_equal(ids_at_image_size(ids, fitted), [[0, 1, 2], [4, 5, 6]])
     scores = np.random.default_rng(0).normal(size=(4, 4, 5)).astype(np.float32)
-    np.testing.assert_array_equal(undo_scores(scores, fitted), scores[:2, :3])
+    np.testing.assert_array_equal(scores_at_image_size(scores, fitted), scores[:2, :3])
 
 
-def test_stretched_ids_come_back_by_the_nearest_pixel():
-    fitted = fit_image(picture(4, 6), (2, 3))
+def test_ids_of_a_stretched_image_are_resized_by_nearest_neighbor():
+    fitted = fit_image(random_image(4, 6), (2, 3))
     np.testing.assert_array_equal(
-        undo_ids(np.array([[1, 2, 3], [4, 5, 6]]), fitted), np.kron([[1, 2, 3], [4, 5, 6]], np.ones((2, 2)))
+        ids_at_image_size(np.array([[1, 2, 3], [4, 5, 6]]), fitted), np.kron([[1, 2, 3], [4, 5, 6]], np.ones((2, 2)))
     )
 
 
-def test_enlarging_aligns_the_corners():
+def test_enlarged_scores_have_aligned_corners():
     scores = np.array([[0.0, 4.0], [8.0, 12.0]], np.float32)[..., None]
-    # Five samples over two corner pixels: quarters of the way; rows add 8, columns 4.
+    # Five samples between two corner pixels are quarters of the distance: 8 / 4 per row, 4 / 4 per column.
     expected = np.arange(5)[:, None] * 2.0 + np.arange(5)
     np.testing.assert_allclose(resize_scores(scores, (5, 5))[..., 0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("old", "new"), [((9, 9), (33, 33)), ((7, 5), (20, 3)), ((1, 1), (4, 3)), ((3, 4), (1, 1))])
-def test_resize_equals_a_plain_loop(old, new):
+def test_resize_equals_a_loop_over_pixels(old, new):
     scores = np.random.default_rng(1).normal(size=(*old, 2))
     expected = np.zeros((*new, 2))
     for y in range(new[0]):
@@ -103,14 +103,14 @@ def test_resize_equals_a_plain_loop(old, new):
     np.testing.assert_allclose(resize_scores(scores, new), expected, atol=1e-5)
 
 
-def test_crop_of_resized_is_the_corner_of_the_whole():
+def test_resize_and_crop_equals_the_corner_of_the_full_resize():
     scores = np.random.default_rng(2).normal(size=(9, 9, 3)).astype(np.float32)
     np.testing.assert_array_equal(
-        crop_of_resized(scores, (33, 33), (20, 11)), resize_scores(scores, (33, 33))[:20, :11]
+        resize_and_crop(scores, (33, 33), (20, 11)), resize_scores(scores, (33, 33))[:20, :11]
     )
 
 
-def test_scores_of_a_stretched_picture_come_back_to_its_size():
-    fitted = fit_image(picture(9, 5), (3, 3))
+def test_scores_of_a_stretched_image_are_resized_to_its_size():
+    fitted = fit_image(random_image(9, 5), (3, 3))
     ramp = np.broadcast_to(np.arange(3.0)[:, None, None], (3, 3, 2))
-    np.testing.assert_allclose(undo_scores(ramp, fitted)[:, 0, 0], np.arange(9) / 4, atol=1e-6)
+    np.testing.assert_allclose(scores_at_image_size(ramp, fitted)[:, 0, 0], np.arange(9) / 4, atol=1e-6)
