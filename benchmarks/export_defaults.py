@@ -1,10 +1,10 @@
-"""What each setting of an int8 export costs and brings, in one table: the reasons for the defaults.
+"""Measures what each setting of an int8 export costs in time and accuracy: the evidence for the defaults.
 
-    python -m benchmarks.export_defaults RUN_OR_TFLITE --voc VOCDEVKIT [--size 513] [--pictures 100] [--rounds 20]
+    python -m benchmarks.export_defaults RUN_OR_TFLITE --voc VOCDEVKIT [--size 513] [--images 100] [--rounds 20]
 
-The first row has the defaults; each row below changes one of them. Milliseconds are medians of one thread, all files in
-turns; mIoU is that of the first pictures of VOC val, padded, never scaled, and beside it stands what the row loses
-against the float network at its own output stride.
+The first row has the defaults; each other row changes one of them (the last one two). Milliseconds are medians with one
+thread; every round runs each file once. mIoU is measured on the first images of VOC val, padded and never resized. The
+last column is the drop from the float network at the same output stride.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from deeplab.config import ExportOutput, IoType
 from deeplab.conversion.calibration import choose_calibration
 from deeplab.conversion.convert import calibrate, quantize
 from deeplab.conversion.export_graph import export_graph
-from deeplab.conversion.timing import times_in_turns
+from deeplab.conversion.timing import interleaved_milliseconds
 from deeplab.datasets.open import limited
 from deeplab.datasets.voc import voc_source
 from deeplab.evaluation.evaluate import evaluate
@@ -30,7 +30,7 @@ from deeplab.tflite.metadata import write_metadata
 
 @dataclass(frozen=True)
 class Setting:
-    """One row."""
+    """The settings of one row."""
 
     output_stride: int = 16
     output: ExportOutput = "logits"
@@ -61,38 +61,38 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("--voc", type=Path, required=True)
     parser.add_argument("--size", type=int, default=513)
-    parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    chosen = parser.parse_args()
-    size = (chosen.size, chosen.size)
-    training, validation = voc_source(chosen.voc, "train"), limited(voc_source(chosen.voc, "val"), chosen.pictures)
-    models = {s: load_model(chosen.run, s, chosen.size) for s in sorted({ROWS[r].output_stride for r in chosen.rows})}
+    args = parser.parse_args()
+    size = (args.size, args.size)
+    training, validation = voc_source(args.voc, "train"), limited(voc_source(args.voc, "val"), args.images)
+    models = {s: load_model(args.run, s, args.size) for s in sorted({ROWS[r].output_stride for r in args.rows})}
     floats = {
-        stride: 100 * evaluate(keras_predictor(model), validation.examples(chosen.pictures), validation.classes).miou
+        stride: 100 * evaluate(keras_predictor(model), validation.examples(args.images), validation.classes).miou
         for stride, model in models.items()
     }
     print("float:", ", ".join(f"OS{stride} {miou:.2f}" for stride, miou in floats.items()), flush=True)
-    pictures = choose_calibration(training, max(ROWS[r].calibration for r in chosen.rows), size, 0).images
+    images = choose_calibration(training, max(ROWS[r].calibration for r in args.rows), size, 0).images
     calibrated: dict[Setting, bytes] = {}
     contents = {}
-    for name in chosen.rows:
+    for name in args.rows:
         row = ROWS[name]
         key = replace(row, input_type="uint8", output_type="uint8")
         if key not in calibrated:
-            graph = export_graph(models[row.output_stride], row.output, row.mask_stride)
-            calibrated[key] = calibrate(graph, size, pictures[: row.calibration])
+            function = export_graph(models[row.output_stride], row.output, row.mask_stride)
+            calibrated[key] = calibrate(function, size, images[: row.calibration])
         content = quantize(calibrated[key], row.input_type, row.output_type)
         contents[name] = write_metadata(content, validation.classes)
-    times = times_in_turns(contents, 1, chosen.rounds)
-    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {chosen.pictures} pictures\n")
-    print("| setting | bytes | ms, 1 thread | mIoU | lost against float |\n|---|---|---|---|---|")
+    times = interleaved_milliseconds(contents, 1, args.rounds)
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {args.images} images\n")
+    print("| setting | bytes | ms, 1 thread | mIoU | drop from float |\n|---|---|---|---|---|")
     for name, content in contents.items():
         predictor = tflite_predictor(TfliteModel(content))
-        miou = 100 * evaluate(predictor, validation.examples(chosen.pictures), validation.classes).miou
-        lost = floats[ROWS[name].output_stride] - miou
+        miou = 100 * evaluate(predictor, validation.examples(args.images), validation.classes).miou
+        drop = floats[ROWS[name].output_stride] - miou
         ms = np.median(times[name])
-        print(f"| {name} | {len(content):,} | {ms:.1f} | {miou:.2f} | {lost:+.2f} |", flush=True)
+        print(f"| {name} | {len(content):,} | {ms:.1f} | {miou:.2f} | {drop:+.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-r"""Times .tflite files in turns: `python -m benchmarks.export_speed FILE... [--threads 1 2] [--rounds 50] [--profile]`.
+r"""Compares the speed of .tflite files.
 
-Prints the table that TensorFlow's own documents use (model, size, device, threads, ms), each file beside the first one.
-The files take turns picture by picture, so what else the machine does falls on all alike; the ratio is the median of
-those within a turn, and the load of the machine is printed. `--profile` adds where the time goes: milliseconds by kind
-of operator and the dearest operators, each timed on its own (see deeplab/conversion/operator_times.py).
+    python -m benchmarks.export_speed FILE... [--threads 1 2] [--rounds 50] [--profile]
 
-On a phone, with TensorFlow's benchmark tool (the nightly binary `android_aarch64_benchmark_model`, see "Performance
-measurement" in the documents of LiteRT), for each file:
+Prints a table with the columns of TensorFlow's own documents (model, size, device, threads, ms) and the speed relative
+to the first file. Every round runs each file once, so that other load on the machine affects all files equally; the
+relative speed is the median over the rounds, and the load of the machine is printed. `--profile` adds the time by type
+of operator and the slowest operators, each measured alone (see benchmarks/operator_times.py).
+
+On a phone, use TensorFlow's benchmark tool for each file (the nightly binary `android_aarch64_benchmark_model`, see
+"Performance measurement" in the documentation of LiteRT):
 
     adb push android_aarch64_benchmark_model /data/local/tmp/benchmark_model
     adb shell chmod +x /data/local/tmp/benchmark_model
@@ -14,8 +16,8 @@ measurement" in the documents of LiteRT), for each file:
     adb shell taskset f0 /data/local/tmp/benchmark_model --graph=/data/local/tmp/model.tflite --num_threads=1 \
         --use_xnnpack=true --num_runs=50 --warmup_runs=5 --enable_op_profiling=true
 
-`taskset f0` keeps it on the big cores of most phones; `--use_gpu=true` in place of `--use_xnnpack=true` times the GPU
-delegate, which takes float files. `Inference (avg)` in the tool's last lines is microseconds a picture.
+`taskset f0` selects the big cores of most phones. `--use_gpu=true` instead of `--use_xnnpack=true` measures the GPU
+delegate, which accepts float files. `Inference (avg)` in the last lines of the tool is in microseconds per image.
 """
 
 import argparse
@@ -26,37 +28,37 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.operator_times import profile
-from deeplab.conversion.timing import times_in_turns
+from deeplab.conversion.timing import interleaved_milliseconds
 from deeplab.errors import UserError
-from deeplab.tflite.flatbuffer import read_file
 from deeplab.tflite.interpreter import TfliteModel
+from deeplab.tflite.tflite_file import open_tflite
 
-TOP = 10
-"""How many of the dearest operators are listed."""
+SLOWEST_COUNT = 10
+"""Number of the slowest operators to list."""
 
 
 def print_table(contents: dict[str, bytes], threads: int, rounds: int) -> None:
-    times = times_in_turns(contents, threads, rounds)
+    times = interleaved_milliseconds(contents, threads, rounds)
     first = next(iter(times.values()))
     for name, content in contents.items():
         model = TfliteModel(content)
-        size, mask = ("x".join(map(str, side)) for side in (model.image_size, model.mask_size))
+        size, mask = ("x".join(map(str, size)) for size in (model.image_size, model.mask_size))
         low, middle, high = np.percentile(first / times[name], (25, 50, 75))
-        ends = f"{model.input.dtype} {size} | {model.output.dtype} {mask} | {len(content):,} | {platform.machine()} CPU"
+        file = f"{model.input.dtype} {size} | {model.output.dtype} {mask} | {len(content):,} | {platform.machine()} CPU"
         speed = f"{np.median(times[name]):.1f} | {middle:.2f} ({low:.2f}-{high:.2f})"
-        print(f"| {name} | {ends} | {threads} | {speed} |", flush=True)
+        print(f"| {name} | {file} | {threads} | {speed} |", flush=True)
 
 
 def print_profile(name: str, content: bytes, threads: int) -> None:
-    found = profile(content, threads)
-    parts = sum(op.milliseconds for op in found.operators)
-    print(f"\n{name}: {found.whole:.2f} ms whole, {parts:.2f} ms the sum of its operators, {threads} threads")
-    print("| operator | how many | ms | share |\n|---|---|---|---|")
-    for kind, ms, number in found.kinds:
-        print(f"| {kind} | {number} | {ms:.2f} | {ms / parts:.1%} |")
-    print("\n| dearest operators | result | ms | share |\n|---|---|---|---|")
-    for op in found.top[:TOP]:
-        print(f"| {op.kind} {op.layer} | {list(op.shape)} | {op.milliseconds:.2f} | {op.milliseconds / parts:.1%} |")
+    result = profile(content, threads)
+    total = sum(op.milliseconds for op in result.operators)
+    print(f"\n{name}: {result.total:.2f} ms in total, {total:.2f} ms for the sum of its operators, {threads} threads")
+    print("| operator | count | ms | share |\n|---|---|---|---|")
+    for operator, ms, count in result.by_name:
+        print(f"| {operator} | {count} | {ms:.2f} | {ms / total:.1%} |")
+    print("\n| slowest operators | output | ms | share |\n|---|---|---|---|")
+    for op in result.slowest[:SLOWEST_COUNT]:
+        print(f"| {op.name} {op.layer} | {list(op.shape)} | {op.milliseconds:.2f} | {op.milliseconds / total:.1%} |")
 
 
 def main() -> None:
@@ -65,22 +67,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--profile", action="store_true")
-    chosen = parser.parse_args()
-    alike = len({path.name for path in chosen.files}) < len(chosen.files)
+    args = parser.parse_args()
+    names_differ = len({path.name for path in args.files}) == len(args.files)
     try:
-        contents = {str(path) if alike else path.name: read_file(path)[1] for path in chosen.files}
-        for path in chosen.files:
-            TfliteModel(path)
+        files = [open_tflite(path) for path in args.files]
+        for file in files:
+            TfliteModel(file)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
+    contents = {Path(file.name).name if names_differ else file.name: file.content for file in files}
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
-    print("| model | input | output | bytes | device | threads | ms | speed against the first (quartiles) |")
+    print("| model | input | output | bytes | device | threads | ms | speed relative to the first (quartiles) |")
     print("|---|---|---|---|---|---|---|---|")
-    for threads in chosen.threads:
-        print_table(contents, threads, chosen.rounds)
-    if chosen.profile:
+    for threads in args.threads:
+        print_table(contents, threads, args.rounds)
+    if args.profile:
         for name, content in contents.items():
-            print_profile(name, content, chosen.threads[0])
+            print_profile(name, content, args.threads[0])
 
 
 if __name__ == "__main__":

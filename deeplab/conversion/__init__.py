@@ -1,1 +1,1 @@
-"""From a Keras model to a proven .tflite file."""
+"""Converts a Keras model to .tflite files and verifies them before they are written."""

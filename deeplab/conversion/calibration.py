@@ -1,4 +1,4 @@
-"""Which training pictures set the ranges of a quantized file."""
+"""Chooses the training images that calibrate a quantized file (the representative dataset of TFLite)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ import numpy as np
 from deeplab.datasets.source import IGNORE_LABEL, Example, Source
 from deeplab.prediction.image_fit import fit_image
 
-CANDIDATES = 4
-"""How many pictures are looked at for each that is taken."""
+_SAMPLED_PER_IMAGE = 4
+"""Number of images in the random sample for each image that is chosen from it."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The pictures, and how they were chosen.
+    """The calibration images and how they were chosen.
 
     Attributes:
         images: `[h, w, 3]` float32 0..255 each, at the model's size, without augmentation.
-        names: of the pictures.
-        seed: of the choice.
-        classes: how many classes occur in their masks.
+        names: of the images.
+        seed: of the random sample.
+        classes: number of classes in their labels.
     """
 
     images: tuple[np.ndarray, ...]
@@ -30,23 +30,23 @@ class Calibration:
 
     @property
     def span(self) -> tuple[float, float]:
-        """Lowest and highest value of all pictures."""
+        """Minimum and maximum value of all images."""
         return float(min(i.min() for i in self.images)), float(max(i.max() for i in self.images))
 
 
 def choose_calibration(source: Source, count: int, size: tuple[int, int], seed: int) -> Calibration:
-    """Draws pictures that cover the classes.
+    """Choose images whose labels together contain as many classes as possible.
 
-    From a seeded sample four times as large, the picture that adds most classes is taken each time; when no picture
-    adds any, the order of the sample decides.
+    From a random sample four times as large, it repeatedly takes the image that adds the most classes; among equal
+    images the first one of the sample.
 
     Args:
-        source: of training pictures; their augmentation is not applied.
-        count: how many to take; fewer where the source has fewer.
-        size: (height, width) of the model. Pictures that fit are padded with gray, larger ones resized.
-        seed: another seed gives other pictures.
+        source: training images; augmentation is not applied.
+        count: number of images; fewer if the source is smaller.
+        size: (height, width) of the model. Smaller images are padded with gray, larger ones resized.
+        seed: of the random sample.
     """
-    sample = list(_sample(source, count * CANDIDATES, seed))
+    sample = list(_sample(source, count * _SAMPLED_PER_IMAGE, seed))
     present = {id(e): frozenset(np.unique(e.label)) - {IGNORE_LABEL} for e in sample}
     chosen: list[Example] = []
     covered: frozenset[int] = frozenset()
@@ -56,14 +56,14 @@ def choose_calibration(source: Source, count: int, size: tuple[int, int], seed: 
         chosen.append(best)
         covered |= present[id(best)]
     images = tuple(fit_image(e.image, size).image.astype(np.float32) for e in chosen)
-    return Calibration(spanning(images), tuple(e.name for e in chosen), seed, len(covered))
+    return Calibration(with_full_range(images), tuple(e.name for e in chosen), seed, len(covered))
 
 
-def spanning(images: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """The pictures, the first of them with a pixel each at 0 and 255 in every channel.
+def with_full_range(images: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """Return the images, with one pixel of the first image set to 0 and one set to 255 in every channel.
 
-    Calibration sets the input's scale by the values it sees. Without both ends the scale would stop fitting raw bytes,
-    and every client would feed a slightly wrong picture without a word.
+    Calibration derives the input's scale from the observed values. If they did not span 0..255, raw bytes would no
+    longer fit the scale, and every client would silently feed slightly wrong pixels.
     """
     first = images[0].copy()
     first[0, 0] = 0
@@ -72,8 +72,8 @@ def spanning(images: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
 
 
 def _sample(source: Source, count: int, seed: int) -> Iterator[Example]:
-    """`count` different examples in an order drawn by `seed`."""
+    """Yield up to `count` different examples in random order."""
     rng = np.random.default_rng(seed)
-    # An endless source has no end to draw from; its first ten thousand examples are as good as any.
+    # An endless source is sampled from its first 10,000 examples.
     size = 10_000 if source.size is None else source.size
     return (source.load(int(i)) for i in rng.permutation(size)[:count])

@@ -1,4 +1,4 @@
-"""The graph that becomes a file: fixed size, behind the normalization, with the output that the app wants."""
+"""The function that is converted to a .tflite file: fixed size, without normalization, with the requested output."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,96 +6,94 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeplab.config import ExportOutput
+from deeplab.config import ExportOutput, fixed_height_width
 from deeplab.errors import UserError
 from deeplab.model.quantization.rounding import fake_quantize
 from deeplab.model.quantization.transform import activation_ranges
 from deeplab.model.resize import feature_size, padded_size, resize_bilinear
 
-Graph = Callable[[Any], Any]
+ExportFunction = Callable[[Any], Any]
+"""Maps normalized images to scores or class ids."""
 
 
 def export_graph(
     model: keras.Model, output: ExportOutput = "logits", mask_stride: int = 1, logit_offset: float = 0.0
-) -> Graph:
-    """The part of a model that is worth a file, in inference mode.
+) -> ExportFunction:
+    """Return the part of a model that is exported, in inference mode.
 
-    It begins behind the layer "normalize", because quantization and metadata do that step at no cost. That of a
-    quantization-aware model holds the fake-quant operators which tell the converter the trained ranges.
+    It starts after the layer "normalize", because the quantization of the input and the metadata normalize at no cost.
+    For a quantization-aware model it includes the fake-quant operators that tell the converter the trained ranges.
 
     Args:
         model: from `build_model` at a fixed image size, weights loaded.
-        output: what to give for each pixel.
-        mask_stride: pixels of the image for each pixel of the output; 1 is full size.
-        logit_offset: added to all logits, which changes neither softmax nor argmax; see `deeplab.conversion.raising`.
+        output: "logits", "probabilities" or "labels" (class ids).
+        mask_stride: input pixels per output pixel and axis; 1 is full size.
+        logit_offset: added to all logits, which changes neither softmax nor argmax; see `needed_logit_offset`.
 
     Returns:
-        A function from normalized images `[1, h, w, 3]` float32 -1..1 to `[1, h', w', classes]` float32 scores, or
-        `[1, h', w']` int32 ids, with h' = (h - 1) / mask_stride + 1. Output pixel i lies on image pixel
+        A function from normalized images `[1, h, w, 3]` float32 -1..1 to scores `[1, h', w', classes]` float32 or class
+        ids `[1, h', w']` int32, with h' = (h - 1) / mask_stride + 1. Output pixel i lies on input pixel
         mask_stride * i.
 
     Raises:
-        UserError: a free image size; a mask stride that is not offered or that does not fit the size.
+        UserError: the model has no fixed image size, or the mask stride is not supported or does not fit the size.
     """
     size = fixed_size(model)
     check_mask_stride(size, mask_stride)
     body = keras.Model(model.get_layer("normalize").output, model.get_layer("logits").output)
-    rounded = _rounding(model, logit_offset)
-    whole = (feature_size(padded_size(size[0]), mask_stride), feature_size(padded_size(size[1]), mask_stride))
-    kept = (feature_size(size[0], mask_stride), feature_size(size[1], mask_stride))
+    quantized = bool(activation_ranges(model))
+    rounded = _logit_rounding(model, logit_offset) if quantized else lambda logits: logits
+    padded = tuple(feature_size(padded_size(side), mask_stride) for side in size)
+    height, width = (feature_size(side, mask_stride) for side in size)
 
-    def graph(image: Any) -> Any:
+    def function(image: Any) -> Any:
         logits = body(image, training=False)
         if logit_offset:
-            # Folded into the bias of the last convolution by the converter.
+            # The converter folds it into the bias of the last convolution.
             logits = logits + logit_offset
         logits = rounded(logits)
-        if tuple(logits.shape[1:3]) != whole:
-            logits = rounded(resize_bilinear(logits, whole))
-        if kept != whole:
-            logits = logits[:, : kept[0], : kept[1], :]
-        if output == "probabilities":
-            return _rounded_probabilities(tf.nn.softmax(logits)) if activation_ranges(model) else tf.nn.softmax(logits)
+        if tuple(logits.shape[1:3]) != padded:
+            logits = rounded(resize_bilinear(logits, padded))
+        if (height, width) != padded:
+            logits = logits[:, :height, :width, :]
         if output == "labels":
             return tf.argmax(logits, axis=-1, output_type=tf.int32)
-        return logits
+        if output == "logits":
+            return logits
+        probabilities = tf.nn.softmax(logits)
+        # SOFTMAX has a fixed output range in every int8 file: 256 values from 0, with scale 1/256.
+        return fake_quantize(probabilities, 0.0, 255.0 / 256.0) if quantized else probabilities
 
-    return graph
-
-
-def _rounding(model: keras.Model, logit_offset: float) -> Graph:
-    """What brings logits onto the grid that they have in the file; nothing where int8 is not simulated."""
-    if not activation_ranges(model):
-        return lambda logits: logits
-    low, high = (float(end) + logit_offset for end in model.get_layer("logits_range").ends())
-    return lambda logits: fake_quantize(logits, low, high)
-
-
-def _rounded_probabilities(probabilities: Any) -> Any:
-    """Probabilities on the grid that SOFTMAX gives in every int8 file: 256 steps from 0."""
-    return fake_quantize(probabilities, 0.0, 255.0 / 256.0)
+    return function
 
 
 def fixed_size(model: keras.Model) -> tuple[int, int]:
-    """(height, width) in pixels that the model was built for; raises UserError where it takes any."""
-    height, width = model.input_shape[1:3]
-    if height is None or width is None:
-        raise UserError("image_size", "the model takes any size", "give one, as image_size=513 or image_size=[360,640]")
-    return height, width
+    """Return the input size (height, width) of a model in pixels; raises UserError if it accepts any size."""
+    size = fixed_height_width(model.input_shape[1:3])
+    if size is None:
+        remedy = "set one, as image_size=513 or image_size=[360,640]"
+        raise UserError("image_size", "the model accepts any size", remedy)
+    return size
 
 
 def check_mask_stride(size: tuple[int, int], mask_stride: int) -> None:
-    """Raises UserError where the corners of the mask would not lie on the corners of the image.
+    """Raise UserError unless the corner pixels of the mask lie on the corner pixels of the image.
 
-    Every client draws the mask over the whole picture, so anything else is off by up to mask_stride - 1 pixels.
+    Clients stretch the mask over the whole image. It would otherwise be shifted by up to mask_stride - 1 pixels.
     """
     if mask_stride not in (1, 4, 8, 16, 32):
-        raise UserError("mask_stride", f"{mask_stride!r} is not offered", "1, 4 or the output stride")
+        raise UserError("mask_stride", f"{mask_stride!r} is not supported", "use 1, 4 or the output stride")
     for side in size:
         if (side - 1) % mask_stride:
             low = side - (side - 1) % mask_stride
             raise UserError(
                 "mask_stride",
                 f"{mask_stride} does not fit an image side of {side} pixels",
-                f"sides of {mask_stride}k+1 pixels fit, such as {low} or {low + mask_stride}; so does mask_stride=1",
+                f"use sides of {mask_stride}k+1 pixels, such as {low} or {low + mask_stride}, or mask_stride=1",
             )
+
+
+def _logit_rounding(model: keras.Model, logit_offset: float) -> ExportFunction:
+    """Return the function that rounds logits to the scale and zero point that they have in the file."""
+    low, high = (float(end) + logit_offset for end in model.get_layer("logits_range").bounds())
+    return lambda logits: fake_quantize(logits, low, high)

@@ -1,73 +1,66 @@
-"""Which layers of an int8 file stay float, and which operators that makes."""
+"""Selects the Keras layers that stay float in an int8 file, and finds their operators."""
 
 import difflib
 import fnmatch
 from collections.abc import Sequence
 
 from deeplab.errors import UserError
-from deeplab.tflite.flatbuffer import Operator, TfliteGraph
-from deeplab.tflite.packing import layer_name
-
-CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
-_TAIL = ("RESIZE_BILINEAR", "STRIDED_SLICE", "SLICE")
-_LAST_LAYERS = ("CONV_2D", "ADD")
+from deeplab.tflite.flatbuffer import CROPS, DTYPE_CONVERSIONS, Operator, TfliteGraph
+from deeplab.tflite.rewrite import layer_name
 
 
 def chosen_layers(patterns: Sequence[str], layers: Sequence[str]) -> tuple[str, ...]:
-    """The layers that patterns mean, in the model's order.
+    """Return the layers that match any pattern, in the model's order.
 
     Args:
-        patterns: names of Keras layers; `*` and `?` stand for several letters and for one.
+        patterns: names of Keras layers; `*` matches any characters, `?` one character.
         layers: names of all layers of the model.
 
     Raises:
-        UserError: a pattern that fits no layer; names like it are listed.
+        UserError: a pattern matches no layer; similar names are listed.
     """
     for pattern in patterns:
         if not fnmatch.filter(layers, pattern):
             near = difflib.get_close_matches(pattern, layers, n=5, cutoff=0.4)
-            known = f"close to it: {', '.join(near)}" if near else f"there are {', '.join(layers[:3])}, ..."
+            known = f"similar names: {', '.join(near)}" if near else f"its layers are {', '.join(layers[:3])}, ..."
             raise UserError("float_layers", f"the model has no layer {pattern!r}", known)
     return tuple(name for name in layers if any(fnmatch.fnmatchcase(name, p) for p in patterns))
 
 
 def operators_of(calibrated: TfliteGraph, layers: Sequence[str]) -> tuple[str, ...]:
-    """Names of the tensors computed by the operators that layers became.
+    """Return the names of the output tensors of the operators made from `layers`.
 
-    A convolution with its batch norm and activation is one operator, which bears the name of the convolution.
+    A convolution with its batch norm and activation is one operator, which has the name of the convolution.
 
     Raises:
-        UserError: none of the layers has an operator of its own.
+        UserError: no operator was made from any of the layers.
     """
     found = [op for op in calibrated.operators if layer_of(calibrated, op) in set(layers)]
     if not found:
         near = difflib.get_close_matches(layers[0], [layer_of(calibrated, op) for op in calibrated.operators], n=3)
-        known = f"name its convolution, such as {', '.join(near)}" if near else "name a convolution, such as logits"
-        raise UserError("float_layers", f"{', '.join(layers)}: not an operator of its own in the file", known)
+        remedy = f"name the convolution, such as {', '.join(near)}" if near else "name a convolution, such as logits"
+        raise UserError("float_layers", f"{', '.join(layers)}: not a separate operator in the file", remedy)
     return tuple(calibrated.tensors[op.outputs[0]].name for op in found)
 
 
 def layer_of(graph: TfliteGraph, op: Operator) -> str:
-    """The Keras layer that an operator was made from; the name of what it computes, where it is from none."""
+    """Return the Keras layer that an operator was made from, or the name of its output if there is none."""
     name = layer_name(graph.tensors[op.outputs[0]].name).split(":")[0]
-    # What is last in a graph has lost its layer's name, and each network ends with the layer "logits".
-    return "logits" if name.startswith("Identity") and op.name in _LAST_LAYERS else name
+    # The output of a graph loses its layer's name; every network ends with the layer "logits".
+    return "logits" if name.startswith("Identity") and op.name in ("CONV_2D", "ADD") else name
 
 
 def float_operators(graph: TfliteGraph) -> tuple[str, ...]:
-    """Names of the layers whose operators compute in float, in the order of execution.
+    """Return the layers whose operators compute in float, in execution order.
 
-    Conversions are none, nor are the resize and the crop that scores of type float32 go through at the end.
+    Excludes dtype conversions and the resize and crop of float32 scores at the end.
     """
+    operators = list(graph.operators)
+    while operators and operators[-1].name in ("RESIZE_BILINEAR", *CROPS):
+        operators.pop()
     found = []
-    for op in graph.operators[: len(graph.operators) - _tail_length(graph)]:
+    for op in operators:
         tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
-        if op.name not in CONVERSIONS and any(t.dtype == "float32" for t in tensors):
+        if op.name not in DTYPE_CONVERSIONS and any(t.dtype == "float32" for t in tensors):
             found.append(layer_of(graph, op))
     return tuple(found)
-
-
-def _tail_length(graph: TfliteGraph) -> int:
-    """How many operators behind the network enlarge and crop what it gives."""
-    kinds = [op.name in _TAIL for op in reversed(graph.operators)]
-    return kinds.index(False) if False in kinds else len(kinds)

@@ -1,1 +1,1 @@
-"""Reading, running and describing .tflite files, whoever made them; needs neither TensorFlow nor Keras."""
+"""Reads, rewrites, describes and runs .tflite files of any origin. Needs neither TensorFlow nor Keras."""

@@ -1,10 +1,9 @@
-"""What a .tflite file is made of: operators, tensors and constants."""
+"""Parser of the .tflite format (a FlatBuffer): operators, tensors and constants."""
 
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -15,9 +14,18 @@ from deeplab.errors import UserError
 
 
 def _enum_names(enum: type) -> dict[int, str]:
-    """Names of a schema enumeration by value."""
+    """Return the names of a schema enumeration by value."""
     return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
 
+
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+"""Names of the convolution operators."""
+
+DTYPE_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+"""Names of the operators that only change the dtype, or the scale and zero point, of a tensor."""
+
+CROPS = ("STRIDED_SLICE", "SLICE")
+"""Names of the operators that crop a tensor."""
 
 _OPERATORS = _enum_names(schema.BuiltinOperator)
 _TYPES = {value: name.lower() for value, name in _enum_names(schema.TensorType).items()}
@@ -32,12 +40,12 @@ _ENUM_OPTIONS = {
 
 @dataclass(frozen=True)
 class QuantizationParameters:
-    """real = scale * (stored - zero_point).
+    """Scale and zero point of a quantized tensor: real = scale * (stored - zero_point).
 
     Attributes:
-        scale: one value, or one for each index of `axis`.
-        zero_point: as many.
-        axis: the quantized dimension where there are several.
+        scale: one value for the tensor, or one per index along `axis`.
+        zero_point: as many values as `scale`.
+        axis: the dimension along which scales differ, if there are several.
     """
 
     scale: tuple[float, ...]
@@ -46,22 +54,22 @@ class QuantizationParameters:
 
     @property
     def per_channel(self) -> bool:
-        """Whether each channel has a scale of its own."""
+        """Whether each channel has its own scale."""
         return len(self.scale) > 1
 
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A tensor of the file.
+    """A tensor of the graph.
 
     Attributes:
-        index: its number in the file.
-        name: as the converter left it.
-        shape: as stored, 1 where a size is free.
-        signature: the shape with -1 where a size is free.
+        index: the position in `TfliteGraph.tensors`.
+        name: the name in the file.
+        shape: the stored shape; dynamic dimensions are 1.
+        signature: the shape with -1 for dynamic dimensions.
         dtype: "float32", "uint8", "int8", ..., "int4".
-        quantization: None where there is none.
-        data: the constant's stored values `[shape]`, read-only; None where the tensor is computed.
+        quantization: scale and zero point; None if the tensor is not quantized.
+        data: the stored values of a constant, `[shape]`, read-only; None for a computed tensor.
     """
 
     index: int
@@ -73,13 +81,13 @@ class Tensor:
     data: np.ndarray | None
 
     def values(self) -> np.ndarray:
-        """The constant as real numbers, `[shape]` float32; scale and zero point applied where it is quantized.
+        """Return the constant as real numbers, `[shape]` float32; scale and zero point are applied.
 
         Raises:
-            ValueError: the tensor is no constant.
+            ValueError: the tensor is not a constant.
         """
         if self.data is None:
-            raise ValueError(f"tensor {self.index} ({self.name}) is no constant")
+            raise ValueError(f"tensor {self.index} ({self.name}) is not a constant")
         if self.quantization is None:
             return self.data.astype(np.float32)
         shape = [1] * self.data.ndim
@@ -94,14 +102,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of the file, in the order of execution.
+    """An operator of the graph.
 
     Attributes:
         name: the builtin name ("DEPTHWISE_CONV_2D"), or "CUSTOM:NAME".
-        inputs: tensor numbers, -1 where an optional one is left out.
-        outputs: tensor numbers.
-        options: by the schema's names in snake case: stride_h, stride_w, dilation_h_factor, dilation_w_factor, padding
-            ("SAME", "VALID"), fused_activation_function ("NONE", "RELU6", ...), align_corners, ...
+        inputs: tensor indices, -1 for an omitted optional input.
+        outputs: tensor indices.
+        options: values by the schema's names in snake case: stride_h, stride_w, dilation_h_factor, dilation_w_factor,
+            padding ("SAME", "VALID"), fused_activation_function ("NONE", "RELU6", ...), align_corners, ...
     """
 
     name: str
@@ -112,14 +120,14 @@ class Operator:
 
 @dataclass(frozen=True, eq=False)
 class TfliteGraph:
-    """All of a file with one subgraph.
+    """The parsed content of a file with one subgraph.
 
     Attributes:
-        operators: in the order of execution.
-        tensors: by number.
-        inputs: tensor numbers.
-        outputs: tensor numbers.
-        description: who converted it.
+        operators: in execution order.
+        tensors: by index.
+        inputs: tensor indices.
+        outputs: tensor indices.
+        description: the description that the converter wrote.
     """
 
     operators: tuple[Operator, ...]
@@ -129,35 +137,12 @@ class TfliteGraph:
     description: str
 
     def operator_counts(self) -> dict[str, int]:
-        """How often each operator occurs, most frequent first."""
+        """Return how often each operator occurs, most frequent first."""
         return dict(Counter(op.name for op in self.operators).most_common())
 
     def producer(self, tensor: int) -> Operator | None:
-        """The operator that computes tensor number `tensor`; None for constants and inputs."""
+        """Return the operator that computes a tensor; None for constants and graph inputs."""
         return next((op for op in self.operators if tensor in op.outputs), None)
-
-
-def read_file(source: str | Path | bytes) -> tuple[str, bytes]:
-    """(name for messages, content) of a .tflite file or of its bytes.
-
-    Raises:
-        UserError: there is no such file, or it does not begin like a .tflite file.
-    """
-    if isinstance(source, (bytes, bytearray)):
-        name, content = "the model", bytes(source)
-    else:
-        name = str(source)
-        try:
-            content = Path(source).read_bytes()
-        except OSError as e:
-            raise UserError(name, f"cannot be read: {e.strerror}", "give the path of a .tflite file") from e
-    if content[4:8] != b"TFL3":
-        raise UserError(name, f"{len(content)} bytes that are no .tflite file", "give a .tflite file")
-    return name, content
-
-
-CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-"""Names of the convolution operators."""
 
 
 def read_graph(content: bytes, name: str = "the model") -> TfliteGraph:
@@ -171,58 +156,56 @@ def read_graph(content: bytes, name: str = "the model") -> TfliteGraph:
         UserError: the file is damaged, or has more than one subgraph.
     """
     try:
-        return _graph(schema.ModelT.InitFromPackedBuf(content, 0), content, name)
+        model = schema.ModelT.InitFromPackedBuf(content, 0)
+        if len(model.subgraphs) != 1:
+            raise UserError(name, f"expected one subgraph, got {len(model.subgraphs)}", "give a file with one subgraph")
+        subgraph = model.subgraphs[0]
+        names = [operator_name(code) for code in model.operatorCodes]
+        return TfliteGraph(
+            operators=tuple(
+                Operator(names[op.opcodeIndex], _numbers(op.inputs), _numbers(op.outputs), _options(op.builtinOptions))
+                for op in subgraph.operators
+            ),
+            tensors=tuple(_tensor(i, t, model.buffers, content) for i, t in enumerate(subgraph.tensors)),
+            inputs=_numbers(subgraph.inputs),
+            outputs=_numbers(subgraph.outputs),
+            description=_text(model.description),
+        )
     except UserError:
         raise
-    except Exception as e:
-        # The generated reader checks nothing: bad offsets surface as whatever they happen to hit.
-        raise UserError(name, "damaged or cut short", "copy or export it again") from e
+    except Exception as error:
+        # The generated parser does not validate the file: a wrong offset can raise any exception.
+        raise UserError(name, "is damaged or truncated", "copy or export it again") from error
 
 
-def _graph(model: Any, content: bytes, name: str) -> TfliteGraph:
-    """The frozen form of the schema's own objects."""
-    if len(model.subgraphs) != 1:
-        raise UserError(name, f"has {len(model.subgraphs)} subgraphs", "only files with one are understood")
-    subgraph = model.subgraphs[0]
-    names = [_operator_name(code) for code in model.operatorCodes]
-    return TfliteGraph(
-        operators=tuple(
-            Operator(names[op.opcodeIndex], _numbers(op.inputs), _numbers(op.outputs), _options(op.builtinOptions))
-            for op in subgraph.operators
-        ),
-        tensors=tuple(_tensor(i, t, model.buffers, content) for i, t in enumerate(subgraph.tensors)),
-        inputs=_numbers(subgraph.inputs),
-        outputs=_numbers(subgraph.outputs),
-        description=_text(model.description),
-    )
+def operator_name(code: Any) -> str:
+    """Return the builtin name of an OperatorCodeT, or "CUSTOM:NAME".
 
-
-def _operator_name(code: Any) -> str:
-    """Builtin name of an operator code; old files keep it in a field of its own."""
+    The code is the larger of two fields: files written before the one-byte field was deprecated use only that field.
+    """
     name = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
     return f"CUSTOM:{_text(code.customCode)}" if name == "CUSTOM" else name
 
 
 def _options(options: Any) -> Mapping[str, Any]:
-    """The options by snake-case names, enumerations by their names."""
-    found = {}
+    """Return the options of an operator by snake-case name, enumerations as names."""
+    result = {}
     for name, value in vars(options).items() if options is not None else ():
         key = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
         if key in _ENUM_OPTIONS:
             value = _ENUM_OPTIONS[key].get(value, value)
-        found[key] = tuple(np.asarray(value).tolist()) if isinstance(value, (list, np.ndarray)) else value
-    return MappingProxyType(found)
+        result[key] = tuple(np.asarray(value).tolist()) if isinstance(value, (list, np.ndarray)) else value
+    return MappingProxyType(result)
 
 
 def _tensor(index: int, tensor: Any, buffers: list[Any], content: bytes) -> Tensor:
-    """One tensor with its constant, if any."""
+    """Return the tensor at `index`, with its data if it is a constant."""
     shape = _numbers(tensor.shape)
-    quantization = tensor.quantization
-    found = None
-    if quantization is not None and quantization.scale is not None and len(quantization.scale):
-        scale = tuple(float(s) for s in quantization.scale)
-        zero_point = _numbers(quantization.zeroPoint) or (0,) * len(scale)
-        found = QuantizationParameters(scale, zero_point, int(quantization.quantizedDimension))
+    stored, quantization = tensor.quantization, None
+    if stored is not None and stored.scale is not None and len(stored.scale):
+        scale = tuple(float(s) for s in stored.scale)
+        zero_point = _numbers(stored.zeroPoint) or (0,) * len(scale)
+        quantization = QuantizationParameters(scale, zero_point, int(stored.quantizedDimension))
     dtype = _TYPES[tensor.type]
     return Tensor(
         index=index,
@@ -230,13 +213,13 @@ def _tensor(index: int, tensor: Any, buffers: list[Any], content: bytes) -> Tens
         shape=shape,
         signature=_numbers(tensor.shapeSignature) or shape,
         dtype=dtype,
-        quantization=found,
+        quantization=quantization,
         data=_constant(buffers[tensor.buffer], dtype, shape, content),
     )
 
 
 def _constant(buffer: Any, dtype: str, shape: tuple[int, ...], content: bytes) -> np.ndarray | None:
-    """The stored values of a constant."""
+    """Return the stored values of a buffer; None if it is empty, because the tensor is computed."""
     if buffer.size:
         raw = content[buffer.offset : buffer.offset + buffer.size]
     elif buffer.data is not None and len(buffer.data):
@@ -249,10 +232,10 @@ def _constant(buffer: Any, dtype: str, shape: tuple[int, ...], content: bytes) -
 
 
 def _numbers(values: Any) -> tuple[int, ...]:
-    """A schema vector as a tuple."""
+    """Return a schema vector as a tuple."""
     return () if values is None else tuple(int(v) for v in values)
 
 
 def _text(value: bytes | str | None) -> str:
-    """A schema string."""
+    """Return a schema string."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""

@@ -1,12 +1,11 @@
-"""What a .tflite file says about itself: normalization, labels, activation, attached files.
+"""TFLite metadata: normalization, labels, activation and attached files.
 
-Two clients read it on devices: the Task Library and MediaPipe. Both share one schema; MediaPipe adds a small buffer
-named SEGMENTER_METADATA with the activation that it must apply.
+The Task Library and MediaPipe read them on devices. Both use the schema of TFLite metadata; MediaPipe adds a small
+buffer, SEGMENTER_METADATA, with the activation that it applies to the scores.
 """
 
 import ctypes
 import io
-import json
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -20,12 +19,12 @@ from ai_edge_litert import schema_py_generated as schema
 from tensorflow_lite_support.metadata import metadata_schema_py_generated as metadata_schema
 
 from deeplab.errors import UserError
+from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
 from deeplab.quiet import quiet
-from deeplab.tflite.flatbuffer import read_file
 from deeplab.tflite.packing import attached_files, pack
 
 Activation = Literal["none", "sigmoid", "softmax"]
-"""What a client has to apply to the scores of the file."""
+"""The function that a client applies to the scores of the file."""
 
 LABEL_FILE = "labelmap.txt"
 _ACTIVATIONS: tuple[Activation, ...] = ("none", "sigmoid", "softmax")
@@ -35,16 +34,16 @@ _SEGMENTER_IDENTIFIER = b"V001"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about itself.
+    """The metadata of a .tflite file.
 
     Attributes:
-        name: of the model.
-        description: of the model.
-        labels: names of the classes by id; None where there are none.
-        mean: subtracted from the bytes 0..255, one value or one for each channel; None where nothing is said.
-        std: what the difference is divided by.
-        activation: what MediaPipe has to apply to the scores; None where nothing is said.
-        files: content of all attached files by name.
+        name: the name of the model.
+        description: the description of the model.
+        labels: class names by id; None without a label file.
+        mean: network input = (byte - mean) / std; one value, or one per channel; None without normalization.
+        std: see `mean`.
+        activation: the function that MediaPipe applies to the scores; None without MediaPipe's buffer.
+        files: the content of all attached files by name.
     """
 
     name: str = ""
@@ -54,17 +53,6 @@ class Metadata:
     std: tuple[float, ...] | None = None
     activation: Activation | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
-
-
-def load_libusb() -> None:
-    """Loads the libusb that tflite-support's native modules need, so that no system package is needed.
-
-    Raises:
-        ImportError: the package libusb-package is not installed.
-    """
-    import libusb_package
-
-    ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
 
 
 def read_metadata(content: bytes, name: str = "the model") -> Metadata | None:
@@ -78,7 +66,7 @@ def read_metadata(content: bytes, name: str = "the model") -> Metadata | None:
         UserError: the metadata are damaged.
     """
     try:
-        model = _metadata_object(content)
+        model = _schema_object(content)
         if model is None:
             return None
         files = attached_files(content)
@@ -93,43 +81,45 @@ def read_metadata(content: bytes, name: str = "the model") -> Metadata | None:
             activation=_activation(subgraph.customMetadata),
             files=files,
         )
-    except UserError:
-        raise
-    except Exception as e:
-        # As in flatbuffer.py: the generated reader checks nothing.
-        raise UserError(name, f"its metadata are damaged ({type(e).__name__}: {e})", "export it again") from e
+    except Exception as error:
+        # The generated parser does not validate the metadata: a wrong offset can raise any exception.
+        problem = f"metadata are damaged ({type(error).__name__}: {error})"
+        raise UserError(name, problem, "export it again") from error
 
 
 def write_metadata(
     model: bytes,
     labels: Sequence[str],
     *,
-    mean: float = 127.5,
-    std: float = 127.5,
+    mean: float = PIXEL_MEAN,
+    std: float = PIXEL_STD,
     activation: Activation | None = None,
     files: Mapping[str, bytes] | None = None,
 ) -> bytes:
-    """The model with the metadata of an image segmenter, as the Task Library and MediaPipe want them.
+    """Return a model with the metadata of an image segmenter for the Task Library and MediaPipe.
 
     Args:
-        model: a .tflite file with one image input and one output of scores; nothing of that is checked here. What it
-            said about itself before is replaced.
-        labels: names of the classes by id.
+        model: a .tflite file with one image input and one output of scores, which is not checked here. Its previous
+            metadata are replaced.
+        labels: class names by id.
         mean: network input = (byte - mean) / std.
         std: see `mean`.
-        activation: what MediaPipe has to apply to the scores; None leaves its own buffer out.
-        files: attached as they are, by name.
+        activation: the function that MediaPipe applies to the scores; None omits MediaPipe's buffer.
+        files: content of files to attach, by name.
 
     Raises:
-        UserError: a label that does not fit on a line.
-        ImportError: tflite-support's writer cannot be loaded.
+        UserError: a label is empty or has several lines.
+        ImportError: the metadata writer of tflite-support cannot be loaded.
     """
     model = _without_files(model)
     for label in labels:
-        if not label or label.splitlines() != [label]:
-            raise UserError("data.classes", f"{label!r} is no label", "a label is one line that is not empty")
+        if label.splitlines() != [label]:
+            raise UserError("data.classes", f"expected labels of one line, got {label!r}", "rename the class")
     with quiet():
-        load_libusb()
+        import libusb_package
+
+        # The native modules of tflite-support need libusb; loading it here makes a system package unnecessary.
+        ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
         from tensorflow_lite_support.metadata.python import metadata as support
         from tensorflow_lite_support.metadata.python.metadata_writers import image_segmenter
     with tempfile.TemporaryDirectory() as folder:
@@ -137,13 +127,13 @@ def write_metadata(
         label_path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
         writer = image_segmenter.MetadataWriter.create_for_inference(bytearray(model), [mean], [std], [str(label_path)])
         attached = {LABEL_FILE: label_path.read_bytes(), **(files or {})}
-    described = metadata_schema.ModelMetadataT.InitFromPackedBuf(bytes(writer._metadata_buffer), 0)
+    metadata = metadata_schema.ModelMetadataT.InitFromPackedBuf(bytes(writer._metadata_buffer), 0)
     if activation is not None:
-        described.subgraphMetadata[0].customMetadata = [_segmenter_metadata(activation)]
+        metadata.subgraphMetadata[0].customMetadata = [_segmenter_metadata(activation)]
     if files:
-        described.associatedFiles = [_file_entry(name) for name in files]
+        metadata.associatedFiles = [_file_entry(name) for name in files]
     builder = flatbuffers.Builder(0)
-    builder.Finish(described.Pack(builder), b"M001")
+    builder.Finish(metadata.Pack(builder), b"M001")
     populator = support.MetadataPopulator.with_model_buffer(bytearray(model))
     populator.load_metadata_buffer(bytearray(builder.Output()))
     populator.load_associated_file_buffers(attached)
@@ -151,25 +141,8 @@ def write_metadata(
     return pack(bytes(populator.get_model_buffer()))
 
 
-def metadata_json(source: str | Path | bytes) -> dict[str, Any]:
-    """The Task Library's part of the metadata as tflite-support itself prints it, for comparison with its documents.
-
-    Raises:
-        UserError: no .tflite file, or one without metadata.
-        ImportError: tflite-support cannot be loaded.
-    """
-    name, content = read_file(source)
-    with quiet():
-        load_libusb()
-        from tensorflow_lite_support.metadata.python import metadata as support
-    try:
-        return json.loads(support.MetadataDisplayer.with_model_buffer(bytearray(content)).get_metadata_json())
-    except ValueError as e:
-        raise UserError(name, f"no metadata: {e}", "write them with the export command") from e
-
-
-def _metadata_object(content: bytes) -> Any:
-    """The schema's own object, or None."""
+def _schema_object(content: bytes) -> Any:
+    """Return the metadata as an object of the schema; None if the file has none."""
     model = schema.Model.GetRootAs(content, 0)
     for i in range(model.MetadataLength()):
         if model.Metadata(i).Name() == b"TFLITE_METADATA":
@@ -179,7 +152,7 @@ def _metadata_object(content: bytes) -> Any:
 
 
 def _without_files(content: bytes) -> bytes:
-    """The model without the zip archive behind it."""
+    """Return the model without the zip archive of attached files at its end."""
     if not zipfile.is_zipfile(io.BytesIO(content)):
         return content
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -187,7 +160,7 @@ def _without_files(content: bytes) -> bytes:
 
 
 def _normalization(tensors: list[Any] | None) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """(mean, std) of the first input."""
+    """Return (mean, std) of the first input."""
     for unit in (tensors[0].processUnits or []) if tensors else []:
         if unit.optionsType == metadata_schema.ProcessUnitOptions.NormalizationOptions:
             return tuple(float(v) for v in unit.options.mean), tuple(float(v) for v in unit.options.std)
@@ -195,7 +168,7 @@ def _normalization(tensors: list[Any] | None) -> tuple[tuple[float, ...] | None,
 
 
 def _labels(tensors: list[Any] | None, files: Mapping[str, bytes]) -> tuple[str, ...] | None:
-    """The lines of the label file of the first output."""
+    """Return the lines of the label file of the first output."""
     for entry in (tensors[0].associatedFiles or []) if tensors else []:
         if entry.type == metadata_schema.AssociatedFileType.TENSOR_AXIS_LABELS:
             return tuple(files[_text(entry.name)].decode("utf-8").splitlines())
@@ -203,7 +176,7 @@ def _labels(tensors: list[Any] | None, files: Mapping[str, bytes]) -> tuple[str,
 
 
 def _activation(custom: list[Any] | None) -> Activation | None:
-    """What MediaPipe's own buffer says."""
+    """Return the activation in MediaPipe's buffer; None without one."""
     for entry in custom or []:
         if _text(entry.name) == _SEGMENTER_BUFFER:
             buffer = np.asarray(entry.data, np.uint8).tobytes()
@@ -217,7 +190,7 @@ def _activation(custom: list[Any] | None) -> Activation | None:
 
 
 def _segmenter_metadata(activation: Activation) -> Any:
-    """MediaPipe's buffer: a table {activation: byte, min_parser_version: string} with the identifier V001."""
+    """Return MediaPipe's buffer: a table {activation: byte, min_parser_version: string} with the identifier V001."""
     builder = flatbuffers.Builder(64)
     version = builder.CreateString("1.0.0")
     builder.StartObject(2)
@@ -231,7 +204,7 @@ def _segmenter_metadata(activation: Activation) -> Any:
 
 
 def _file_entry(name: str) -> Any:
-    """How an attached file is listed."""
+    """Return the list entry of an attached file."""
     entry = metadata_schema.AssociatedFileT()
     entry.name = name
     entry.description = "How the model came about."
@@ -240,5 +213,5 @@ def _file_entry(name: str) -> Any:
 
 
 def _text(value: bytes | str | None) -> str:
-    """A schema string."""
+    """Return a schema string."""
     return value.decode("utf-8") if isinstance(value, bytes) else value or ""

@@ -1,14 +1,12 @@
-"""A .tflite file whose parts are each read once."""
+"""A .tflite file whose graph and metadata are each parsed once."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from deeplab.tflite.flatbuffer import TfliteGraph, read_file, read_graph
-
-if TYPE_CHECKING:
-    from deeplab.tflite.metadata import Metadata
+from deeplab.errors import UserError
+from deeplab.tflite.flatbuffer import TfliteGraph, read_graph
+from deeplab.tflite.metadata import Metadata, read_metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +27,8 @@ class TfliteFile:
         return read_graph(self.content, self.name)
 
     @cached_property
-    def metadata(self) -> "Metadata | None":
+    def metadata(self) -> Metadata | None:
         """The TFLite metadata, or None; raises UserError if they are damaged."""
-        from deeplab.tflite.metadata import read_metadata
-
         return read_metadata(self.content, self.name)
 
 
@@ -44,6 +40,18 @@ def open_tflite(source: TfliteSource) -> TfliteFile:
     """Read a .tflite file; a file that is open already is returned as it is.
 
     Raises:
-        UserError: the file does not exist, or is not a .tflite file.
+        UserError: the file cannot be read, or does not have the identifier of a .tflite file.
     """
-    return source if isinstance(source, TfliteFile) else TfliteFile(*read_file(source))
+    if isinstance(source, TfliteFile):
+        return source
+    if isinstance(source, (bytes, bytearray)):
+        name, content = "the model", bytes(source)
+    else:
+        name = str(source)
+        try:
+            content = Path(source).read_bytes()
+        except OSError as error:
+            raise UserError(name, f"cannot be read: {error.strerror}", "give the path of a .tflite file") from error
+    if content[4:8] != b"TFL3":
+        raise UserError(name, f"is not a .tflite file ({len(content)} bytes)", "give a .tflite file")
+    return TfliteFile(name, content)

@@ -1,0 +1,76 @@
+"""The program that `clients` starts: segments images with one client, in a process without TensorFlow.
+
+Usage: python client_program.py task_library|mediapipe MODEL IMAGES.npy MASKS.npy
+
+It imports neither this package, TensorFlow nor Keras: one process cannot load the native modules of both tflite-support
+and TensorFlow.
+
+Exit codes: 0 success; 3 the client is not installed; 4 the client rejects the model or the images. With 3 and 4 the
+last line of standard error is the reason.
+"""
+
+import ctypes
+import sys
+from typing import Any
+
+NOT_INSTALLED = 3
+REJECTED = 4
+
+
+def main() -> int:
+    """Write the category mask of each image; return the exit code."""
+    client, model, images_path, masks_path = sys.argv[1:]
+    # Python puts a program's folder first in the search path. Its modules must not hide installed packages.
+    del sys.path[0]
+    # Both clients import TensorFlow if it is installed: MediaPipe then starts seconds later, and tflite-support
+    # fails. None as a module makes the import raise ImportError, as if TensorFlow were not installed.
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]
+    try:
+        import numpy as np
+
+        segment = _mediapipe if client == "mediapipe" else _task_library
+        masks = segment(model, np.ascontiguousarray(np.load(images_path)))
+        np.save(masks_path, np.stack(masks).astype(np.uint8))
+    except ImportError as error:
+        print(error, file=sys.stderr)
+        return NOT_INSTALLED
+    except (ValueError, RuntimeError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return REJECTED
+    return 0
+
+
+def _task_library(model: str, images: Any) -> list[Any]:
+    """Return the category masks of the Task Library for images `[n, h, w, 3]` uint8."""
+    import libusb_package
+    import numpy as np
+
+    # The native module needs libusb; loading it here makes a system package unnecessary.
+    ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
+    from tflite_support.task import core, processor, vision
+
+    options = vision.ImageSegmenterOptions(
+        core.BaseOptions(file_name=model),
+        processor.SegmentationOptions(output_type=processor.OutputType.CATEGORY_MASK),
+    )
+    segmenter = vision.ImageSegmenter.create_from_options(options)
+    results = [segmenter.segment(vision.TensorImage.create_from_array(image)) for image in images]
+    return [np.array(result.segmentations[0].category_mask) for result in results]
+
+
+def _mediapipe(model: str, images: Any) -> list[Any]:
+    """Return the category masks of MediaPipe for images `[n, h, w, 3]` uint8."""
+    import mediapipe
+    from mediapipe.tasks.python import vision
+    from mediapipe.tasks.python.core.base_options import BaseOptions
+
+    options = vision.ImageSegmenterOptions(
+        base_options=BaseOptions(model_asset_path=model), output_category_mask=True, output_confidence_masks=False
+    )
+    with vision.ImageSegmenter.create_from_options(options) as segmenter:
+        inputs = [mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image) for image in images]
+        return [segmenter.segment(image).category_mask.numpy_view().copy() for image in inputs]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The clients that apps use, the Task Library and MediaPipe, each run in a separate process."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deeplab.errors import UserError
+from deeplab.tflite.client_program import NOT_INSTALLED, REJECTED
+from deeplab.tflite.tflite_file import TfliteSource, open_tflite
+
+_PROGRAM = Path(__file__).with_name("client_program.py")
+
+
+def segment_with_task_library(
+    source: TfliteSource, images: Sequence[np.ndarray], timeout: float = 300.0
+) -> list[np.ndarray]:
+    """Segment images with the Task Library's ImageSegmenter.
+
+    It stretches each image to the model's input without keeping the aspect ratio. A pixel gets the class of the highest
+    score above 0.0, or class 0 if no score is above 0.0.
+
+    Args:
+        source: the .tflite file.
+        images: `[h, w, 3]` uint8 RGB each, all of one size.
+        timeout: seconds for all images together.
+
+    Returns:
+        Category masks `[h', w']` uint8 at the size of the model's output.
+
+    Raises:
+        UserError: the client rejects the model, crashes or exceeds the timeout; the client's own message is included.
+        ImportError: the client is not installed.
+    """
+    return _segment("task_library", "the Task Library", source, images, timeout)
+
+
+def segment_with_mediapipe(
+    source: TfliteSource, images: Sequence[np.ndarray], timeout: float = 300.0
+) -> list[np.ndarray]:
+    """Segment images with MediaPipe's ImageSegmenter.
+
+    It stretches each image to the model's input, applies the activation of the metadata, and resizes the scores to the
+    size of the image. Arguments and errors are those of `segment_with_task_library`.
+
+    Returns:
+        Category masks `[h, w]` uint8 at the size of the images.
+    """
+    return _segment("mediapipe", "MediaPipe", source, images, timeout)
+
+
+def _segment(
+    client: str, title: str, source: TfliteSource, images: Sequence[np.ndarray], timeout: float
+) -> list[np.ndarray]:
+    """Run the program with the client `client`, which messages call `title`."""
+    file = open_tflite(source)
+    remedy = "check its metadata, input and output"
+    with tempfile.TemporaryDirectory() as folder:
+        model_path, images_path, masks_path = (Path(folder) / n for n in ("model.tflite", "images.npy", "masks.npy"))
+        model_path.write_bytes(file.content)
+        np.save(images_path, np.stack(images))
+        command = [sys.executable, _PROGRAM, client, model_path, images_path, masks_path]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=folder, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise UserError(file.name, f"{title} did not finish in {timeout:.0f} s", "try a smaller model") from error
+        if done.returncode == 0:
+            return list(np.load(masks_path))
+    reason = (done.stderr.strip().splitlines() or [""])[-1]
+    if done.returncode == NOT_INSTALLED:
+        raise ImportError(f"{title} is not installed: {reason}")
+    if done.returncode == REJECTED:
+        raise UserError(file.name, f"{title} rejects it: {reason}", remedy)
+    # A process that a signal ends writes no reason: its last line was printed before.
+    end = f"crashed with signal {-done.returncode}" if done.returncode < 0 else f"failed: {reason}"
+    raise UserError(file.name, f"{title} {end}", remedy)
