@@ -10,6 +10,9 @@ from typing import Any
 
 from deeplab.errors import UserError
 
+WEIGHTS_FILE = "model.weights.h5"
+"""The weights file of a run folder. Defined here because `pretrained` and `run_folder` both use it."""
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from deeplab.config import DataConfig, ImageSize, ModelConfig, TrainConfig, build, to_mapping
 from deeplab.errors import UserError
-from deeplab.files import atomic_write, read_json, write_json
+from deeplab.files import WEIGHTS_FILE, atomic_write, read_json, write_json
 
 if TYPE_CHECKING:
     import keras
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from deeplab.tflite.tflite_file import TfliteFile
 
 MODEL_FILE = "model.json"
-WEIGHTS_FILE = "model.weights.h5"
 TRAIN_FILE = "train.json"
 SCORES_FILE = "scores.json"
 LOG_FILE = "log.csv"

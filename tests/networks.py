@@ -28,10 +28,13 @@ def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
-def picture(height: int, width: int, seed: int = 1) -> np.ndarray:
+def random_image(height: int, width: int, seed: int = 1) -> np.ndarray:
     """A batch of one `[1, h, w, 3]` float32 image 0..255 with structure at every scale."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
     waves = [np.sin(x / p + c) + np.cos(y / (p + 1) - c) for c, p in enumerate((3.0, 11.0, 37.0))]
     image = 127.5 + 40 * np.stack(waves, axis=-1) + rng.normal(0, 20, (height, width, 3))
     return np.clip(image, 0, 255).astype("float32")[None]
+
+
+picture = random_image

@@ -1,51 +1,51 @@
-"""A decoder for weights that were trained without one: it begins as the identity."""
+"""A decoder that is initialized as the identity, for weights that were trained without one."""
 
 import dataclasses
 
 import keras
 import numpy as np
 
-from deeplab.pretrained.import_report import Found
+from deeplab.pretrained.assignment import SourceWeights
 
-DECODER, LOW_LEVEL = "decoder_", "decoder_low_level"
-"""How the names of the decoder's layers begin, and of those that the low-level features come in by."""
+DECODER_PREFIX, LOW_LEVEL_PREFIX = "decoder_", "decoder_low_level"
+"""Prefixes of the names of all decoder layers, and of those that project the low-level features."""
 
 
-def with_identity_decoder(found: Found, model: keras.Model) -> Found:
-    """Adds to the weights of a "v3" network, for a "v3plus" model, a decoder that hands on what ASPP gives.
+def add_identity_decoder(source: SourceWeights, model: keras.Model) -> SourceWeights:
+    """Add a decoder that is initialized as the identity to "v3" weights that are imported into a "v3plus" model.
 
-    The model then labels as the source did: its logits are those of features enlarged to stride 4, which is the same as
-    enlarging logits, for neither step mixes what the other does; and ASPP ends in a ReLU, so that those of the decoder
-    change nothing. From there it learns what the low-level features are good for: the kernels on them are zero, their
-    gradients are not.
-
-    Args:
-        found: the weights.
-        model: that is to take them.
+    The decoder then outputs the ASPP features unchanged: they are nonnegative (ASPP ends in a ReLU), so the ReLUs of
+    the decoder do not change them, and the kernels on the low-level features are zero. The logits equal those of the
+    source, because upsampling the features to stride 4 and the 1x1 convolution of the logits commute. The kernels on
+    the low-level features have nonzero gradients, so training can make use of them.
 
     Returns:
-        `found` as it is where it has a decoder, the model has none, or the decoder's channels are not ASPP's.
+        `source` with the decoder. `source` itself if it has a decoder, if the model has none, or if the decoder has
+        another number of channels than ASPP.
     """
-    decoder = [x for x in model.layers if x.weights and x.name.startswith(DECODER) and not x.name.startswith(LOW_LEVEL)]
-    encoder = found.weights.get("concat_projection")
-    known = any(name.startswith(DECODER) for name in found.weights)
-    if not decoder or known or encoder is None or "logits" not in found.weights:
-        return found
-    channels = encoder[0].shape[-1]
-    if decoder[-1].output.shape[-1] != channels:
-        return found
-    grafted = {layer.name: _identity(layer) for layer in decoder}
-    note = "the source has no decoder: this one begins as the identity, so that the masks are those of the source"
-    return dataclasses.replace(found, weights={**found.weights, **grafted}, notes=(*found.notes, note))
+    decoder = [
+        layer
+        for layer in model.layers
+        if layer.weights and layer.name.startswith(DECODER_PREFIX) and not layer.name.startswith(LOW_LEVEL_PREFIX)
+    ]
+    projection = source.weights.get("concat_projection")
+    has_decoder = any(name.startswith(DECODER_PREFIX) for name in source.weights)
+    if not decoder or has_decoder or projection is None or "logits" not in source.weights:
+        return source
+    if decoder[-1].output.shape[-1] != projection[0].shape[-1]:
+        return source
+    identities = {layer.name: _identity_weights(layer) for layer in decoder}
+    note = "the source has no decoder; it is initialized as the identity, so that the masks equal those of the source"
+    return dataclasses.replace(source, weights={**source.weights, **identities}, notes=(*source.notes, note))
 
 
-def _identity(layer: keras.layers.Layer) -> tuple[np.ndarray, ...]:
-    """Weights by which a convolution or batch norm hands on its first channels."""
+def _identity_weights(layer: keras.layers.Layer) -> tuple[np.ndarray, ...]:
+    """Return weights with which a convolution or batch norm outputs its first input channels unchanged."""
     if isinstance(layer, keras.layers.BatchNormalization):
         ones, zeros = np.ones(layer.gamma.shape), np.zeros(layer.gamma.shape)
-        # gamma makes up for what is added to the variance.
+        # gamma cancels the epsilon that the layer adds to the variance.
         return ones * np.sqrt(1 + layer.epsilon), zeros, zeros, ones
     kernel = np.zeros(layer.kernel.shape)
-    middle = (kernel.shape[0] // 2, kernel.shape[1] // 2)
-    kernel[middle] = 1 if isinstance(layer, keras.layers.DepthwiseConv2D) else np.eye(*kernel.shape[2:])
+    center = (kernel.shape[0] // 2, kernel.shape[1] // 2)
+    kernel[center] = 1 if isinstance(layer, keras.layers.DepthwiseConv2D) else np.eye(*kernel.shape[2:])
     return (kernel,)

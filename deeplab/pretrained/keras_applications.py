@@ -1,72 +1,51 @@
 """ImageNet weights of keras.applications for our backbones.
 
-Their graphs are not used: they choose paddings by the size they are made for. The preprocessing of the MobileNets is
-ours, x / 127.5 - 1; ResNet's, the mean taken off and blue first, is half in our graph and half in the first kernel.
+Only their weights are used: their graphs choose the padding by the input size. The MobileNets of keras.applications
+normalize pixels as ours do. ResNet subtracts the mean color, as our backbone does, and takes blue first; its first
+kernel is reversed for that.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
+from deeplab.config import ModelConfig
 from deeplab.errors import UserError
-from deeplab.model.backbones.features import rounded
-from deeplab.pretrained.import_report import Found
+from deeplab.pretrained.assignment import LayerWeights, SourceWeights
 
-_STEMS = {
-    "mobilenet_v2": {"Conv1": "backbone_stem", "bn_Conv1": "backbone_stem_bn"},
-    "mobilenet_v3": {"conv": "backbone_stem", "conv_bn": "backbone_stem_bn"},
-    "resnet": {"conv1_conv": "backbone_stem", "conv1_bn": "backbone_stem_bn"},
-}
-"""By family: the layers that tell it, and our names of them."""
 _MOBILENET_V2_BLOCK = re.compile(r"(?:block_(\d+)|expanded_conv)_(expand|depthwise|project)(_BN)?")
 _MOBILENET_V3_BLOCK = re.compile(
     r"expanded_conv(?:_(\d+))?_(expand|depthwise|project|squeeze_excite_conv|squeeze_excite_conv_1)(_bn)?"
 )
 _RESNET_UNIT = re.compile(r"conv(\d)_block(\d+)_([0-3])_(conv|bn)")
-RESNET_EPSILON = 1.001e-5
-"""Added to the variance in their ResNet; ours adds 1e-5."""
+RESNET_EPSILON, OUR_RESNET_EPSILON = 1.001e-5, 1e-5
+"""Added to the variance in the batch norms of their ResNet, and of ours."""
 
 
-def is_keras_applications(layers: Mapping[str, tuple[np.ndarray, ...]]) -> bool:
-    """Whether these layers of an .h5 file are those of a network in keras.applications that we can read."""
-    return _family(layers) is not None
-
-
-def from_layers(source: str, layers: Mapping[str, tuple[np.ndarray, ...]]) -> Found:
-    """Their layers' weights under the names of ours; their classifier is not used."""
-    family = _family(layers)
-    ours_of = {"mobilenet_v3": mobilenet_v3_layer, "resnet": resnet_layer}.get(family or "", mobilenet_v2_layer)
-    renamed = {name: ours_of(name) for name in layers}
-    weights = {ours: layers[theirs] for theirs, ours in renamed.items() if ours is not None}
-    notes: tuple[str, ...] = ()
-    if family == "resnet":
-        weights = _without_biases(weights)
-        notes = ("biases of convolutions went into the means behind them, and blue first became red first",)
-    unused = tuple(theirs for theirs, ours in renamed.items() if ours is None)
-    return Found(source, weights, unused=unused, notes=notes)
-
-
-def mobilenet_v2_layer(theirs: str) -> str | None:
-    """Our name of one of their MobileNetV2's layers; None for those behind the features."""
-    if theirs in _STEMS["mobilenet_v2"]:
-        return _STEMS["mobilenet_v2"][theirs]
-    match = _MOBILENET_V2_BLOCK.fullmatch(theirs)
+def mobilenet_v2_layer(name: str) -> str | None:
+    """Return our name of a layer of keras.applications' MobileNetV2; None for layers after the features."""
+    if name in ("Conv1", "bn_Conv1"):
+        return "backbone_stem" if name == "Conv1" else "backbone_stem_bn"
+    match = _MOBILENET_V2_BLOCK.fullmatch(name)
     if match is None:
         return None
     number, part, norm = match.groups()
     return f"backbone_block{number or 0}_{part}{'_bn' if norm else ''}"
 
 
-def mobilenet_v3_layer(theirs: str) -> str | None:
-    """Our name of one of their MobileNetV3's layers; None for those behind the features."""
-    plain = _plain(theirs)
-    if plain in _STEMS["mobilenet_v3"]:
-        return _STEMS["mobilenet_v3"][plain]
-    if plain in ("conv_1", "conv_1_bn"):
-        return plain.replace("conv_1", "backbone_last")
-    match = _MOBILENET_V3_BLOCK.fullmatch(plain)
+def mobilenet_v3_layer(name: str) -> str | None:
+    """Return our name of a layer of keras.applications' MobileNetV3; None for layers after the features.
+
+    The published files contain "Conv/BatchNorm" where Keras 3 names the layer "conv_bn".
+    """
+    name = name.lower().replace("/batchnorm", "_bn").replace("/", "_")
+    if name in ("conv", "conv_bn"):
+        return name.replace("conv", "backbone_stem")
+    if name in ("conv_1", "conv_1_bn"):
+        return name.replace("conv_1", "backbone_last")
+    match = _MOBILENET_V3_BLOCK.fullmatch(name)
     if match is None:
         return None
     number, part, norm = match.groups()
@@ -74,11 +53,11 @@ def mobilenet_v3_layer(theirs: str) -> str | None:
     return f"backbone_block{number or 0}_{part}{norm or ''}"
 
 
-def resnet_layer(theirs: str) -> str | None:
-    """Our name of one of their ResNet's layers; None for those behind the features."""
-    if theirs in _STEMS["resnet"]:
-        return _STEMS["resnet"][theirs]
-    match = _RESNET_UNIT.fullmatch(theirs)
+def resnet_layer(name: str) -> str | None:
+    """Return our name of a layer of keras.applications' ResNet; None for layers after the features."""
+    if name in ("conv1_conv", "conv1_bn"):
+        return "backbone_stem" if name == "conv1_conv" else "backbone_stem_bn"
+    match = _RESNET_UNIT.fullmatch(name)
     if match is None:
         return None
     stage, unit, part = (int(match[n]) for n in (1, 2, 3))
@@ -86,72 +65,86 @@ def resnet_layer(theirs: str) -> str | None:
     return f"backbone_stage{stage - 2}_unit{unit - 1}_{layer}{'_bn' if match[4] == 'bn' else ''}"
 
 
-def _without_biases(weights: Mapping[str, tuple[np.ndarray, ...]]) -> dict[str, tuple[np.ndarray, ...]]:
-    """Their ResNet for our layers: no biases, our epsilon, red first; the function is the same."""
-    changed: dict[str, tuple[np.ndarray, ...]] = {}
+_LAYER_NAMES: tuple[Callable[[str], str | None], ...] = (mobilenet_v2_layer, mobilenet_v3_layer, resnet_layer)
+
+
+def convert_layers(source: str, layers: LayerWeights) -> SourceWeights | None:
+    """Convert the layers of a keras.applications network to ours; its classifier is unused.
+
+    Args:
+        source: name of the source, for messages.
+        layers: arrays by the layer names of keras.applications.
+
+    Returns:
+        The weights, or None if the layers are not those of a MobileNetV2, MobileNetV3 or ResNet.
+    """
+    for layer_name in _LAYER_NAMES:
+        renamed = {name: layer_name(name) for name in layers}
+        if {"backbone_stem", "backbone_stem_bn"} <= set(renamed.values()):
+            break
+    else:
+        return None
+    weights = {ours: layers[name] for name, ours in renamed.items() if ours is not None}
+    unused = tuple(name for name, ours in renamed.items() if ours is None)
+    if layer_name is not resnet_layer:
+        return SourceWeights(source, weights, unused)
+    note = "biases of convolutions were moved into the means of their batch norms; the first kernel takes red first"
+    return SourceWeights(source, _convert_resnet(weights), unused, (note,))
+
+
+def _convert_resnet(weights: LayerWeights) -> LayerWeights:
+    """Convert ResNet weights to layers without biases, with our epsilon and with red first; same function."""
+    converted: dict[str, tuple[np.ndarray, ...]] = {}
     for name, values in weights.items():
         if name.endswith("_bn"):
             gamma, beta, mean, variance = values
             bias = weights[name.removesuffix("_bn")][1]
-            changed[name] = (gamma, beta, mean - bias, variance + np.float32(RESNET_EPSILON - 1e-5))
+            converted[name] = (gamma, beta, mean - bias, variance + np.float32(RESNET_EPSILON - OUR_RESNET_EPSILON))
         else:
-            changed[name] = (values[0][:, :, ::-1] if name == "backbone_stem" else values[0],)
-    return changed
+            converted[name] = (values[0][:, :, ::-1] if name == "backbone_stem" else values[0],)
+    return converted
 
 
-def _family(layers: Mapping[str, tuple[np.ndarray, ...]]) -> str | None:
-    """The family whose stem is among these layers."""
-    names = {*layers, *map(_plain, layers)}
-    return next((family for family, stem in _STEMS.items() if stem.keys() <= names), None)
+_PUBLISHED: dict[str, tuple[str, tuple[float, ...]]] = {
+    "mobilenet_v2": ("MobileNetV2", (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)),
+    "mobilenet_v3_large": ("MobileNetV3Large", (0.75, 1.0)),
+    "mobilenet_v3_small": ("MobileNetV3Small", (0.75, 1.0)),
+    "resnet50": ("ResNet50", (1.0,)),
+    "resnet101": ("ResNet101", (1.0,)),
+}
+"""By backbone: the name in keras.applications and the published depth multipliers."""
 
 
-def _plain(name: str) -> str:
-    """A layer's name as Keras 3 spells it; the published MobileNetV3 files have "Conv/BatchNorm" for "conv_bn"."""
-    return name.lower().replace("/batchnorm", "_bn").replace("/", "_")
-
-
-def download_imagenet(model: keras.Model) -> Found:
-    """ImageNet weights for the backbone of `model`, fetched by Keras into its own cache.
+def download_imagenet(config: ModelConfig) -> SourceWeights:
+    """Download ImageNet weights for a backbone; Keras caches them.
 
     Raises:
-        UserError: no weights are published for this backbone and width, or they cannot be fetched.
+        UserError: no weights are published for this backbone or depth multiplier, or the download fails.
     """
-    known = [network for network in _NETWORKS if model.name.endswith(network)]
-    if not known:
-        raise UserError("imagenet", f"no weights for the backbone of {model.name}", "give a file of weights")
-    kind, features, channels, multipliers = _NETWORKS[known[0]]
-    alpha = _alpha(model.get_layer(features).filters, channels, multipliers)
-    source = f"keras.applications {kind}{f' {alpha}' if len(multipliers) > 1 else ''} (imagenet)"
+    if config.backbone not in _PUBLISHED:
+        problem = f"no weights are published for backbone {config.backbone}"
+        raise UserError("imagenet", problem, f"use one of {', '.join(_PUBLISHED)}, or give a file of weights")
+    network, multipliers = _PUBLISHED[config.backbone]
+    multiplier = config.depth_multiplier
+    # At 1.0 all channels are multiples of 8 already.
+    if multiplier not in multipliers or not (config.round_channels or multiplier == 1.0):
+        rounding = str(config.round_channels).lower()
+        problem = f"no weights are published for depth_multiplier={multiplier} with round_channels={rounding}"
+        published = ", ".join(map(str, multipliers))
+        raise UserError("imagenet", problem, f"set model.depth_multiplier to {published} and model.round_channels=true")
     arguments: dict[str, object] = {"include_top": False, "weights": "imagenet"}
+    source = f"keras.applications {network} (imagenet)"
     if len(multipliers) > 1:
-        arguments["alpha"] = alpha
+        arguments["alpha"] = multiplier
+        source = f"keras.applications {network} {multiplier} (imagenet)"
     try:
-        theirs = getattr(keras.applications, kind)(**arguments)
-    except Exception as e:
-        # Keras wraps all that a network can do wrong in a plain Exception.
-        raise UserError(
-            source, f"cannot be downloaded: {str(e).splitlines()[0]}", "fetch the .h5 elsewhere and give its path"
-        ) from e
-    return from_layers(source, {layer.name: tuple(layer.get_weights()) for layer in theirs.layers if layer.weights})
-
-
-_NETWORKS = {
-    "mobilenet_v2": ("MobileNetV2", "backbone_block16_project", 320, (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)),
-    "mobilenet_v3_large": ("MobileNetV3Large", "backbone_block5_project", 40, (0.75, 1.0)),
-    "mobilenet_v3_small": ("MobileNetV3Small", "backbone_block5_project", 40, (0.75, 1.0)),
-    "resnet50": ("ResNet50", "backbone_stage3_unit2_conv2", 2048, (1.0,)),
-    "resnet101": ("ResNet101", "backbone_stage3_unit2_conv2", 2048, (1.0,)),
-}
-"""By backbone: their name, a convolution of ours that tells the width, its channels, the published multipliers."""
-
-
-def _alpha(filters: int, channels: int, multipliers: tuple[float, ...]) -> float:
-    """The published depth multiplier that makes `filters` of `channels`."""
-    for alpha in multipliers:
-        if filters == rounded(channels * alpha, 8):
-            return alpha
-    raise UserError(
-        "imagenet",
-        f"no weights are published for {filters} channels of features",
-        f"choose model.depth_multiplier of {', '.join(map(str, multipliers))}, and round_channels=true",
+        model = getattr(keras.applications, network)(**arguments)
+    except Exception as error:
+        # Keras raises a plain Exception for every failure of a download.
+        reason = str(error).splitlines()[0]
+        raise UserError(source, f"cannot be downloaded: {reason}", "download the .h5 file and give its path") from error
+    weights = convert_layers(
+        source, {layer.name: tuple(layer.get_weights()) for layer in model.layers if layer.weights}
     )
+    assert weights is not None
+    return weights

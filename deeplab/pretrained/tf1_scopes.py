@@ -1,7 +1,7 @@
-"""How official TensorFlow 1 checkpoints call the layers of our backbones.
+"""The variable scopes of our backbones' layers in official TensorFlow 1 checkpoints.
 
-The scopes of tensorflow/models research/deeplab, core/, and of slim's MobileNetV2. They count from 1, our layers from
-0.
+The scopes are those of tensorflow/models research/deeplab, core/, and of slim's MobileNetV2. They count from 1, our
+layers from 0.
 """
 
 import re
@@ -10,7 +10,7 @@ from functools import partial
 
 
 def mobilenet_v2_scope(layer: str) -> str | None:
-    """Scope of a layer of our MobileNetV2: "backbone_block3_expand" is "MobilenetV2/expanded_conv_3/expand"."""
+    """Return the scope of a MobileNetV2 layer: "backbone_block3_expand" is "MobilenetV2/expanded_conv_3/expand"."""
     if layer == "backbone_stem":
         return "MobilenetV2/Conv"
     match = re.fullmatch(r"backbone_block(\d+)_(expand|depthwise|project)", layer)
@@ -21,9 +21,10 @@ def mobilenet_v2_scope(layer: str) -> str | None:
 
 
 def resnet_scope(root: str, layer: str) -> str | None:
-    """Scope of a layer of our ResNet-beta: "backbone_stage0_unit1_conv2" is ".../block1/unit_2/bottleneck_v1/conv3".
+    """Return the scope of a ResNet-beta layer: "backbone_stage0_unit1_conv2" is ROOT/block1/unit_2/bottleneck_v1/conv3.
 
-    The plain ResNet of those checkpoints strides elsewhere than ours; its 7x7 stem is not found, so that it is refused.
+    The plain ResNet of the checkpoints places its strides differently from ours. Its 7x7 stem has no scope here, so
+    that such a checkpoint is refused.
     """
     if stem := re.fullmatch(r"backbone_stem(\d)", layer):
         return f"{root}/conv1_{int(stem[1]) + 1}"
@@ -34,25 +35,25 @@ def resnet_scope(root: str, layer: str) -> str | None:
     return f"{root}/block{int(match[1]) + 1}/unit_{int(match[2]) + 1}/bottleneck_v1/{part}"
 
 
-def xception_scope(root: str, entry: int, middle: int, layer: str) -> str | None:
-    """Scope of a layer of our Xception with `entry` blocks in its entry flow and `middle` in its middle flow."""
+def xception_scope(root: str, entry_blocks: int, middle_blocks: int, layer: str) -> str | None:
+    """Return the scope of a layer of an Xception with these numbers of blocks in its entry and middle flow."""
     if stem := re.fullmatch(r"backbone_stem(\d)", layer):
         return f"{root}/entry_flow/conv1_{int(stem[1]) + 1}"
     match = re.fullmatch(r"backbone_block(\d+)_(?:conv(\d)_(depthwise|pointwise)|shortcut)", layer)
     if match is None:
         return None
     number = int(match[1])
-    if number < entry:
+    if number < entry_blocks:
         block = f"entry_flow/block{number + 1}/unit_1"
-    elif number < entry + middle:
-        block = f"middle_flow/block1/unit_{number - entry + 1}"
+    elif number < entry_blocks + middle_blocks:
+        block = f"middle_flow/block1/unit_{number - entry_blocks + 1}"
     else:
-        block = f"exit_flow/block{number - entry - middle + 1}/unit_1"
+        block = f"exit_flow/block{number - entry_blocks - middle_blocks + 1}/unit_1"
     part = "shortcut" if match[2] is None else f"separable_conv{int(match[2]) + 1}_{match[3]}"
     return f"{root}/{block}/xception_module/{part}"
 
 
-BACKBONES: dict[str, Callable[[str], str | None]] = {
+BACKBONE_SCOPES: dict[str, Callable[[str], str | None]] = {
     "MobilenetV2/": mobilenet_v2_scope,
     "resnet_v1_50/": partial(resnet_scope, "resnet_v1_50"),
     "resnet_v1_101/": partial(resnet_scope, "resnet_v1_101"),
@@ -60,4 +61,4 @@ BACKBONES: dict[str, Callable[[str], str | None]] = {
     "xception_65/": partial(xception_scope, "xception_65", 3, 16),
     "xception_71/": partial(xception_scope, "xception_71", 5, 16),
 }
-"""From our layer's name to its scope, by how the scopes of that backbone begin."""
+"""By root scope of the backbone: the function from our layer name to the scope."""

@@ -1,6 +1,8 @@
-"""Weights of keras.applications give its output in our graph."""
+"""A backbone with the weights of keras.applications has the features of keras.applications."""
 
 import functools
+import re
+from pathlib import Path
 
 import h5py
 import keras
@@ -9,28 +11,40 @@ import pytest
 
 from deeplab.config import ModelConfig
 from deeplab.errors import UserError
-from deeplab.model.build import build_model
+from deeplab.model.build import DeepLab, build_model
 from deeplab.pretrained import import_weights
-from deeplab.pretrained.keras_applications import mobilenet_v2_layer
-from tests.networks import picture, randomize
+from deeplab.pretrained.keras_applications import mobilenet_v2_layer, mobilenet_v3_layer, resnet_layer
+from tests.networks import random_image, randomize
+
+SLOW = pytest.mark.slow
+SIZES = {"MobileNetV2": 65}
+
+
+def build(backbone: str = "mobilenet_v2", **fields) -> DeepLab:
+    head = {"head": "v3", "aspp_rates": (), "aspp_channels": 8, "multi_grid": (1, 1, 1), "round_channels": True}
+    return build_model(ModelConfig(backbone=backbone, **{**head, **fields}), output_stride=32)
 
 
 @functools.cache
-def ours(multiplier: float, rounded: bool = True) -> keras.Model:
-    return build_model(
-        ModelConfig(depth_multiplier=multiplier, round_channels=rounded, head="v3", aspp_rates=(), aspp_channels=16),
-        output_stride=32,
-    )
+def published(network: str, alpha: float | None = None) -> keras.Model:
+    """A network of keras.applications with random weights."""
+    arguments = {} if alpha is None else {"alpha": alpha}
+    if "V3" in network:
+        arguments["include_preprocessing"] = False
+    size = SIZES.get(network, 97)
+    constructor = getattr(keras.applications, network)
+    model = randomize(constructor(input_shape=(size, size, 3), include_top=False, weights=None, **arguments), seed=5)
+    rng = np.random.default_rng(7)
+    for layer in model.layers:
+        # Residual sums would let the values of a deep network grow beyond the precision of float32.
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        if network != "MobileNetV2" and is_norm and re.search("_3_bn|project_bn", layer.name):
+            layer.gamma.assign(rng.uniform(0.1, 0.3, layer.gamma.shape))
+    return model
 
 
-@functools.cache
-def theirs(multiplier: float, size: int = 65) -> keras.Model:
-    model = keras.applications.MobileNetV2((size, size, 3), alpha=multiplier, include_top=False, weights=None)
-    return randomize(model, seed=5)
-
-
-def save_as_published(model: keras.Model, path) -> None:
-    """The layout of the published files: a group for each layer, the order of arrays in attributes."""
+def save_as_published(model: keras.Model, path: Path) -> None:
+    """Write the layout of the published files: a group per layer, the order of its arrays in an attribute."""
     with h5py.File(path, "w") as file:
         layers = [layer for layer in model.layers if layer.weights]
         file.attrs["layer_names"] = [layer.name.encode() for layer in layers]
@@ -42,27 +56,62 @@ def save_as_published(model: keras.Model, path) -> None:
                 group[name] = value
 
 
-@pytest.mark.parametrize(
-    "multiplier", [0.35, 1.0, *(pytest.param(m, marks=pytest.mark.slow) for m in (0.5, 0.75, 1.3, 1.4))]
-)
-def test_the_same_weights_give_the_same_features(multiplier, tmp_path):
-    source, model = theirs(multiplier), ours(multiplier)
-    save_as_published(source, tmp_path / "published.h5")
+def assert_same_features(features: keras.KerasTensor, model: keras.Model, source: keras.Model, preprocess) -> None:
+    """Compare `features` of `model` with the output of `source` on one image."""
+    image = random_image(*source.input_shape[1:3])
+    actual = np.asarray(keras.Model(model.input, features)(image))
+    expected = np.asarray(source(preprocess(image.copy())))
+    assert expected.std() > 0.05
+    assert np.abs(actual - expected).max() <= 1e-4 * expected.std()
+
+
+@pytest.mark.parametrize("alpha", [0.35, 1.0, *(pytest.param(alpha, marks=SLOW) for alpha in (0.5, 0.75, 1.3, 1.4))])
+def test_mobilenet_v2_has_the_features_of_keras_applications(alpha, tmp_path):
+    network, model = published("MobileNetV2", alpha), build(depth_multiplier=alpha)
+    save_as_published(network, tmp_path / "published.h5")
     report = import_weights(model, tmp_path / "published.h5")
     assert len(report.loaded) == 51 * 5
-    # Their classifier's convolution with its norm comes behind the features.
+    # The first convolution of the classifier and its batch norm.
     assert report.unused == ("Conv_1", "Conv_1_bn")
-    image = picture(65, 65)
-    features = keras.Model(model.input, model.get_layer("backbone_block16_project_bn").output)
-    wanted = keras.Model(source.input, source.get_layer("block_16_project_BN").output)
-    found, expected = np.asarray(features(image)), np.asarray(wanted(image / 127.5 - 1))
-    assert expected.std() > 0.05
-    assert np.abs(found - expected).max() <= 1e-4 * expected.std()
+    source = keras.Model(network.input, network.get_layer("block_16_project_BN").output)
+    features = model.get_layer("backbone_block16_project_bn").output
+    assert_same_features(features, model, source, lambda image: image / 127.5 - 1)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "network", "alpha"),
+    [
+        ("mobilenet_v3_small", "MobileNetV3Small", 1.0),
+        pytest.param("mobilenet_v3_small", "MobileNetV3Small", 0.75, marks=SLOW),
+        pytest.param("mobilenet_v3_large", "MobileNetV3Large", 0.75, marks=SLOW),
+        pytest.param("mobilenet_v3_large", "MobileNetV3Large", 1.0, marks=SLOW),
+    ],
+)
+def test_mobilenet_v3_has_the_features_of_keras_applications(backbone, network, alpha, tmp_path):
+    source, model = published(network, alpha), build(backbone, depth_multiplier=alpha)
+    save_as_published(source, tmp_path / "published.h5")
+    report = import_weights(model, tmp_path / "published.h5")
+    assert report.unused == ()
+    assert not [name for name in report.missing if name.startswith("backbone")]
+    assert_same_features(model.get_layer("aspp0").input, model, source, lambda image: image / 127.5 - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "network"), [("resnet50", "ResNet50"), ("resnet101", "ResNet101")])
+def test_resnet_has_the_features_of_keras_applications(backbone, network, tmp_path):
+    """`preprocess_input` subtracts the mean from RGB 0..255 and puts blue first."""
+    source, model = published(network), build(backbone)
+    save_as_published(source, tmp_path / "published.h5")
+    report = import_weights(model, tmp_path / "published.h5")
+    assert report.unused == ()
+    assert "biases" in report.notes[0]
+    preprocess = keras.applications.resnet.preprocess_input
+    assert_same_features(model.get_layer("aspp0").input, model, source, preprocess)
 
 
 @pytest.mark.parametrize("name", ["whole.h5", "whole.weights.h5"])
-def test_files_that_keras_3_writes_are_read_too(name, tmp_path):
-    source, model = theirs(0.35), ours(0.35)
+def test_files_written_by_keras_3_are_read(name, tmp_path):
+    source, model = published("MobileNetV2", 0.35), build(depth_multiplier=0.35)
     if name == "whole.h5":
         source.save(tmp_path / name)
     else:
@@ -76,57 +125,102 @@ def test_files_that_keras_3_writes_are_read_too(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("layer_name", "name", "expected"),
     [
-        ("Conv1", "backbone_stem"),
-        ("bn_Conv1", "backbone_stem_bn"),
-        ("expanded_conv_depthwise", "backbone_block0_depthwise"),
-        ("expanded_conv_project_BN", "backbone_block0_project_bn"),
-        ("block_16_expand_BN", "backbone_block16_expand_bn"),
-        ("Conv_1", None),
-        ("predictions", None),
+        (mobilenet_v2_layer, "Conv1", "backbone_stem"),
+        (mobilenet_v2_layer, "bn_Conv1", "backbone_stem_bn"),
+        (mobilenet_v2_layer, "expanded_conv_depthwise", "backbone_block0_depthwise"),
+        (mobilenet_v2_layer, "expanded_conv_project_BN", "backbone_block0_project_bn"),
+        (mobilenet_v2_layer, "block_16_expand_BN", "backbone_block16_expand_bn"),
+        (mobilenet_v2_layer, "Conv_1", None),
+        (mobilenet_v2_layer, "predictions", None),
+        (mobilenet_v3_layer, "conv_bn", "backbone_stem_bn"),
+        (mobilenet_v3_layer, "expanded_conv_squeeze_excite_conv_1", "backbone_block0_excite"),
+        (mobilenet_v3_layer, "expanded_conv_10_squeeze_excite_conv", "backbone_block10_squeeze"),
+        (mobilenet_v3_layer, "expanded_conv_1/project/BatchNorm", "backbone_block1_project_bn"),
+        (mobilenet_v3_layer, "Conv/BatchNorm", "backbone_stem_bn"),
+        (mobilenet_v3_layer, "conv_1_bn", "backbone_last_bn"),
+        (mobilenet_v3_layer, "conv_2", None),
+        (resnet_layer, "conv1_conv", "backbone_stem"),
+        (resnet_layer, "conv2_block1_0_conv", "backbone_stage0_unit0_shortcut"),
+        (resnet_layer, "conv5_block3_3_bn", "backbone_stage3_unit2_conv2_bn"),
+        (resnet_layer, "predictions", None),
     ],
 )
-def test_names(name, expected):
-    assert mobilenet_v2_layer(name) == expected
+def test_layer_names(layer_name, name, expected):
+    assert layer_name(name) == expected
 
 
-def test_imagenet_is_asked_for_by_the_width_of_the_model(monkeypatch):
-    source, asked = theirs(0.35), {}
+def test_imagenet_weights_are_requested_for_the_depth_multiplier(monkeypatch):
+    source, requested = published("MobileNetV2", 0.35), {}
 
-    def published(**arguments):
-        asked.update(arguments)
+    def constructor(**arguments):
+        requested.update(arguments)
         return source
 
-    monkeypatch.setattr(keras.applications, "MobileNetV2", published)
-    report = import_weights(ours(0.35), "imagenet")
-    assert asked == {"alpha": 0.35, "include_top": False, "weights": "imagenet"}
+    monkeypatch.setattr(keras.applications, "MobileNetV2", constructor)
+    report = import_weights(build(depth_multiplier=0.35), "imagenet")
+    assert requested == {"alpha": 0.35, "include_top": False, "weights": "imagenet"}
     assert report.source == "keras.applications MobileNetV2 0.35 (imagenet)"
     assert len(report.loaded) == 51 * 5
 
 
-def test_no_network_is_one_clear_line(monkeypatch):
-    def fails(**_):
-        raise Exception("URL fetch failure on https://example.org/weights.h5: None -- unreachable")
+@pytest.mark.slow
+def test_imagenet_weights_are_requested_for_the_backbone(monkeypatch):
+    requested = {}
 
-    monkeypatch.setattr(keras.applications, "MobileNetV2", fails)
-    with pytest.raises(UserError, match=r"imagenet.*cannot be downloaded: URL fetch failure.*give its path"):
-        import_weights(ours(0.35), "imagenet")
+    def constructor(**arguments):
+        requested.update(arguments)
+        return keras.applications.resnet.ResNet50(include_top=False, weights=None)
+
+    monkeypatch.setattr(keras.applications, "ResNet50", constructor)
+    report = import_weights(build("resnet50"), "imagenet")
+    assert requested == {"include_top": False, "weights": "imagenet"}
+    assert report.source == "keras.applications ResNet50 (imagenet)"
 
 
-def test_a_width_that_is_not_published_is_refused():
-    with pytest.raises(UserError, match="no weights are published for 80 channels of features"):
-        import_weights(ours(0.25), "imagenet")
+def test_a_failed_download_is_reported_in_one_line(monkeypatch):
+    def fail(**_):
+        raise Exception("URL fetch failure on https://example.org/weights.h5: None -- unreachable\nsecond line")
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", fail)
+    with pytest.raises(UserError, match=r"imagenet.*cannot be downloaded: URL fetch failure.*give its path") as caught:
+        import_weights(build(depth_multiplier=0.35), "imagenet")
+    assert "second line" not in str(caught.value)
 
 
-def test_unrounded_channels_do_not_fit(tmp_path):
-    save_as_published(theirs(0.5), tmp_path / "published.h5")
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (
+            {"depth_multiplier": 0.25},
+            "published for depth_multiplier=0.25 with round_channels=true; .* 0.35, 0.5, 0.75",
+        ),
+        ({"depth_multiplier": 0.5, "round_channels": False}, "depth_multiplier=0.5 with round_channels=false"),
+        ({"backbone": "xception41", "depth_multiplier": 0.125}, "no weights are published for backbone xception41"),
+        ({"backbone": "resnet50_beta", "depth_multiplier": 0.125}, "published for backbone resnet50_beta"),
+    ],
+)
+def test_a_model_without_published_imagenet_weights_is_refused(fields, problem):
+    with pytest.raises(UserError, match=f"imagenet: .*{problem}"):
+        import_weights(build(**fields), "imagenet")
+
+
+def test_weights_of_rounded_channels_do_not_match_unrounded_ones(tmp_path):
+    save_as_published(published("MobileNetV2", 0.5), tmp_path / "published.h5")
     with pytest.raises(UserError, match="round_channels"):
-        import_weights(ours(0.5, rounded=False), tmp_path / "published.h5")
+        import_weights(build(depth_multiplier=0.5, round_channels=False), tmp_path / "published.h5")
+
+
+def test_weights_of_the_full_network_do_not_match_the_reduced_tail(tmp_path):
+    save_as_published(published("MobileNetV3Small", 0.75), tmp_path / "published.h5")
+    model = build("mobilenet_v3_small", depth_multiplier=0.75, reduced_tail=True)
+    with pytest.raises(UserError, match=r"backbone_block8_expand|backbone_block8_depthwise"):
+        import_weights(model, tmp_path / "published.h5")
 
 
 @pytest.mark.parametrize("content", [b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(5000)])
 def test_a_damaged_file_is_refused(content, tmp_path):
-    (tmp_path / "cut.h5").write_bytes(content)
-    with pytest.raises(UserError, match=r"cut\.h5: damaged"):
-        import_weights(ours(0.35), tmp_path / "cut.h5")
+    (tmp_path / "truncated.h5").write_bytes(content)
+    with pytest.raises(UserError, match=r"truncated\.h5: is damaged or truncated"):
+        import_weights(build(depth_multiplier=0.35), tmp_path / "truncated.h5")

@@ -1,7 +1,7 @@
-"""Official TensorFlow 1 checkpoints, by names and shapes written out from the published code.
+"""Official TensorFlow 1 checkpoints, with names and shapes written out from the published code.
 
-The names are those of tensorflow/models research/deeplab (model.py, core/) and slim's MobileNetV2; they are spelled out
-here, not made by the code under test.
+The names are those of tensorflow/models research/deeplab (model.py, core/) and slim's MobileNetV2. They are spelled out
+here and do not come from the code under test.
 """
 
 import os
@@ -15,7 +15,7 @@ from deeplab.model.build import build_model
 from deeplab.pretrained import import_weights
 
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
-# Depth multiplier 0.25, unrounded: channels in and out of each block, and its expansion.
+# Depth multiplier 0.25, not rounded: input and output channels of each block.
 STEM = 8
 BLOCKS = [
     (8, 4), (4, 6), (6, 6), (6, 8), (8, 8), (8, 8), (8, 16), (16, 16), (16, 16), (16, 16), (16, 24), (24, 24), (24, 24),
@@ -27,7 +27,7 @@ CONFIG = ModelConfig(
 
 
 def convolution(scope: str, inputs: int, outputs: int, size: int = 1) -> dict[str, tuple[int, ...]]:
-    """Shapes of a convolution with batch norm."""
+    """Return the shapes of a convolution with batch norm."""
     norms = {f"{scope}/BatchNorm/{name}": (outputs,) for name in NORM}
     return {f"{scope}/weights": (size, size, inputs, outputs), **norms}
 
@@ -75,7 +75,7 @@ def values_of(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 
 
 def write(folder, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Saves random values by the operator that TensorFlow 1's saver runs, without its slow graph; gives them."""
+    """Save random values with the operator of TensorFlow 1's saver, without its slow graph; return them."""
     import tensorflow as tf
 
     values = values_of(shapes)
@@ -87,7 +87,7 @@ def write(folder, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 
 
 def save_as_tensorflow_1(folder, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Saves random values, and what a training leaves besides, with TensorFlow 1's saver; gives them."""
+    """Save random values and the variables of an optimizer with TensorFlow 1's saver; return the random values."""
     import tensorflow as tf
 
     values = values_of(shapes)
@@ -108,7 +108,7 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["model.ckpt-30000", "model.ckpt-30000.index", ""])
-def test_every_variable_of_a_deeplabv3plus_finds_its_place(checkpoint, name):
+def test_every_variable_of_a_deeplabv3plus_checkpoint_is_loaded(checkpoint, name):
     folder, values = checkpoint
     model = build_model(CONFIG)
     report = import_weights(model, folder / name)
@@ -131,12 +131,12 @@ def test_every_variable_of_a_deeplabv3plus_finds_its_place(checkpoint, name):
     same("logits", 1, "logits/semantic/biases")
 
 
-def test_convolutions_that_are_not_separable(tmp_path):
+def test_convolutions_that_are_not_separable_are_loaded(tmp_path):
     config = ModelConfig(**{**vars(CONFIG), "aspp_separable": False, "decoder_separable": False, "aspp_rates": (6,)})
     plain = {name: shape for name, shape in head().items() if not name.startswith(("aspp1", "aspp2", "decoder", "con"))}
     plain |= convolution("aspp1", 80, 12, 3) | convolution("concat_projection", 36, 12)
     plain |= convolution("decoder/feature_projection0", 36, 10)
-    # slim.repeat counts from 1 in a scope of its own.
+    # slim.repeat counts from 1 within a scope named like the first convolution.
     plain |= convolution("decoder/decoder_conv0/decoder_conv0_1", 22, 14, 3)
     plain |= convolution("decoder/decoder_conv0/decoder_conv0_2", 14, 14, 3)
     values = write(tmp_path, backbone() | plain)
@@ -147,29 +147,31 @@ def test_convolutions_that_are_not_separable(tmp_path):
     )
 
 
-def test_other_classes_re_initialize_the_logits_only(tmp_path):
+def test_other_classes_reinitialize_only_the_logits(tmp_path):
     write(tmp_path, backbone() | head(classes=19))
     report = import_weights(build_model(CONFIG), tmp_path)
     assert report.reinitialized == ("logits/kernel", "logits/bias")
     assert report.missing == ()
 
 
-def test_a_checkpoint_of_another_backbone_is_named(tmp_path):
+def test_a_checkpoint_of_an_unknown_backbone_is_refused(tmp_path):
     write(tmp_path, {"resnet_v1_7/conv1/weights": (7, 7, 3, 4)})
-    with pytest.raises(UserError, match=r"no backbone known here"):
+    with pytest.raises(
+        UserError, match=r"checkpoint of an unknown backbone \(its first variables: resnet_v1_7/conv1/weights\)"
+    ):
         import_weights(build_model(CONFIG), tmp_path)
 
 
-def test_a_checkpoint_without_its_data_is_damaged(tmp_path):
+def test_a_checkpoint_without_its_data_file_is_refused(tmp_path):
     write(tmp_path, backbone())
     next(tmp_path.glob("*.data-*")).unlink()
-    with pytest.raises(UserError, match="damaged or cut short"):
+    with pytest.raises(UserError, match="is damaged or truncated"):
         import_weights(build_model(CONFIG), tmp_path / "model.ckpt-30000")
 
 
-def test_a_cut_checkpoint_is_damaged(tmp_path):
+def test_a_truncated_checkpoint_is_refused(tmp_path):
     write(tmp_path, backbone())
     data = next(tmp_path.glob("*.data-*"))
     data.write_bytes(data.read_bytes()[:1000])
-    with pytest.raises(UserError, match="damaged or cut short"):
+    with pytest.raises(UserError, match="is damaged or truncated"):
         import_weights(build_model(CONFIG), tmp_path / "model.ckpt-30000")

@@ -1,4 +1,4 @@
-"""The official .tflite files, and our own, run inside our network."""
+"""Models with the weights of the official .tflite files, and of our own, agree with these files."""
 
 from types import SimpleNamespace
 
@@ -12,13 +12,14 @@ from deeplab.errors import UserError
 from deeplab.model.atrous import StrideRate
 from deeplab.model.build import build_model
 from deeplab.prediction.image_fit import fit_image
-from deeplab.pretrained import import_weights, load_tflite, model_config_of, read_network
-from deeplab.pretrained.tflite_layers import Convolution
-from deeplab.pretrained.tflite_network import _input_map, _kept_steps, describe_tflite
+from deeplab.pretrained import import_weights, load_tflite, read_network
+from deeplab.pretrained.tflite_layers import TfliteConvolution
+from deeplab.pretrained.tflite_network import _input_normalization, _kernel_scales
 from deeplab.tflite.flatbuffer import QuantizationParameters, Tensor
 from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.metadata import Metadata
-from tests.networks import picture, randomize
+from deeplab.tflite.tflite_file import open_tflite
+from tests.networks import random_image, randomize
 
 STARTER = "starter_deeplabv3_257_float.tflite"
 QUANTIZED = {1.0: "deeplabv3_mnv2_pascal_quant.tflite", 0.5: "deeplabv3_mnv2_dm05_pascal_quant.tflite"}
@@ -29,83 +30,86 @@ def starter(official_models):
     return load_tflite(official_models / STARTER, output_stride=8, image_size=257)
 
 
-@pytest.fixture(scope="module")
-def narrow():
-    """A model that none of the files fits."""
-    return build_model(ModelConfig(depth_multiplier=0.25, head="v3", aspp_rates=()), image_size=33)
-
-
-def test_the_starter_gives_its_own_logits_and_the_golden_mask(official_models, starter):
+def test_the_starter_model_has_the_logits_of_its_file_and_the_golden_mask(official_models, starter):
     file = TfliteModel(official_models / STARTER)
     image = np.array(Image.open(official_models / "segmentation_input_rotation0.jpg").convert("RGB"))
-    ours = np.asarray(starter(image[None].astype("float32")))[0]
-    assert np.abs(ours - file(image)).max() <= 1e-3
+    logits = np.asarray(starter(image[None].astype("float32")))[0]
+    assert np.abs(logits - file(image)).max() <= 1e-3
     golden = np.array(Image.open(official_models / "segmentation_golden_rotation0.png")) // 10
-    assert (ours.argmax(-1) == golden).mean() >= 0.99
+    assert (logits.argmax(-1) == golden).mean() >= 0.99
 
 
-def test_the_starter_gives_its_own_logits_on_real_pictures(official_models, voc_root, starter):
+def test_the_starter_model_has_the_logits_of_its_file_on_photographs(official_models, voc_root, starter):
     file = TfliteModel(official_models / STARTER)
     for example in voc_source(voc_root, "val").examples(4):
         image = fit_image(example.image, (257, 257), "stretch").image
-        ours = np.asarray(starter(image[None].astype("float32")))[0]
-        assert np.abs(ours - file(image)).max() <= 1e-3
+        logits = np.asarray(starter(image[None].astype("float32")))[0]
+        assert np.abs(logits - file(image)).max() <= 1e-3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", QUANTIZED)
-def test_the_quantized_files_label_as_our_float_model_does(official_models, voc_root, depth):
+def test_the_float_model_of_a_quantized_file_predicts_its_labels(official_models, voc_root, depth):
     path = official_models / QUANTIZED[depth]
     file, model = TfliteModel(path), load_tflite(path, output_stride=16, image_size=513)
-    agreeing = []
+    agreements = []
     for example in voc_source(voc_root, "val").examples(8):
-        fitted = fit_image(example.image, (513, 513), "pad", padding_value=128)
-        ours = np.asarray(model(fitted.image[None].astype("float32")))[0].argmax(-1)
+        fitted = fit_image(example.image, (513, 513), "pad", 128)
+        labels = np.asarray(model(fitted.image[None].astype("float32")))[0].argmax(-1)
         height, width = fitted.size
-        agreeing.append((ours == file(fitted.image))[:height, :width].mean())
-    assert np.mean(agreeing) >= 0.97
+        agreements.append((labels == file(fitted.image))[:height, :width].mean())
+    assert np.mean(agreements) >= 0.97
 
 
 @pytest.mark.parametrize(("name", "depth"), [(STARTER, 0.5), (QUANTIZED[0.5], 0.5), (QUANTIZED[1.0], 1.0)])
-def test_a_file_tells_its_configuration(official_models, name, depth):
-    config = model_config_of(official_models / name)
+def test_the_architecture_is_read_from_the_file(official_models, name, depth):
+    config = read_network(official_models / name).config
     assert config == ModelConfig(depth_multiplier=depth, head="v3", aspp_rates=(), classes=21)
 
 
-def test_a_file_tells_its_size_stride_and_normalization(official_models):
+def test_size_output_stride_normalization_and_quantization_are_read_from_the_file(official_models):
     starter, quantized = (read_network(official_models / name) for name in (STARTER, QUANTIZED[0.5]))
     assert (starter.image_size, starter.output_stride) == ((257, 257), 8)
     assert (quantized.image_size, quantized.output_stride) == ((513, 513), 16)
+    assert (starter.quantized, quantized.quantized) == (False, True)
     np.testing.assert_allclose([starter.input_scale, starter.input_offset], [[1, 1, 1], [0, 0, 0]])
     # (u - 128) / 128 of u = 127.5 * (x + 1).
     np.testing.assert_allclose(quantized.input_scale, [127.5 / 128] * 3)
     np.testing.assert_allclose(quantized.input_offset, [-0.5 / 128] * 3)
 
 
+def test_a_path_its_bytes_the_opened_file_and_a_network_are_accepted(official_models):
+    path = official_models / STARTER
+    expected = read_network(path)
+    for source in (path.read_bytes(), open_tflite(path)):
+        assert read_network(source).config == expected.config
+    assert read_network(expected) is expected
+
+
 def test_class_names_come_from_the_file_or_are_those_of_pascal(official_models):
     labels = (official_models / "labelmap.txt").read_text().split("\n")[:21]
-    assert list(describe_tflite(official_models / STARTER)[1]) == labels
-    assert list(describe_tflite(official_models / QUANTIZED[1.0])[1]) == labels
+    assert list(read_network(official_models / STARTER).classes) == labels
+    assert list(read_network(official_models / QUANTIZED[1.0]).classes) == labels
 
 
-def test_the_first_convolution_takes_the_file_s_own_normalization(official_models):
-    """The stem's output, against the file's kernel applied to (u - 128) / 128 by hand in the middle of a picture."""
+def test_the_first_convolution_includes_the_input_normalization_of_the_file(official_models):
+    """The stem of the model equals the kernel of the file applied to (u - 128) / 128 away from the border."""
     network = read_network(official_models / QUANTIZED[0.5])
     model = build_model(network.config, output_stride=16, image_size=33)
     report = import_weights(model, official_models / QUANTIZED[0.5])
     assert report.folded
-    assert "went into the first convolution" in str(report)
+    assert "was folded into the first convolution" in str(report)
     u = np.random.default_rng(0).integers(0, 256, (1, 33, 33, 3)).astype("float32")
     stem = network.convolutions["backbone_stem"]
-    # Output pixel (5, 6) at stride 2 with symmetric padding of 1 sees rows 9..11 and columns 11..13.
+    # Output pixel (5, 6) at stride 2 with symmetric padding of 1 covers rows 9..11 and columns 11..13.
     patch = (u[0, 9:12, 11:14] - 128) / 128
-    wanted = np.tensordot(patch, stem.kernel, axes=3) + stem.bias
+    expected = np.tensordot(patch, stem.kernel, axes=3) + stem.bias
     x = model.get_layer("backbone_stem")(u * 2 / 255 - 1)
-    found = np.asarray(model.get_layer("backbone_stem_bn")(x))[0, 5, 6]
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    actual = np.asarray(model.get_layer("backbone_stem_bn")(x))[0, 5, 6]
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
-def test_other_classes_keep_everything_but_the_logits(official_models):
+def test_only_the_logits_of_other_classes_are_reinitialized(official_models):
     model = build_model(ModelConfig(depth_multiplier=0.5, head="v3", aspp_rates=(), classes=3), output_stride=32)
     report = import_weights(model, official_models / STARTER)
     assert report.reinitialized == ("logits/kernel", "logits/bias")
@@ -113,58 +117,49 @@ def test_other_classes_keep_everything_but_the_logits(official_models):
     assert len(report.loaded) == 54 * 5
 
 
-def test_a_model_of_another_width_is_refused(official_models, narrow):
-    with pytest.raises(UserError, match=r"starter.*backbone random, first backbone_stem: .*8.* here, .*16.* there"):
+def test_a_model_of_another_width_is_refused(official_models):
+    narrow = build_model(ModelConfig(depth_multiplier=0.25, head="v3", aspp_rates=()), image_size=33)
+    with pytest.raises(UserError, match=r"starter.*backbone_stem: expected shapes .* 8\).*, got shapes .* 16\)"):
         import_weights(narrow, official_models / STARTER)
 
 
-@pytest.mark.parametrize("kept", [100, 100_000, 760_000])
-def test_a_cut_file_is_refused(official_models, tmp_path, kept):
-    path = tmp_path / "cut.tflite"
-    path.write_bytes((official_models / QUANTIZED[0.5]).read_bytes()[:kept])
-    with pytest.raises(UserError, match=r"cut\.tflite: damaged or cut short"):
+@pytest.mark.parametrize("length", [100, 100_000, 760_000])
+def test_a_truncated_file_is_refused(official_models, tmp_path, length):
+    path = tmp_path / "truncated.tflite"
+    path.write_bytes((official_models / QUANTIZED[0.5]).read_bytes()[:length])
+    with pytest.raises(UserError, match=r"truncated\.tflite: .*damaged or"):
         load_tflite(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"), [("notes.tflite", b"not a model at all"), ("x.ckpt", b"12345678"), ("none.h5", None)]
-)
-def test_what_is_no_model_is_refused(name, content, tmp_path, narrow):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=name):
-        import_weights(narrow, tmp_path / name)
-
-
-def _input(dtype: str, quantization: QuantizationParameters | None) -> Tensor:
+def input_tensor(dtype: str, quantization: QuantizationParameters | None) -> Tensor:
     return Tensor(0, "x", (1, 33, 33, 3), (1, 33, 33, 3), dtype, quantization, None)
 
 
 @pytest.mark.parametrize(
     ("tensor", "metadata", "scale", "offset"),
     [
-        # The network sees (u - 127) * 2 / 255.
-        (_input("uint8", QuantizationParameters((2 / 255,), (127,))), None, 1, 0.5 * 2 / 255),
-        (_input("int8", QuantizationParameters((2 / 255,), (-1,))), None, 1, 0.5 * 2 / 255),
-        # (u - 127.5) / 127.5 by metadata, or by custom.
-        (_input("float32", None), Metadata(mean=(127.5,), std=(127.5,)), 1, 0),
-        (_input("float32", None), None, 1, 0),
-        # u / 255, and means for each color.
-        (_input("float32", None), Metadata(mean=(0.0,), std=(255.0,)), 0.5, 0.5),
+        # The network takes (u - 127) * 2 / 255.
+        (input_tensor("uint8", QuantizationParameters((2 / 255,), (127,))), None, 1, 0.5 * 2 / 255),
+        (input_tensor("int8", QuantizationParameters((2 / 255,), (-1,))), None, 1, 0.5 * 2 / 255),
+        # (u - 127.5) / 127.5, from the metadata or as the default.
+        (input_tensor("float32", None), Metadata(mean=(127.5,), std=(127.5,)), 1, 0),
+        (input_tensor("float32", None), None, 1, 0),
+        # u / 255, and a normalization per color.
+        (input_tensor("float32", None), Metadata(mean=(0.0,), std=(255.0,)), 0.5, 0.5),
         (
-            _input("float32", None), Metadata(mean=(27.5, 127.5, 0.0), std=(100.0, 255.0, 127.5)),
+            input_tensor("float32", None), Metadata(mean=(27.5, 127.5, 0.0), std=(100.0, 255.0, 127.5)),
             [1.275, 0.5, 1], [1, 0, 1],
         ),
     ],
 )  # fmt: skip
-def test_what_the_network_sees_of_our_pixels(tensor, metadata, scale, offset):
-    found = _input_map(tensor, metadata)
-    np.testing.assert_allclose(found, [np.broadcast_to(scale, 3), np.broadcast_to(offset, 3)], atol=1e-7)
+def test_input_normalization_is_relative_to_ours(tensor, metadata, scale, offset):
+    expected = [np.broadcast_to(scale, 3), np.broadcast_to(offset, 3)]
+    np.testing.assert_allclose(_input_normalization(tensor, metadata), expected, atol=1e-7)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["v3", "v3plus"])
-def test_our_own_file_comes_back(head):
+def test_a_file_of_our_own_is_read_back(head):
     from deeplab.conversion.convert import convert
     from deeplab.conversion.export_graph import export_graph
 
@@ -175,35 +170,36 @@ def test_our_own_file_comes_back(head):
     size = 65 if head == "v3" else 64
     model = randomize(build_model(config, output_stride=8, image_size=size))
     content = convert(export_graph(model), (size, size))
-    found = model_config_of(content)
-    assert found.aspp_rates == (2, 4)
-    assert (found.head, found.classes, found.aspp_separable) == (head, 5, head == "v3plus")
-    image = picture(size, size)
-    wanted = np.asarray(model(image))
-    assert np.abs(np.asarray(load_tflite(content, 8, size)(image)) - wanted).max() <= 1e-4 * wanted.std()
+    actual = read_network(content).config
+    assert actual.aspp_rates == (2, 4)
+    assert (actual.head, actual.classes, actual.aspp_separable) == (head, 5, head == "v3plus")
+    image = random_image(size, size)
+    expected = np.asarray(model(image))
+    assert np.abs(np.asarray(load_tflite(content, 8, size)(image)) - expected).max() <= 1e-4 * expected.std()
 
 
 @pytest.mark.parametrize("depth", QUANTIZED)
-def test_nearly_all_channels_keep_the_steps_of_an_official_file(official_models, depth):
+def test_more_than_99_percent_of_the_channels_keep_the_kernel_scale_of_an_official_file(official_models, depth):
     network = read_network(official_models / QUANTIZED[depth])
     kept = total = 0
     for name, convolution in network.convolutions.items():
         factor = network.input_scale[0] if name == "backbone_stem" else 1.0
-        steps = _kept_steps(network, name)
+        scales = _kernel_scales(network, name)
         kernel = convolution.kernel * factor
         kernel = kernel[..., 0] if name.endswith("_depthwise") else kernel
-        numbers = kernel / steps
-        assert np.abs(numbers).max() < 127.5
-        exact = np.isclose(steps, convolution.scale * factor, rtol=1e-6)
-        # What keeps its step keeps its integer, whatever zero point it had.
-        np.testing.assert_allclose(numbers[..., exact], np.round(numbers[..., exact]), atol=1e-3)
-        kept, total = kept + exact.sum(), total + steps.size
+        stored = kernel / scales
+        assert np.abs(stored).max() < 127.5
+        unchanged = np.isclose(scales, convolution.scale * factor, rtol=1e-6)
+        # A channel that keeps its scale keeps its integers, up to the zero point of the file.
+        np.testing.assert_allclose(stored[..., unchanged], np.round(stored[..., unchanged]), atol=1e-3)
+        kept, total = kept + unchanged.sum(), total + scales.size
     assert kept / total > 0.99
 
 
-def test_steps_that_would_not_reach_the_largest_value_are_widened():
+def test_kernel_scales_that_do_not_reach_the_largest_value_are_increased():
     kernel = np.zeros((1, 1, 2, 2), np.float32)
     kernel[0, 0, :, 0], kernel[0, 0, :, 1] = (1.27, -0.5), (1.28, 0.01)
-    convolution = Convolution(kernel, np.zeros(2, np.float32), StrideRate(1, 1), 0, np.array([0.01, 0.01]))
+    bias, scale = np.zeros(2, np.float32), np.array([0.01, 0.01])
+    convolution = TfliteConvolution(kernel, bias, StrideRate(1, 1), 0, scale)
     network = SimpleNamespace(convolutions={"aspp0": convolution}, input_scale=np.ones(3))
-    np.testing.assert_allclose(_kept_steps(network, "aspp0"), [0.01, 1.28 / 127], rtol=1e-5)
+    np.testing.assert_allclose(_kernel_scales(network, "aspp0"), [0.01, 1.28 / 127], rtol=1e-5)

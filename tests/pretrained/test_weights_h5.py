@@ -1,4 +1,4 @@
-"""Weights of our own runs go into models with other classes."""
+"""Reading the layers of .h5 weights files."""
 
 import h5py
 import keras
@@ -23,7 +23,7 @@ def trained() -> keras.Model:
 
 
 @pytest.mark.parametrize("name", ["", "model.weights.h5"])
-def test_a_run_goes_into_a_model_of_other_classes(trained, tmp_path, name):
+def test_the_weights_of_a_run_are_imported_into_a_model_with_other_classes(trained, tmp_path, name):
     trained.save_weights(tmp_path / "model.weights.h5")
     model = build_model(ModelConfig(**{**vars(SMALL), "classes": 9}), output_stride=8)
     report = import_weights(model, tmp_path / name)
@@ -31,19 +31,19 @@ def test_a_run_goes_into_a_model_of_other_classes(trained, tmp_path, name):
     assert report.missing == report.unused == ()
     for layer in model.layers:
         if layer.name != "logits":
-            for a, b in zip(layer.get_weights(), trained.get_layer(layer.name).get_weights(), strict=True):
-                np.testing.assert_array_equal(a, b)
+            for actual, expected in zip(layer.get_weights(), trained.get_layer(layer.name).get_weights(), strict=True):
+                np.testing.assert_array_equal(actual, expected)
 
 
-def test_a_whole_run_goes_in_as_keras_itself_would_load_it(trained, tmp_path):
+def test_every_layer_of_a_weights_file_is_read(trained, tmp_path):
     trained.save_weights(tmp_path / "model.weights.h5")
     layers = read_layers(tmp_path / "model.weights.h5")
     assert layers.keys() == {layer.name for layer in trained.layers if layer.weights}
     np.testing.assert_array_equal(layers["logits"][1], trained.get_layer("logits").bias)
 
 
-def test_an_h5_file_of_something_else_is_refused(tmp_path, trained):
+def test_an_h5_file_without_layers_is_refused(tmp_path, trained):
     with h5py.File(tmp_path / "table.h5", "w") as file:
         file["numbers"] = np.arange(3)
-    with pytest.raises(UserError, match=r"table\.h5: an \.h5 file without layers"):
+    with pytest.raises(UserError, match=r"table\.h5: is an \.h5 file without layers"):
         import_weights(trained, tmp_path / "table.h5")

@@ -1,0 +1,59 @@
+"""Import of weights from any supported source into a model."""
+
+from pathlib import Path
+
+from deeplab.errors import UserError
+from deeplab.files import WEIGHTS_FILE
+from deeplab.model.build import DeepLab
+from deeplab.pretrained.assignment import ImportReport, SourceWeights, assign_weights
+from deeplab.pretrained.identity_decoder import add_identity_decoder
+from deeplab.pretrained.keras_applications import convert_layers, download_imagenet
+from deeplab.pretrained.tf1_checkpoint import is_checkpoint, read_checkpoint
+from deeplab.pretrained.tflite_network import read_network, source_weights
+from deeplab.pretrained.weights_h5 import HDF5_MAGIC, read_layers
+
+
+def import_weights(model: DeepLab, path: str | Path, *, allow_missing: bool = False) -> ImportReport:
+    """Load weights into `model`, layer by layer.
+
+    Layers whose shapes differ, such as logits of other classes, keep their initial weights. A decoder that the source
+    lacks is initialized as the identity, see `deeplab.pretrained.identity_decoder`.
+
+    Args:
+        model: from `build_model`, at any output stride. Changed in place; unchanged if an error is raised.
+        path: "imagenet" (downloaded by keras.applications), or a path: a .tflite file; an .h5 file of
+            keras.applications; a run folder or its model.weights.h5; an official TensorFlow 1 DeepLab checkpoint
+            (prefix, .index file or folder). The content of the file decides, not its name.
+        allow_missing: accept a source that does not cover the whole backbone.
+
+    Returns:
+        The variables that were loaded, re-initialized and missing; `str()` formats them as a table.
+
+    Raises:
+        UserError: the file does not exist, is damaged, has an unknown format or is of another network, or part of the
+            backbone would keep its initial weights.
+    """
+    source = add_identity_decoder(_read_source(path, model), model)
+    return assign_weights(model, source, allow_missing=allow_missing)
+
+
+def _read_source(path: str | Path, model: DeepLab) -> SourceWeights:
+    """Read the weights for `model` from a source of any format."""
+    if str(path) == "imagenet":
+        return download_imagenet(model.config)
+    name, path = str(path), Path(path)
+    if (path / WEIGHTS_FILE).is_file():
+        path = path / WEIGHTS_FILE
+    if path.is_file():
+        with path.open("rb") as file:
+            magic = file.read(8)
+        if magic == HDF5_MAGIC:
+            layers = read_layers(path)
+            return convert_layers(str(path), layers) or SourceWeights(str(path), layers)
+        if magic[4:8] == b"TFL3" or path.suffix == ".tflite":
+            return source_weights(read_network(path), model)
+    if is_checkpoint(path):
+        return read_checkpoint(path, model)
+    problem = "has no known weights format" if path.exists() else "no such file or folder"
+    remedy = 'give "imagenet", a .tflite or .h5 file, a run folder or a TensorFlow 1 checkpoint'
+    raise UserError(name, problem, remedy)
