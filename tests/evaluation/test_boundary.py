@@ -1,4 +1,4 @@
-"""Bands around borders against brute force over all pairs of pixels, and small cases worked by hand."""
+"""Bands around borders against a search over all pairs of pixels and small cases solved by hand."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from deeplab.evaluation.confusion import confusion_matrix, iou_of_counts
 
 
 def blobs(seed: int, height: int = 24, width: int = 31) -> np.ndarray:
-    """A few rectangles with a strip of 255 around one of them."""
+    """Return rectangles, one of them surrounded by a strip of 255."""
     rng = np.random.default_rng(seed)
     label = np.zeros((height, width), np.uint8)
     label[4:15, 5:16] = 255
@@ -20,31 +20,31 @@ def blobs(seed: int, height: int = 24, width: int = 31) -> np.ndarray:
 
 def is_border(label: np.ndarray, y: int, x: int) -> bool:
     height, width = label.shape
-    below = y + 1 < height and label[y + 1, x] != label[y, x]
+    lower = y + 1 < height and label[y + 1, x] != label[y, x]
     right = x + 1 < width and label[y, x + 1] != label[y, x]
-    return bool(label[y, x] == 255 or below or right)
+    return bool(label[y, x] == 255 or lower or right)
 
 
-def test_distance_equals_brute_force():
+def test_distance_equals_a_search_over_all_border_pixels():
     label = blobs(0)
     border = np.array([p for p in np.ndindex(label.shape) if is_border(label, *p)])
     grid = np.stack(np.indices(label.shape), axis=-1).reshape(-1, 1, 2)
     expected = np.sqrt(((grid - border) ** 2).sum(-1).min(1)).reshape(label.shape)
-    found = distance_to_border(label, 6)
-    np.testing.assert_allclose(found[expected <= 6], expected[expected <= 6], rtol=1e-6)
-    assert (found[expected > 6] > 6).all()
+    distance = distance_to_border(label, 6)
+    np.testing.assert_allclose(distance[expected <= 6], expected[expected <= 6], rtol=1e-6)
+    assert (distance[expected > 6] > 6).all()
 
 
-def test_picture_without_border_is_far_from_everything():
+def test_distance_exceeds_the_limit_without_a_border():
     assert (distance_to_border(np.zeros((5, 6), np.uint8), 3) > 3).all()
 
 
-def test_reach_beyond_the_picture_is_no_fault():
+def test_limit_may_exceed_the_image():
     label = np.array([[0, 1]], np.uint8)
     np.testing.assert_array_equal(distance_to_border(label, 40), [[0, 1]])
 
 
-def test_trimaps_are_confusion_matrices_of_the_band():
+def test_trimap_matrix_is_the_confusion_matrix_of_the_band():
     label, prediction = blobs(1), np.where(blobs(2) == 255, 0, blobs(2))
     distance = distance_to_border(label, 8)
     widths = (1, 2, 5, 8)
@@ -55,7 +55,7 @@ def test_trimaps_are_confusion_matrices_of_the_band():
         )
 
 
-def test_trimap_by_hand():
+def test_trimap_equals_the_matrix_counted_by_hand():
     label = np.array([[0, 0, 0, 1, 1, 1, 1]], np.uint8)
     prediction = np.array([[0, 1, 0, 1, 1, 0, 0]])
     # The border pixel is the third; the distances are 2 1 0 1 2 3 4.
@@ -63,7 +63,7 @@ def test_trimap_by_hand():
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-def test_boundary_counts_equal_the_definition_class_by_class(seed):
+def test_boundary_counts_equal_the_definition_for_each_class(seed):
     rng = np.random.default_rng(seed)
     label, prediction = blobs(seed), np.roll(np.where(blobs(seed + 5) == 255, 0, blobs(seed + 5)), 1, axis=1)
     prediction[rng.integers(0, 24, 9), rng.integers(0, 31, 9)] = 1
@@ -73,7 +73,7 @@ def test_boundary_counts_equal_the_definition_class_by_class(seed):
     assert distance == 1
 
     def boundary(mask: np.ndarray) -> np.ndarray:
-        """The mask without its erosion by the square; the outside of the picture is no part of the mask."""
+        """Return the mask minus its erosion by the square; pixels beyond the image are not part of the mask."""
         padded = np.pad(mask, distance)
         eroded = np.ones_like(mask)
         for y, x in np.ndindex(2 * distance + 1, 2 * distance + 1):
@@ -82,12 +82,12 @@ def test_boundary_counts_equal_the_definition_class_by_class(seed):
 
     expected = np.zeros((3, 3), np.int64)
     for c in range(3):
-        truth, guess = boundary(label == c), boundary(prediction == c)
-        expected[:, c] = (truth & guess).sum(), truth.sum(), guess.sum()
+        labeled, predicted = boundary(label == c), boundary(prediction == c)
+        expected[:, c] = (labeled & predicted).sum(), labeled.sum(), predicted.sum()
     np.testing.assert_array_equal(boundary_counts(label, prediction, 3), expected)
 
 
-def test_wide_band_equals_the_definition_too():
+def test_boundary_counts_of_a_wide_band_equal_the_definition():
     label = np.kron(blobs(6), np.ones((9, 9), np.uint8))
     distance = round(0.02 * float(np.hypot(*label.shape)))
     assert distance == 7
@@ -100,17 +100,18 @@ def test_wide_band_equals_the_definition_too():
     np.testing.assert_array_equal(counts[1], [(near & (label == c)).sum() for c in range(3)])
 
 
-def test_prediction_equal_to_the_truth_scores_one():
+def test_prediction_equal_to_the_label_has_boundary_iou_1():
     label = blobs(7)
     prediction = np.where(label == 255, 1, label)
     np.testing.assert_array_equal(iou_of_counts(boundary_counts(label, prediction, 3)), [1, 1, 1])
 
 
-def test_shift_costs_more_at_the_boundary_than_inside():
+def test_shift_lowers_boundary_iou_more_than_iou():
     label = np.zeros((60, 60), np.uint8)
     label[10:50, 10:50] = 1
     shifted = np.roll(label, 2, axis=1)
-    # By hand: two columns of 40 lost and won. Boundary band: 2 pixels, so left and right sides miss each other whole.
+    # Two columns of 40 pixels differ on each side. The band is 2 pixels wide, so the left and right sides of the square
+    # do not overlap with those of the shifted one.
     assert iou_of_counts(np.stack([(label & shifted).sum(), label.sum(), shifted.sum()])[:, None])[0] == 38 / 42
     ring = 40 * 40 - 36 * 36
     top_and_bottom = 2 * 2 * 38

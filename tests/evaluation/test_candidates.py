@@ -1,4 +1,4 @@
-"""Which rows are made of which runs; multiply-adds of a file by hand."""
+"""The candidates of runs and files, and the multiply-adds of a file counted by hand."""
 
 from pathlib import Path
 
@@ -6,7 +6,11 @@ import pytest
 
 from deeplab.config import EvaluateConfig
 from deeplab.errors import UserError
-from deeplab.evaluation.candidates import candidates, file_multiply_adds, titles
+from deeplab.evaluation.candidates import Candidate, file_multiply_adds, make_candidates, short_names
+from deeplab.run_folder import open_model
+from deeplab.tflite.flatbuffer import read_graph
+
+OFFICIAL = "deeplabv3_mnv2_dm05_pascal_quant.tflite"
 
 
 @pytest.fixture(scope="module")
@@ -14,17 +18,21 @@ def run(make_run) -> str:
     return str(make_run(("background", "a", "b")))
 
 
+def candidates(config: EvaluateConfig, image_size: int = 33) -> list[Candidate]:
+    return make_candidates(config, [open_model(run) for run in config.runs], image_size)
+
+
 def names(config: EvaluateConfig) -> list[str]:
-    return [row.name for row in candidates(config, 33)]
+    return [candidate.name for candidate in candidates(config)]
 
 
-def test_run_is_measured_at_16_and_8_or_where_asked(run):
+def test_run_is_evaluated_at_16_and_8_or_at_the_requested_strides(run):
     assert names(EvaluateConfig(run)) == ["tiny OS16", "tiny OS8"]
     assert names(EvaluateConfig(run, output_stride=(8,))) == ["tiny OS8"]
     assert names(EvaluateConfig(run, output_stride=32)) == ["tiny OS32"]
 
 
-def test_several_views_add_rows(run):
+def test_scales_and_flip_add_candidates(run):
     config = EvaluateConfig(run, output_stride=(16, 8), scales=(0.5, 1.0), flip=True)
     assert names(config) == [
         "tiny OS16",
@@ -34,32 +42,30 @@ def test_several_views_add_rows(run):
     ]
     few = EvaluateConfig(run, output_stride=(16, 8), flip=True, multi_scale_strides=(8,))
     assert names(few) == ["tiny OS16", "tiny OS8", "tiny OS8 + flip"]
-    assert [row.single for row in candidates(few, 33)] == [True, True, False]
+    assert [candidate.single_scale for candidate in candidates(few)] == [True, True, False]
 
 
-def test_multiply_adds_grow_with_views_and_shrink_with_the_stride(run):
-    single16, single8, several16, _ = candidates(EvaluateConfig(run, scales=(1.0,) * 3, flip=True), 33)
-    assert several16.count((33, 33)) == 6 * single16.count((33, 33))
-    assert single8.count((33, 33)) > single16.count((33, 33))
+def test_multiply_adds_count_every_scale_and_flip_and_depend_on_the_stride(run):
+    single16, single8, averaged16, _ = candidates(EvaluateConfig(run, scales=(1.0,) * 3, flip=True))
+    assert averaged16.multiply_adds((33, 33)) == 6 * single16.multiply_adds((33, 33))
+    assert single8.multiply_adds((33, 33)) > single16.multiply_adds((33, 33))
 
 
-def test_missing_run_and_missing_weights_are_named(run, tmp_path):
-    with pytest.raises(UserError, match="nowhere"):
-        candidates(EvaluateConfig(str(tmp_path / "nowhere")), 33)
+def test_error_names_missing_weights(run, tmp_path):
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "model.json").write_text((Path(run) / "model.json").read_text())
     with pytest.raises(UserError, match=r"model\.weights\.h5"):
-        candidates(EvaluateConfig(str(bare)), 33)
+        candidates(EvaluateConfig(str(bare)))
 
 
-def test_titles_are_as_short_as_tells_them_apart():
-    assert titles(("/a/x", "/b/y")) == ["x", "y"]
-    assert titles(("/a/one/x", "/a/two/x", "/a/one/y")) == ["one/x", "two/x", "one/y"]
+def test_short_names_have_as_few_parts_as_distinguish_the_runs():
+    assert short_names(("/a/x", "/b/y")) == ["x", "y"]
+    assert short_names(("/a/one/x", "/a/two/x", "/a/one/y")) == ["one/x", "two/x", "one/y"]
 
 
-def test_file_is_one_row_and_its_network_one_for_each_stride_asked_for(official_models):
-    path = str(official_models / "deeplabv3_mnv2_dm05_pascal_quant.tflite")
+def test_official_file_adds_a_float_candidate_for_each_requested_stride(official_models):
+    path = str(official_models / OFFICIAL)
     assert names(EvaluateConfig(path)) == ["deeplabv3_mnv2_dm05_pascal_quant.tflite"]
     assert names(EvaluateConfig(path, output_stride=(16, 8))) == [
         "deeplabv3_mnv2_dm05_pascal_quant.tflite",
@@ -67,14 +73,25 @@ def test_file_is_one_row_and_its_network_one_for_each_stride_asked_for(official_
         "deeplabv3_mnv2_dm05_pascal_quant float OS8",
     ]
     file, network = candidates(EvaluateConfig(path, output_stride=16), 513)
-    # The same convolutions at the same sizes.
-    assert file.count((513, 513)) == network.count((513, 513))
+    # Both compute the same convolutions at the same sizes.
+    assert file.multiply_adds((513, 513)) == network.multiply_adds((513, 513))
     assert file.file_bytes == 760_904
 
 
-def test_scales_need_a_network(official_models):
-    path = str(official_models / "deeplabv3_mnv2_dm05_pascal_quant.tflite")
-    with pytest.raises(UserError, match="one size only"):
+def test_official_file_is_parsed_once(official_models, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(
+        "deeplab.tflite.tflite_file.read_graph", lambda *content: parsed.append(1) or read_graph(*content)
+    )
+    file, network = candidates(EvaluateConfig(str(official_models / OFFICIAL), output_stride=16), 513)
+    file.make_predictor()
+    network.make_predictor()
+    assert len(parsed) == 1
+
+
+def test_scales_require_a_keras_network(official_models):
+    path = str(official_models / OFFICIAL)
+    with pytest.raises(UserError, match="fixed input size"):
         candidates(EvaluateConfig(path, flip=True), 513)
 
 
@@ -88,7 +105,7 @@ class FakeOperator:
         self.name, self.inputs, self.outputs = name, inputs, outputs
 
 
-def test_multiply_adds_by_hand():
+def test_multiply_adds_of_a_file_equal_those_counted_by_hand():
     class Graph:
         tensors = (FakeTensor(1, 9, 9, 3), FakeTensor(8, 3, 3, 3), FakeTensor(1, 5, 5, 8), FakeTensor(1, 3, 3, 8))
         operators = (

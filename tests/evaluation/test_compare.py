@@ -1,4 +1,4 @@
-"""evaluate.py as its users call it."""
+"""The command evaluate: its table, files and errors."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from deeplab.datasets.open import open_source
 from deeplab.errors import UserError
 from deeplab.evaluation.compare import run_evaluation
 from deeplab.evaluation.evaluate import evaluate
-from deeplab.run_folder import describe_model, load_model
+from deeplab.run_folder import load_model, open_model
 
 ROOT = Path(__file__).parents[2]
 DATA = DataConfig(source="shapes", val_size=3)
@@ -22,18 +22,23 @@ DATA = DataConfig(source="shapes", val_size=3)
 
 @pytest.fixture(scope="module")
 def run(make_run) -> Path:
-    """A run folder of a tiny network for drawn shapes, with the settings of its training."""
+    """A run folder of a tiny network for the drawn scenes, with the settings of its training."""
     folder = make_run(open_source(DATA, "val").classes)
-    training = TrainConfig(run=str(folder), model=describe_model(folder).config, data=DATA)
+    training = TrainConfig(run=str(folder), model=open_model(folder).description.config, data=DATA)
     (folder / "train.json").write_text(json.dumps(to_mapping(training)))
     return folder
 
 
-def test_table_json_and_page_of_a_run(run, capsys):
+def test_run_yields_a_table_json_and_a_page(run, capsys):
     config = EvaluateConfig(
-        str(run), output_stride=(32, 16), bootstrap_samples=20, trimap_widths=(2,), flip=True, multi_scale_strides=(16,),
+        str(run),
+        output_stride=(32, 16),
+        bootstrap_samples=20,
+        trimap_widths=(2,),
+        flip=True,
+        multi_scale_strides=(16,),
         multi_scale_images=2,
-    )  # fmt: skip
+    )
     rows = run_evaluation(config)
     printed = capsys.readouterr().out
     written = json.loads((run / "evaluation.json").read_text())
@@ -41,10 +46,10 @@ def test_table_json_and_page_of_a_run(run, capsys):
     for row in written["rows"]:
         assert row["name"] in printed
         assert f"{100 * row['miou']:.2f}" in printed
-    assert [row["pictures"] for row in written["rows"]] == [3, 3, 2]
+    assert [row["images"] for row in written["rows"]] == [3, 3, 2]
     assert "<h1>Evaluation" in (run / "evaluation.html").read_text()
 
-    # The same scores by the library alone, with the network asked directly.
+    # The same scores without the toolkit's predictor.
     model = load_model(run, 16)
     source = open_source(DATA, "val", 0)
     direct = evaluate(
@@ -53,11 +58,11 @@ def test_table_json_and_page_of_a_run(run, capsys):
         source.classes,
     )
     assert (direct.matrix.sum(axis=0) > 0).sum() > 1
-    # Compiled and not, two scores that are nearly equal may change places.
+    # Compiled and eager arithmetic may order nearly equal scores differently.
     assert np.abs(rows[1].scores.matrix - direct.matrix).sum() <= 10
 
 
-def test_data_keys_alone_change_the_data_of_the_training(run, tmp_path):
+def test_data_keys_without_a_source_change_the_data_of_the_training(run, tmp_path):
     config = EvaluateConfig(
         str(run), str(tmp_path), 16, data={"val_size": 2}, bootstrap_samples=0, trimap_widths=(), example_images=0
     )
@@ -66,9 +71,14 @@ def test_data_keys_alone_change_the_data_of_the_training(run, tmp_path):
     assert json.loads((tmp_path / "evaluation.json").read_text())["rows"][0]["miou_interval"] is None
 
 
-def test_data_of_other_classes_are_refused(run, voc_root):
-    with pytest.raises(UserError, match="21 classes in the data"):
+def test_data_with_another_number_of_classes_is_refused(run, voc_root):
+    with pytest.raises(UserError, match="the data has 21 classes"):
         run_evaluation(EvaluateConfig(str(run), data={"source": "voc", "root": str(voc_root)}))
+
+
+def test_error_names_a_missing_run(tmp_path):
+    with pytest.raises(UserError, match="nowhere"):
+        run_evaluation(EvaluateConfig(str(tmp_path / "nowhere")))
 
 
 @pytest.mark.slow
@@ -82,7 +92,7 @@ def test_data_of_other_classes_are_refused(run, voc_root):
         (["run={run}", "data=vok"], "did you mean 'voc'"),
     ],
 )
-def test_what_the_user_can_mend_is_one_line_and_exit_code_1(run, arguments, line):
+def test_user_errors_are_one_line_and_exit_code_1(run, arguments, line):
     done = subprocess.run(
         [sys.executable, str(ROOT / "evaluate.py"), *(a.format(run=run) for a in arguments)],
         capture_output=True,
@@ -97,7 +107,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_1(run, arguments, line
 
 
 @pytest.mark.slow
-def test_command_takes_a_list_of_runs_and_strides(run, tmp_path):
+def test_command_accepts_lists_of_runs_and_strides(run, tmp_path):
     arguments = [
         f"run=[{run},{run}]",
         "output_stride=[32]",

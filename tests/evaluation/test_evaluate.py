@@ -1,4 +1,4 @@
-"""One evaluation for any model: hand-made models on hand-made pictures."""
+"""Evaluation of simple functions on random images."""
 
 import json
 import warnings
@@ -23,17 +23,17 @@ def examples(count: int = 6) -> list[Example]:
         image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
         label = rng.integers(0, 3, (height, width)).astype(np.uint8)
         label[0] = 255
-        made.append(Example(image, label, f"picture {i}"))
+        made.append(Example(image, label, f"image {i}"))
     return made
 
 
 def by_brightness(image: np.ndarray) -> np.ndarray:
-    """Class 1 above 170, class 2 below 85, class 0 between, of the red channel."""
+    """Return class 1 for red values above 170, class 2 below 85, and class 0 otherwise."""
     red = image[..., 0].astype(int)
     return np.where(red > 170, 1, np.where(red < 85, 2, 0))
 
 
-def test_scores_equal_a_plain_loop_over_all_pixels():
+def test_matrix_equals_a_loop_over_all_pixels():
     made = examples()
     matrix = np.zeros((3, 3), np.int64)
     for example in made:
@@ -43,10 +43,10 @@ def test_scores_equal_a_plain_loop_over_all_pixels():
                 matrix[example.label[y, x], 1 if red > 170 else 2 if red < 85 else 0] += 1
     scores = evaluate(by_brightness, made, NAMES)
     np.testing.assert_array_equal(scores.matrix, matrix)
-    assert scores.names == tuple(f"picture {i}" for i in range(6))
+    assert scores.names == tuple(f"image {i}" for i in range(6))
 
 
-def test_order_and_shares_of_the_pictures_have_no_part_in_the_result():
+def test_result_is_independent_of_order_and_subsets():
     made = examples()
     forward, backward = evaluate(by_brightness, made, NAMES), evaluate(by_brightness, made[::-1], NAMES)
     parts = evaluate(by_brightness, made[:2], NAMES) + evaluate(by_brightness, made[2:], NAMES)
@@ -55,47 +55,47 @@ def test_order_and_shares_of_the_pictures_have_no_part_in_the_result():
         assert other.miou == forward.miou
 
 
-def test_rescaled_pictures_are_counted():
+def test_stretched_images_are_counted():
     made = examples(3)
-    fixed = Predictor(by_brightness, (6, 6), fit="auto", gray=128)
+    fixed = Predictor(by_brightness, (6, 6), fit="auto", padding_value=128)
     sizes = [example.image.shape for example in made]
     expected = sum(h > 6 or w > 6 for h, w, _ in sizes)
     assert 0 < expected < 3
-    assert evaluate(fixed, made, NAMES).resized == expected
+    assert evaluate(fixed, made, NAMES).stretched == expected
 
 
-def test_one_class_everywhere_is_warned_of():
-    with pytest.warns(UserWarning, match="100.0% of all predicted pixels are 'dark'"):
+def test_prediction_of_a_single_class_causes_a_warning():
+    with pytest.warns(UserWarning, match="100.0% of all pixels are predicted as 'dark'"):
         evaluate(lambda image: np.full(image.shape[:2], 2), examples(), NAMES)
 
 
-def test_one_class_everywhere_is_fine_where_the_truth_has_no_other():
+def test_no_warning_if_the_labels_have_a_single_class_too():
     example = Example(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), "blank")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert evaluate(lambda image: np.zeros(image.shape[:2], int), [example], NAMES).miou == 1.0
 
 
-def test_no_picture_is_an_error():
-    with pytest.raises(UserError, match="no picture"):
+def test_no_images_are_an_error():
+    with pytest.raises(UserError, match="no labeled images"):
         evaluate(by_brightness, [], NAMES)
 
 
-def test_progress_changes_nothing(capsys):
+def test_progress_bar_does_not_change_the_result():
     made = examples()
     assert evaluate(by_brightness, made, NAMES, progress="val").miou == evaluate(by_brightness, made, NAMES).miou
 
 
-def test_scores_are_json_with_the_keys_that_others_read():
+def test_scores_as_json_have_the_documented_keys():
     scores = evaluate(by_brightness, examples(), NAMES, trimap_widths=(2, 1))
     read = json.loads(json.dumps(scores.to_mapping(), allow_nan=False))
-    assert set(read) >= {"miou", "pixel_accuracy", "per_class"}
+    assert set(read) >= {"miou", "pixel_accuracy", "per_class", "images", "stretched_images"}
     assert set(read["per_class"]) == set(NAMES)
     assert list(read["trimap_miou"]) == ["1", "2"]
     assert 0 <= read["boundary_iou"] <= 1
 
 
-def test_borders_add_up_over_pictures():
+def test_boundary_scores_of_subsets_can_be_added():
     made = examples()
     whole = evaluate(by_brightness, made, NAMES, trimap_widths=(1, 3)).borders
     parts = evaluate(by_brightness, made[:4], NAMES, trimap_widths=(1, 3)) + evaluate(
@@ -108,9 +108,9 @@ def test_borders_add_up_over_pictures():
     assert parts.to_mapping() == evaluate(by_brightness, made, NAMES, trimap_widths=(1, 3)).to_mapping()
 
 
-def test_perfect_prediction_is_perfect_near_borders():
+def test_perfect_prediction_has_perfect_boundary_scores():
     made = examples()
-    truth = {example.image.tobytes(): np.where(example.label == 255, 0, example.label) for example in made}
-    scores = evaluate(lambda image: truth[image.tobytes()], made, NAMES, trimap_widths=(1, 40))
+    labels = {example.image.tobytes(): np.where(example.label == 255, 0, example.label) for example in made}
+    scores = evaluate(lambda image: labels[image.tobytes()], made, NAMES, trimap_widths=(1, 40))
     assert scores.borders.trimap_mious == {1: 1.0, 40: 1.0}
     assert scores.borders.boundary_iou == scores.miou == 1.0

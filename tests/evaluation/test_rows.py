@@ -1,4 +1,4 @@
-"""Rows are measured, timed and compared; what they become in JSON and in the table."""
+"""Rows with scores, times and differences, as JSON and as a table."""
 
 import json
 import math
@@ -29,71 +29,72 @@ def load(index: int) -> Example:
 SOURCE = Source("test/val", NAMES, 6, load)
 
 
-def candidate(name: str, threshold: int, views: int = 1, size: tuple[int, int] | None = None) -> Candidate:
+def candidate(name: str, threshold: int, scales: int = 1, size: tuple[int, int] | None = None) -> Candidate:
     def run(image: np.ndarray) -> np.ndarray:
         return (image[..., 0] > threshold).astype(np.int64)
 
-    scales = (1.0,) * views
     return Candidate(
-        name, "somewhere", 16, scales, False, 1_500_000, 3, lambda: Predictor(run, size), lambda s: s[0] * s[1]
+        name, "somewhere", 16, (1.0,) * scales, False, 1_500_000, 3, lambda: Predictor(run, size), lambda s: s[0] * s[1]
     )
 
 
 def rows() -> list[Row]:
     config = EvaluateConfig("somewhere", trimap_widths=(1, 5), bootstrap_samples=50, multi_scale_images=4)
-    made = [candidate("right", 128), candidate("poor", 90), candidate("views", 128, views=2)]
-    return [measure(each, SOURCE, config, (10, 20)) for each in made]
+    all_candidates = [candidate("perfect", 128), candidate("poor", 90), candidate("averaged", 128, scales=2)]
+    return [measure(each, SOURCE, config, (10, 20)) for each in all_candidates]
 
 
-def test_row_holds_scores_interval_time_and_cost():
-    right, poor, views = rows()
-    assert right.scores.miou == 1.0
-    assert (right.interval.low, right.interval.high) == (1.0, 1.0)
+def test_row_has_scores_interval_time_and_cost():
+    perfect, poor, averaged = rows()
+    assert perfect.scores.miou == 1.0
+    assert (perfect.interval.low, perfect.interval.high) == (1.0, 1.0)
     assert 0 < poor.interval.low <= poor.scores.miou <= poor.interval.high < 1
-    assert right.multiply_adds == 200
-    assert right.milliseconds > 0
-    assert list(right.scores.borders.trimap_mious) == [1, 5]
-    assert (len(right.scores.names), len(views.scores.names)) == (6, 4)
+    assert perfect.multiply_adds == 200
+    assert perfect.milliseconds > 0
+    assert list(perfect.scores.borders.trimap_mious) == [1, 5]
+    assert (len(perfect.scores.names), len(averaged.scores.names)) == (6, 4)
 
 
-def test_time_is_that_of_the_network_alone():
+def test_time_is_measured_around_the_network():
     def slow(image: np.ndarray) -> np.ndarray:
         time.sleep(0.02)
         return image[..., 0]
 
-    predictor, times = timed(Predictor(slow))
+    predictor, seconds = timed(Predictor(slow))
     image = load(0).image
     np.testing.assert_array_equal(predictor(image), image[..., 0])
     predictor(image)
-    assert len(times) == 2
-    assert min(times) >= 0.02
+    assert len(seconds) == 2
+    assert min(seconds) >= 0.02
 
 
-def test_differences_are_later_less_earlier_on_shared_pictures():
-    found = differences(rows(), 50, 0)
-    assert [(d.row, d.minus, d.pictures) for d in found] == [(1, 0, 6), (2, 0, 4), (2, 1, 4)]
-    assert found[0].interval.high < 0
-    assert found[1].interval.value == 0
-    assert found[2].interval.settled
+def test_differences_are_later_minus_earlier_rows_on_shared_images():
+    compared = differences(rows(), 50, 0)
+    assert [(d.row, d.minus, d.images) for d in compared] == [(1, 0, 6), (2, 0, 4), (2, 1, 4)]
+    assert compared[0].interval.high < 0
+    assert compared[1].interval.value == 0
+    assert compared[2].interval.excludes_zero
     assert differences(rows(), 0, 0) == []
 
 
-def test_json_names_rows_and_differences():
-    made = rows()
-    mapping = json.loads(json.dumps(to_mapping("test/val", made, differences(made, 50, 0), (10, 20)), allow_nan=False))
+def test_json_contains_rows_and_differences():
+    evaluated = rows()
+    mapping = json.loads(
+        json.dumps(to_mapping("test/val", evaluated, differences(evaluated, 50, 0), (10, 20)), allow_nan=False)
+    )
     assert mapping["rows"][0]["miou"] == 1.0
     assert mapping["rows"][0]["per_class"] == {"background": 1.0, "bright": 1.0, "never": None}
     assert mapping["rows"][0]["output_stride"] == 16
     assert mapping["rows"][0]["bytes"] == 1_500_000
     assert mapping["differences"][0]["row"] == "poor"
-    assert mapping["differences"][0]["minus"] == "right"
-    assert mapping["differences"][0]["miou_difference"] == pytest.approx(made[1].scores.miou - 1)
+    assert mapping["differences"][0]["minus"] == "perfect"
+    assert mapping["differences"][0]["miou_difference"] == pytest.approx(evaluated[1].scores.miou - 1)
 
 
-def test_table_in_percent_with_the_difference_to_the_first_row():
-    made = rows()
-    text = cells(made, differences(made, 50, 0))
-    assert text[0][:2] == ("right", "100.00")
+def test_cells_contain_percentages_and_the_difference_from_the_first_row():
+    evaluated = rows()
+    text = cells(evaluated, differences(evaluated, 50, 0))
+    assert text[0][:2] == ("perfect", "100.00")
     assert text[0][3] == ""
     assert text[1][3].startswith("-")
     assert text[2][3] == "+0.00 [+0.00, +0.00]"
@@ -101,29 +102,29 @@ def test_table_in_percent_with_the_difference_to_the_first_row():
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_table_keeps_to_the_width(width):
-    made = rows()
+def test_table_fits_the_width(width):
+    evaluated = rows()
     console = Console(width=width, record=True)
-    console.print(terminal_table("test", made, differences(made, 50, 0), width))
+    console.print(terminal_table("test", evaluated, differences(evaluated, 50, 0), width))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= width
-    assert all("100.00" in line for line in lines if "right" in line or "views" in line)
+    assert all("100.00" in line for line in lines if "perfect" in line or "averaged" in line)
     assert ("size" in lines[2]) == (width == 200)
 
 
-def test_notes_tell_of_stretched_and_of_fewer_pictures():
+def test_notes_name_rows_with_stretched_or_fewer_images():
     config = EvaluateConfig("somewhere", trimap_widths=(), bootstrap_samples=0, multi_scale_images=4)
     small = measure(candidate("small", 128, size=(12, 10)), SOURCE, config, (10, 20))
-    views = measure(candidate("views", 128, views=2), SOURCE, config, (10, 20))
+    averaged = measure(candidate("averaged", 128, scales=2), SOURCE, config, (10, 20))
     assert small.interval is None
-    text = " ".join(notes([small, views], (10, 20)))
-    assert "small: 6 of 6 pictures" in text
-    assert "first 4 of 6 pictures: views" in text
+    text = " ".join(notes([small, averaged], (10, 20)))
+    assert "small: 6 of 6 images" in text
+    assert "first 4 of 6 images: averaged" in text
     assert math.isnan(small.scores.iou[2])
 
 
 @pytest.mark.parametrize(
     ("count", "text"), [(2_750_000_000, "2.75B"), (867_504_000, "867.50M"), (1500, "1.50K"), (7, "7")]
 )
-def test_amounts(count, text):
+def test_amounts_are_formatted_with_a_unit(count, text):
     assert amount(count) == text
