@@ -1,7 +1,7 @@
-"""MobileNetV3's piecewise linear activations (arXiv:1905.02244, sec. 5.2).
+"""The piecewise linear activations of MobileNetV3 (arXiv:1905.02244, sec. 5.2).
 
-Written as the paper writes them: the .tflite converter knows `x * relu6(x + 3) / 6` as one HARD_SWISH, and not Keras'
-own hard_silu, whose gate is clipped `x / 6 + 0.5`.
+They are written as in the paper, because the .tflite converter turns `x * relu6(x + 3) / 6` into one HARD_SWISH
+operator, but not `keras.activations.hard_silu`, which clips `x / 6 + 0.5`.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="deeplab")
 def hard_sigmoid(x: Any) -> Any:
-    """A gate 0..1: `relu6(x + 3) / 6`, any shape."""
+    """Return the gate `relu6(x + 3) / 6` in 0..1 for `x` of any shape."""
     return ops.relu6(x + 3.0) * (1.0 / 6.0)
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
 def hard_swish(x: Any) -> Any:
-    """`x * relu6(x + 3) / 6`, any shape."""
+    """Return `x * relu6(x + 3) / 6` for `x` of any shape."""
     return x * ops.relu6(x + 3.0) * (1.0 / 6.0)
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"hard_swish": hard_swish}
-"""By the names that layers take."""
+"""Activations that Keras does not know by name."""

@@ -1,4 +1,4 @@
-"""Batch norm that is trained by one operator."""
+"""Batch norm that is trained with one fused operator."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from keras import ops
 
 
 def batch_moments(inputs: Any, synchronized: bool = False) -> tuple[Any, Any]:
-    """Mean and variance of each channel, both float32 `[c]`.
+    """Return mean and variance of each channel, both float32 `[c]`.
 
-    Over several replicas each tells its number of pixels, mean and variance, and these are joined by the pairwise
-    formula (Chan, Golub and LeVeque, The American Statistician 37, 1983). It adds up what is positive; the mean of the
-    squares less the square of the mean, which Keras takes, loses the digits of a channel that hardly varies.
+    The moments of several replicas are combined with the pairwise formula (Chan, Golub and LeVeque, The American
+    Statistician 37, 1983), which only adds non-negative numbers. The formula of Keras, mean of the squares minus square
+    of the mean, loses all digits of a channel with a small variance.
 
     Args:
         inputs: `[b, h, w, c]`.
-        synchronized: over all replicas of a `tf.distribute` strategy, which may have unequal numbers of pixels. Only
-            on TensorFlow.
+        synchronized: combine all replicas of a `tf.distribute` strategy, which may have different numbers of pixels.
+            TensorFlow only.
     """
     inputs = ops.cast(inputs, "float32")
     mean, variance = ops.moments(inputs, axes=(0, 1, 2))
@@ -27,52 +27,53 @@ def batch_moments(inputs: Any, synchronized: bool = False) -> tuple[Any, Any]:
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return mean, variance
-    number = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
-    of_all = context.all_reduce(tf.distribute.ReduceOp.SUM, number)
-    mean_of_all = context.all_reduce(tf.distribute.ReduceOp.SUM, number / of_all * mean)
-    spread = number / of_all * (variance + tf.square(mean - mean_of_all))
-    return mean_of_all, context.all_reduce(tf.distribute.ReduceOp.SUM, spread)
+    pixels = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+    all_pixels = context.all_reduce(tf.distribute.ReduceOp.SUM, pixels)
+    global_mean = context.all_reduce(tf.distribute.ReduceOp.SUM, pixels / all_pixels * mean)
+    spread = pixels / all_pixels * (variance + tf.square(mean - global_mean))
+    return global_mean, context.all_reduce(tf.distribute.ReduceOp.SUM, spread)
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Keras' own layer, with the same weights and results; on TensorFlow its training is one fused operator.
+    """`keras.layers.BatchNormalization` with a fused training operator on TensorFlow.
 
-    Keras computes mean, variance and the rest one after the other, each over the whole feature map, forward and
-    backward; fused, a training step of MobileNetV2 DeepLabv3 takes two thirds of the time on a CPU
-    (benchmarks/training_speed.py). Statistics over several replicas are those of `batch_moments`. All other backends
-    go Keras' own way.
+    Weights and results are the same. Keras computes mean, variance and the normalization in separate passes over the
+    feature map, forward and backward; with the fused operator a training step of DeepLabv3 on MobileNetV2 takes two
+    thirds of the time on a CPU (benchmarks/training_speed.py). Synchronized statistics come from `batch_moments`.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """`[b, h, w, c]` to the same shape, normalized by the batch in training, else by the moving statistics."""
-        own_way = not (training and self.trainable) or mask is not None
-        if own_way or keras.backend.backend() != "tensorflow":
+        """Normalize `[b, h, w, c]` by the statistics of the batch in training, else by the moving statistics."""
+        uses_keras = not (training and self.trainable) or mask is not None
+        if uses_keras or keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training, mask=mask)
-        output, mean, variance = self._over_replicas(inputs) if self.synchronized else self._fused(inputs)
-        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(self.momentum * moving + (1 - self.momentum) * now)
+        output, mean, variance = self._synchronized(inputs) if self.synchronized else self._fused(inputs)
+        for moving, current in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(self.momentum * moving + (1 - self.momentum) * current)
         return output
 
-    def _over_replicas(self, inputs: Any) -> tuple[Any, Any, Any]:
+    def _synchronized(self, inputs: Any) -> tuple[Any, Any, Any]:
+        """Return output, mean and variance over all replicas."""
         mean, variance = batch_moments(inputs, synchronized=True)
-        whole = ops.cast(inputs, "float32")
-        output = ops.batch_normalization(whole, mean, variance, -1, self.beta, self.gamma, self.epsilon)
+        inputs = ops.cast(inputs, "float32")
+        output = ops.batch_normalization(inputs, mean, variance, -1, self.beta, self.gamma, self.epsilon)
         return ops.cast(output, self.compute_dtype), mean, variance
 
     def _fused(self, inputs: Any) -> tuple[Any, Any, Any]:
+        """Return output, mean and variance of this replica."""
         import tensorflow as tf
 
-        none = tf.zeros((0,))
+        empty = tf.zeros((0,))
         output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.convert_to_tensor(self.gamma),
             offset=tf.convert_to_tensor(self.beta),
-            mean=none,
-            variance=none,
+            mean=empty,
+            variance=empty,
             epsilon=self.epsilon,
             is_training=True,
         )
-        # The operator gives the unbiased variance, n / (n - 1) times that of the pixels; Keras keeps the latter.
-        number = tf.cast(tf.size(inputs) // inputs.shape[-1], variance.dtype)
-        return output, mean, variance * ((number - 1) / number)
+        # The operator returns the unbiased variance, n / (n - 1) times the variance that Keras keeps.
+        pixels = tf.cast(tf.size(inputs) // inputs.shape[-1], variance.dtype)
+        return output, mean, variance * ((pixels - 1) / pixels)

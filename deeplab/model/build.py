@@ -1,4 +1,4 @@
-"""The whole network, from pixels to logits."""
+"""Builds the network, from pixels to logits."""
 
 from typing import Any
 
@@ -18,14 +18,23 @@ OUTPUT_STRIDES = (4, 8, 16, 32)
 class DeepLab(keras.Model):
     """A functional Keras model that carries its architecture.
 
+    It is created by `DeepLab.create`, because Keras reloads a functional model (`model.save`) only if its class keeps
+    the constructor of `keras.Model`. A reloaded model has neither of the attributes.
+
     Attributes:
         config: the architecture.
         features: the outputs of the backbone, symbolic tensors of this model.
     """
 
-    def __init__(self, inputs: Any, outputs: Any, config: ModelConfig, features: Features, name: str) -> None:
-        super().__init__(inputs=inputs, outputs=outputs, name=name)
-        self.config, self.features = config, features
+    config: ModelConfig
+    features: Features
+
+    @classmethod
+    def create(cls, config: ModelConfig, features: Features, inputs: Any, outputs: Any, name: str) -> "DeepLab":
+        """Return the model from `inputs` to `outputs` with its attributes set."""
+        model = cls(inputs=inputs, outputs=outputs, name=name)
+        model.config, model.features = config, features
+        return model
 
 
 def build_model(config: ModelConfig, output_stride: int = 16, image_size: ImageSize = None) -> DeepLab:
@@ -62,4 +71,4 @@ def build_model(config: ModelConfig, output_stride: int = 16, image_size: ImageS
         raise UserError("output_stride", str(error), "choose other rates or another output stride") from error
     logits = ResizeBilinear(name="upsample", dtype="float32")(logits, padded)
     logits = CropTo(name="crop", dtype="float32")(logits, image)
-    return DeepLab(image, logits, config, features, name=f"deeplab_{config.head}_{config.backbone}")
+    return DeepLab.create(config, features, image, logits, f"deeplab_{config.head}_{config.backbone}")

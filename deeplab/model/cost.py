@@ -1,10 +1,11 @@
-"""What a network costs: parameters, multiply-adds, feature sizes and receptive field of every layer.
+"""Computes the cost of a network: parameters, multiply-adds, output size and receptive field of every layer.
 
-Counted from the graph at a fixed size, so that the figures do not hang on a profiler's habits. One multiply-add is one
-multiplication and one addition in a convolution (1x1, 3x3, atrous: padding counts as any pixel), a depthwise
-convolution or a dense layer. Biases, batch norms (they fold into the convolutions), activations, sums, pooling and
-bilinear resizes are not counted. Parameters are what training changes: kernels, biases, gamma and beta, but no moving
-statistics.
+The numbers are computed from the graph at a fixed image size, so they do not depend on a profiler's conventions:
+
+- One multiply-add is one multiplication and one addition in a convolution (1x1, 3x3 or atrous, padded pixels included),
+  a depthwise convolution or a dense layer.
+- Biases, batch norms (they are folded into the convolutions), activations, sums, pooling and resizing are not counted.
+- Parameters are kernels, biases, gammas and betas, without moving statistics.
 """
 
 import math
@@ -21,16 +22,16 @@ from deeplab.model.resize import ResizeBilinear
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer.
+    """The cost of one layer.
 
     Attributes:
-        name: of the layer.
+        name: name of the layer.
         kind: its class.
-        output: (height, width, channels) of what it gives.
-        parameters: that training changes.
-        multiply_adds: for one picture.
-        receptive_field: side in pixels of what one output value can see, not cut at the picture's border; infinite
-            behind a global mean.
+        output: output shape without the batch, usually (height, width, channels).
+        parameters: number of trainable values.
+        multiply_adds: number for one image.
+        receptive_field: side in pixels of the input region that one output value depends on, not cropped at the border
+            of the image; infinite after a global mean.
     """
 
     name: str
@@ -43,7 +44,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """A network at one output stride and size; the totals are the sums of `layers`."""
+    """The cost of a network at one output stride and image size; the totals are the sums of `layers`."""
 
     parameters: int
     multiply_adds: int
@@ -51,23 +52,26 @@ class Cost:
 
 
 def cost(model: keras.Model | ModelConfig, output_stride: int = 16, image_size: ImageSize = 513) -> Cost:
-    """Counts `model`, or the network of a configuration at `output_stride` and `image_size` (pixels).
+    """Return the cost of a network.
 
-    A model that is built already is counted as it is, and the other two arguments say nothing.
+    Args:
+        model: an architecture, or a model of fixed input size.
+        output_stride: output stride at which an architecture is built; ignored for a model.
+        image_size: input size in pixels at which an architecture is built; ignored for a model.
 
     Raises:
-        UserError: a model of free size, or an output stride that cannot be had.
+        UserError: the model has no fixed input size, or the output stride is not offered.
     """
     if isinstance(model, ModelConfig):
         model = build_model(model, output_stride, image_size)
     if any(None in tensor.shape[1:] for tensor in model.inputs):
-        raise UserError("image_size", "a model of free size has no cost", "build it with image_size=513 or another")
-    field: dict[int, tuple[float, float]] = {id(tensor): (1, 1) for tensor in model.inputs}
+        raise UserError("image_size", "the cost depends on the image size", "set image_size=513 or another size")
+    fields: dict[int, tuple[float, float]] = {id(tensor): (1, 1) for tensor in model.inputs}
     rows = []
     for layer in model.layers:
         if isinstance(layer, layers.InputLayer):
             continue
-        field[id(layer.output)] = _receptive_field(layer, field)
+        fields[id(layer.output)] = _receptive_field(layer, fields)
         rows.append(
             LayerCost(
                 layer.name,
@@ -75,16 +79,16 @@ def cost(model: keras.Model | ModelConfig, output_stride: int = 16, image_size: 
                 tuple(layer.output.shape[1:]),
                 sum(math.prod(w.shape) for w in layer.weights if not w.path.split("/")[-1].startswith("moving_")),
                 multiply_adds(layer),
-                field[id(layer.output)][0],
+                fields[id(layer.output)][0],
             )
         )
     return Cost(sum(r.parameters for r in rows), sum(r.multiply_adds for r in rows), tuple(rows))
 
 
 def multiply_adds(layer: layers.Layer) -> int:
-    """Multiply-adds of `layer` for one picture: each output value costs the kernel values it is made of."""
+    """Return the multiply-adds of `layer` for one image: output values times kernel values per output value."""
     values = math.prod(layer.output.shape[1:])
-    # A depthwise convolution is asked first: its kernel's last axis is a multiplier, not a sum over input channels.
+    # DepthwiseConv2D comes first: the last axis of its kernel is a multiplier, not a sum over input channels.
     if isinstance(layer, layers.DepthwiseConv2D):
         return values * math.prod(layer.kernel_size)
     if isinstance(layer, (layers.Conv2D, layers.Dense)):
@@ -92,32 +96,39 @@ def multiply_adds(layer: layers.Layer) -> int:
     return 0
 
 
-def _receptive_field(layer: layers.Layer, field: dict[int, tuple[float, float]]) -> tuple[float, float]:
-    """(receptive field, pixels from one output value to the next) behind `layer`, from those of its inputs."""
+def _receptive_field(layer: layers.Layer, fields: dict[int, tuple[float, float]]) -> tuple[float, float]:
+    """Return receptive field and stride of the output of `layer`, both in pixels of the image.
+
+    Args:
+        layer: a layer of the graph.
+        fields: receptive field and stride of its inputs, by the id of the tensor.
+    """
     inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-    seen = max(field[id(x)][0] for x in inputs)
-    # A resize gives the grid of its second input; elsewhere all inputs share one, but for a gate that sees all.
-    pixels = field[id(inputs[-1])][1] if isinstance(layer, ResizeBilinear) else min(field[id(x)][1] for x in inputs)
     if isinstance(layer, ResizeBilinear):
-        # One output value mixes two neighbors of the input, which lie one of its steps apart.
-        return field[id(inputs[0])][0] + field[id(inputs[0])][1], pixels
+        # An output value mixes two neighbors of the first input; its stride is that of the second input.
+        x, like = (fields[id(tensor)] for tensor in inputs)
+        return x[0] + x[1], like[1]
+    size = max(fields[id(x)][0] for x in inputs)
+    # All inputs have the same stride, except for a gate of 1x1 values, whose stride is infinite.
+    stride = min(fields[id(x)][1] for x in inputs)
     if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
         reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
-        return seen + reach * pixels if reach else seen, pixels * layer.strides[0]
+        # Zero times an infinite stride is not a number.
+        return size + reach * stride if reach else size, stride * layer.strides[0]
     if isinstance(layer, layers.MaxPooling2D):
-        return seen + (layer.pool_size[0] - 1) * pixels, pixels * layer.strides[0]
-    points = [tuple(x.shape[1:-1]) in ((), (1, 1)) for x in (inputs[0], layer.output)]
-    return (seen, pixels) if points[0] or not points[1] else (math.inf, math.inf)
+        return size + (layer.pool_size[0] - 1) * stride, stride * layer.strides[0]
+    input_is_point, output_is_point = (tuple(x.shape[1:-1]) in ((), (1, 1)) for x in (inputs[0], layer.output))
+    return (math.inf, math.inf) if output_is_point and not input_is_point else (size, stride)
 
 
 def table(counted: Cost, every_layer: bool = False) -> str:
-    """`counted` as text: one line for each layer with a kernel (or for every layer), and the totals."""
+    """Format `counted` as text: one line for each layer with multiply-adds, or for every layer, and the totals."""
     lines = [f"{'layer':<40} {'output':>16} {'parameters':>12} {'multiply-adds':>15} {'sees':>6}"]
     for row in counted.layers:
         if every_layer or row.multiply_adds:
             output = "x".join(map(str, row.output))
-            sees = "all" if math.isinf(row.receptive_field) else f"{row.receptive_field:.0f}"
-            lines.append(f"{row.name:<40} {output:>16} {row.parameters:>12,} {row.multiply_adds:>15,} {sees:>6}")
+            field = "all" if math.isinf(row.receptive_field) else f"{row.receptive_field:.0f}"
+            lines.append(f"{row.name:<40} {output:>16} {row.parameters:>12,} {row.multiply_adds:>15,} {field:>6}")
     lines.append(f"{'total':<40} {'':>16} {counted.parameters:>12,} {counted.multiply_adds:>15,}")
     lines.append(f"{counted.parameters / 1e6:.2f} M parameters, {counted.multiply_adds / 1e9:.2f} B multiply-adds")
     return "\n".join(lines)

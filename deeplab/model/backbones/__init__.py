@@ -1,6 +1,6 @@
-"""Backbones by the name they have in `ModelConfig.backbone`.
+"""The backbones, by their names in `ModelConfig.backbone`.
 
-A new one is a module beside these with a `VARIANTS` of its own, and its line below.
+To add one, write a module with a dictionary `VARIANTS` and list the module below.
 """
 
 from importlib import import_module

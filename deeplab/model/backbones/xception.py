@@ -1,8 +1,8 @@
 """Xception-41, -65 and -71 as modified for DeepLab (DeepLabv3+, arXiv:1802.02611, sec. 3.2 and fig. 4).
 
-Against the original (arXiv:1610.02357) it is deeper, strides in separable convolutions instead of pooling, and has a
-batch norm behind every depthwise convolution. Low-level features are the second pointwise convolution, before any ReLU,
-of the blocks that still lie at stride 4 and 8.
+Compared with the original (arXiv:1610.02357) it is deeper, has strided separable convolutions instead of pooling, and a
+batch norm after every depthwise convolution. The low-level features are the outputs of the second pointwise
+convolution, before any ReLU, in the blocks that start at stride 4 and 8 and end at a larger one.
 """
 
 from dataclasses import dataclass
@@ -22,19 +22,20 @@ INITIALIZER_STDDEV = 0.09
 
 @dataclass(frozen=True)
 class Block:
-    """Three separable convolutions of these `channels`; the last of them strides.
+    """Three separable convolutions; the last one has the stride.
 
     Attributes:
-        channels: of the three.
-        shortcut: a 1x1 convolution, the input itself, or none.
-        stride: nominal.
-        relu_behind: ReLU behind each half of a convolution; otherwise one before each convolution.
+        channels: output channels of the three convolutions.
+        shortcut: "conv" adds a 1x1 convolution of the input, "sum" adds the input, "none" adds nothing.
+        stride: nominal stride.
+        relu_after: whether a ReLU follows each depthwise and each pointwise convolution, instead of one ReLU before
+            each separable convolution.
     """
 
     channels: tuple[int, int, int]
     shortcut: Literal["conv", "sum", "none"]
     stride: int
-    relu_behind: bool = False
+    relu_after: bool = False
 
 
 ENTRY = (
@@ -52,13 +53,19 @@ ENTRY_71 = (
 MIDDLE = (Block((728, 728, 728), "sum", 1),)
 EXIT = (
     Block((728, 1024, 1024), "conv", 2),
-    Block((1536, 1536, 2048), "none", 1, relu_behind=True),
+    Block((1536, 1536, 2048), "none", 1, relu_after=True),
 )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """The blocks in order, and which of them begin at stride 4 and 8 and end coarser."""
+    """One size of the network.
+
+    Attributes:
+        blocks: the blocks in order.
+        low: number of the block that outputs the low-level features at stride 4.
+        middle: number of the block that outputs those at stride 8.
+    """
 
     blocks: tuple[Block, ...]
     low: int
@@ -66,53 +73,53 @@ class Variant:
 
 
 def xception(variant: Variant, image: keras.KerasTensor, config: ModelConfig, output_stride: int) -> Features:
-    """Features of a normalized image `[b, h, w, 3]` in -1..1; h and w are 32k+1 for exact strides.
-
-    Raises:
-        ValueError: an output stride that is none of 2, 4, 8, 16, 32.
-    """
+    """Build the Xception `variant`; the other arguments are those of `Backbone`."""
     norm = Norm(config.batch_norm_momentum or 0.9997, 1e-3)
-    start = keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
+    init = keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
+    conv = partial(conv_norm, norm=norm, initializer=init)
+    depthwise = partial(depthwise_norm, norm=norm, initializer=init)
     stem, *plan = stride_plan([2, *(block.stride for block in variant.blocks)], output_stride)
 
-    for number, (channels, step) in enumerate(zip(STEM_CHANNELS, (stem, StrideRate(1, 1)), strict=True)):
-        name = f"backbone_stem{number}"
-        image = conv_norm(image, scaled(channels, config), 3, norm, name, stride_rate=step, initializer=start)
-    x, taps = image, {}
-    for number, (block, step) in enumerate(zip(variant.blocks, plan, strict=True)):
-        x, taps[number] = _block(x, block, step, config, norm, start, f"backbone_block{number}")
-    return Features(high=x, low=taps[variant.low], middle=taps[variant.middle])
+    x, low_level = image, {}
+    for number, (channels, planned) in enumerate(zip(STEM_CHANNELS, (stem, StrideRate()), strict=True)):
+        x = conv(x, scaled(channels, config), 3, name=f"backbone_stem{number}", stride_rate=planned)
+    for number, (block, planned) in enumerate(zip(variant.blocks, plan, strict=True)):
+        channels = tuple(scaled(c, config) for c in block.channels)
+        x, low_level[number] = _block(x, block, channels, planned, conv, depthwise, f"backbone_block{number}")
+    return Features(high=x, low=low_level[variant.low], middle=low_level[variant.middle])
 
 
 def _block(
     x: keras.KerasTensor,
     block: Block,
-    step: StrideRate,
-    config: ModelConfig,
-    norm: Norm,
-    start: keras.initializers.Initializer,
+    channels: tuple[int, ...],
+    stride_rate: StrideRate,
+    conv: partial,
+    depthwise: partial,
     name: str,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """One block on `x` `[b, h, w, c]`; gives its output and what its second pointwise convolution gives."""
-    entered, inner = x, []
-    activation = "relu" if block.relu_behind else None
-    for number, channels in enumerate(block.channels):
-        conv = f"{name}_conv{number}"
-        if not block.relu_behind:
-            x = layers.Activation("relu", name=f"{conv}_relu")(x)
-        move = StrideRate(step.stride if number == 2 else 1, step.rate)
-        x = depthwise_norm(x, norm, f"{conv}_depthwise", stride_rate=move, activation=activation, initializer=start)
-        wide = scaled(channels, config)
-        x = conv_norm(x, wide, 1, norm, f"{conv}_pointwise", activation=activation, initializer=start)
-        inner.append(x)
-    if block.shortcut == "conv":
-        move = StrideRate(step.stride, 1)
-        entered = conv_norm(
-            entered, x.shape[-1], 1, norm, f"{name}_shortcut", stride_rate=move, activation=None, initializer=start
+    """Build one block with the scaled `channels`; return its output and that of its second pointwise convolution."""
+    shortcut, pointwise = x, []
+    activation = "relu" if block.relu_after else None
+    for number, filters in enumerate(channels):
+        part = f"{name}_conv{number}"
+        if not block.relu_after:
+            x = layers.Activation("relu", name=f"{part}_relu")(x)
+        last = number == len(channels) - 1
+        x = depthwise(
+            x,
+            name=f"{part}_depthwise",
+            stride_rate=stride_rate if last else StrideRate(rate=stride_rate.rate),
+            activation=activation,
         )
+        x = conv(x, filters, 1, name=f"{part}_pointwise", activation=activation)
+        pointwise.append(x)
+    if block.shortcut == "conv":
+        stride = StrideRate(stride_rate.stride)
+        shortcut = conv(shortcut, x.shape[-1], 1, name=f"{name}_shortcut", stride_rate=stride, activation=None)
     if block.shortcut != "none":
-        x = layers.Add(name=f"{name}_add")([entered, x])
-    return x, inner[1]
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return x, pointwise[1]
 
 
 VARIANTS: dict[str, Backbone] = {

@@ -1,1 +1,1 @@
-"""Simulated int8: a network that computes in float what its .tflite file will compute in 8 bit."""
+"""Simulated int8: a float network that computes what its int8 .tflite file will compute, within rounding."""

@@ -1,4 +1,4 @@
-"""The layers that stand in for those of a float network where int8 is simulated."""
+"""The layers that replace those of a float network in a quantization-aware one."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,50 +9,51 @@ from keras import ops
 
 from deeplab.model.batch_norm import batch_moments
 from deeplab.model.quantization.rounding import (
-    LEAST,
-    STEPS,
+    INTERVALS,
+    MINIMUM_SCALE,
     fake_quantize,
     fake_quantize_kernel,
-    int8_grid,
-    kernel_steps,
-    on_steps,
+    int8_parameters,
+    kernel_scales,
+    round_to_scale,
     round_twice,
 )
+from deeplab.pixels import PIXEL_SCALE
 
-PIXEL_SCALE = 2.0 / 255.0
-PIXEL_ZERO = 127
-"""Of the input of every int8 file: byte u stands for (u - 127) * 2 / 255, so that raw bytes are pixels.
+PIXEL_ZERO_POINT = 127
+"""Zero point of the uint8 input of every int8 file: byte u means (u - 127) * 2 / 255, so raw bytes are pixels.
 
-The float network has u * 2 / 255 - 1, where -1 lies between two steps; the file is half a gray level brighter.
+The float network normalizes to u * 2 / 255 - 1, where zero would lie between two bytes. The input of the file is
+therefore brighter by half a gray level.
 """
-PIXEL_RANGE = (-PIXEL_ZERO * PIXEL_SCALE, (255 - PIXEL_ZERO) * PIXEL_SCALE)
+PIXEL_RANGE = (-PIXEL_ZERO_POINT * PIXEL_SCALE, (255 - PIXEL_ZERO_POINT) * PIXEL_SCALE)
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
 class PixelGrid(keras.layers.Layer):
-    """Pixels 0..255 to about -1..1 as an int8 file sees them; as `Normalize` has them where nothing is simulated."""
+    """Normalizes pixels as the input of an int8 file does, or as `Normalize` if `simulated` is False."""
 
     simulated = True
 
     def call(self, image: Any) -> Any:
-        """`[b, h, w, 3]` 0..255 to `[b, h, w, 3]`."""
-        return (image - float(PIXEL_ZERO)) * PIXEL_SCALE if self.simulated else image * PIXEL_SCALE - 1.0
+        """Map `[b, h, w, 3]` 0..255 to `[b, h, w, 3]` in about -1..1."""
+        return (image - float(PIXEL_ZERO_POINT)) * PIXEL_SCALE if self.simulated else image * PIXEL_SCALE - 1.0
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
 class Range(keras.layers.Layer):
-    """Brings tensors that share a scale and a zero point in the file onto their grid.
+    """Observes and fake-quantizes the tensors that share a scale and a zero point in the file.
 
-    Each tensor that is computed, a source, has its lowest and highest value observed for itself, and the range spans
-    them all: what is concatenated has to have one range. What is only moved or mixed (resized) is no source.
+    The range spans the observed lowest and highest values of all its sources: tensors that are concatenated need one
+    range. A source is a tensor that an operator computes; a tensor that is only moved or interpolated is not observed.
 
     Args:
-        sources: how many tensors the range is observed on.
-        fixed: (lowest, highest) where they are known beforehand; nothing is observed then.
+        sources: number of tensors that the range is observed on.
+        fixed: (lowest, highest) value of a range that is known in advance and not observed.
 
     Attributes:
-        simulated: whether values are brought onto the grid; otherwise they pass as they are.
-        momentum: how much the observed values keep of what they were, while they follow; None lets them stay.
+        simulated: whether values are fake-quantized; otherwise they pass unchanged.
+        momentum: weight of the previous observation in the moving range, 0..1; None freezes the range.
     """
 
     def __init__(self, sources: int = 1, fixed: tuple[float, float] | None = None, **arguments: Any) -> None:
@@ -62,66 +63,66 @@ class Range(keras.layers.Layer):
         self.momentum: float | None = None
 
     def build(self, shape: Any) -> None:
-        """Lowest and highest value of each source, `[sources]`; zero until something is observed."""
+        """Create the lowest and highest value of each source, `[sources]`, with zeros."""
         if self.fixed is None:
             for name in ("low", "high"):
                 weight = self.add_weight(shape=(self.sources,), initializer="zeros", name=name, aggregation="mean")
                 setattr(self, name, weight)
 
     def call(self, x: Any, source: int | None = None) -> tuple[Any, Any]:
-        """`x` of any shape on the grid, and the grid's step, a scalar; `source` is its number where it is one."""
+        """Return `x` fake-quantized and the scale, a scalar; `source` is the number of `x` if it is a source."""
         if self.momentum is not None and self.fixed is None and source is not None:
             self._observe(ops.stop_gradient(x), source, self.momentum)
-        low, high = self.ends()
-        step = ops.stop_gradient(ops.maximum((high - low) / STEPS, LEAST))
-        return (fake_quantize(x, low, high) if self.simulated else x), step
+        low, high = self.bounds()
+        scale = ops.stop_gradient(ops.maximum((high - low) / INTERVALS, MINIMUM_SCALE))
+        return (fake_quantize(x, low, high) if self.simulated else x), scale
 
-    def ends(self) -> tuple[Any, Any]:
-        """The lowest and the highest value, two scalars; zero lies between them."""
+    def bounds(self) -> tuple[Any, Any]:
+        """Return the lowest and the highest value, two scalars; zero lies between them."""
         if self.fixed is not None:
-            low, high = (ops.convert_to_tensor(end, "float32") for end in self.fixed)
+            low, high = (ops.convert_to_tensor(bound, "float32") for bound in self.fixed)
             return low, high
         return ops.minimum(ops.min(self.low), 0.0), ops.maximum(ops.max(self.high), 0.0)
 
-    def grid(self) -> tuple[float, int]:
-        """(scale, zero point) of the tensors in an int8 file; the scale is 0 where nothing was observed."""
-        low, high = (float(ops.convert_to_numpy(end)) for end in self.ends())
-        return int8_grid(low, high) if high > low else (0.0, 0)
+    def parameters(self) -> tuple[float, int]:
+        """Return (scale, zero point) of the tensors in an int8 file; the scale is 0 if nothing was observed."""
+        low, high = (float(ops.convert_to_numpy(bound)) for bound in self.bounds())
+        return int8_parameters(low, high) if high > low else (0.0, 0)
 
     def compute_output_spec(self, x: Any, source: int | None = None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        """The shape of `x`, and a scalar."""
+        """Return the shape of `x`, and a scalar."""
         return keras.KerasTensor(x.shape, dtype=x.dtype), keras.KerasTensor((), dtype=x.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """What the constructor takes."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "sources": self.sources, "fixed": self.fixed}
 
     def _observe(self, x: Any, source: int, momentum: float) -> None:
-        """Moves the observed values of one source towards those of `x`."""
-        moves = np.where(np.arange(self.sources) == source, 1.0 - momentum, 0.0).astype(np.float32)
-        for weight, found in ((self.low, ops.min(x)), (self.high, ops.max(x))):
-            weight.assign(weight * (1.0 - moves) + found * moves)
+        """Move the range of one source towards the lowest and highest value of `x`."""
+        weights = np.where(np.arange(self.sources) == source, 1.0 - momentum, 0.0).astype(np.float32)
+        for moving, observed in ((self.low, ops.min(x)), (self.high, ops.max(x))):
+            moving.assign(moving * (1.0 - weights) + observed * weights)
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
 class FoldedConvolution(keras.layers.Layer):
-    """A convolution with the batch norm behind it as the one convolution that the file has, its kernel in 8 bit.
+    """A convolution with its batch norm folded, as in the file, and with an 8-bit kernel.
 
-    The layers themselves are held, not copied: their names, variables and whether they learn are as ever. The bias
-    is rounded to the 32 bits that it has in the file, whose step is that of the input times that of the kernel.
+    It refers to the original layers, so their names, variables and `trainable` stay. The bias is rounded to the 32 bits
+    that it has in the file; its scale is the scale of the input times that of the kernel.
 
     Args:
-        conv: a Conv2D or DepthwiseConv2D; built.
-        norm: a BatchNormalization; built. None where there is none.
+        conv: a built Conv2D or DepthwiseConv2D.
+        norm: the built BatchNormalization after it, or None.
 
     Attributes:
-        simulated: whether kernel and bias are brought onto their grids.
-        batch_statistics: whether a batch norm that learns takes, in training, the statistics of the batch. The kernel
-            is rounded as the moving statistics fold it, and its output corrected (arXiv:1712.05877, sec. 3.2; with the
-            correction, arXiv:1806.08342, sec. 3.2.2), so that rounding does not jitter with the batch.
-        behind: the lowest and the highest value of the range that the output is brought into.
-        rounds_twice: whether that is done as the builtin kernels do it (`rounding.round_twice`), not as XNNPACK.
-        steps: of the kernel's channels, `[c]`, where they are given; None takes those that its largest values need.
+        simulated: whether kernel and bias are rounded.
+        uses_batch_statistics: whether a trainable batch norm uses the statistics of the batch in training. The kernel
+            is still folded and rounded with the moving statistics, and the output is corrected, so that the rounding
+            does not vary with the batch (arXiv:1712.05877, sec. 3.2; correction: arXiv:1806.08342, sec. 3.2.2).
+        output_bounds: returns the bounds of the range of the output.
+        rounds_twice: whether to round as the builtin kernels of TFLite (`rounding.round_twice`) instead of as XNNPACK.
+        imported_scales: scales `[c]` of the kernel that were imported from a file; None computes them from the kernel.
     """
 
     def __init__(
@@ -130,60 +131,60 @@ class FoldedConvolution(keras.layers.Layer):
         super().__init__(**arguments)
         self.conv, self.norm = conv, norm
         self.simulated = True
-        self.batch_statistics = True
-        self.behind: Callable[[], tuple[Any, Any]] | None = None
+        self.uses_batch_statistics = True
+        self.output_bounds: Callable[[], tuple[Any, Any]] | None = None
         self.rounds_twice = False
-        self.steps: np.ndarray | None = None
+        self.imported_scales: np.ndarray | None = None
 
     def build(self, *shapes: Any) -> None:
-        """The layers that it holds are built."""
+        """Do nothing: both layers are built."""
 
-    def call(self, x: Any, step: Any, training: bool = False) -> Any:
-        """`[b, h, w, c]` to what the layers give one after the other; `step` is that of the grid of `x`, a scalar."""
+    def call(self, x: Any, scale: Any, training: bool = False) -> Any:
+        """Apply the layers to `x` `[b, h, w, c]`, whose scale is the scalar `scale`."""
         conv, norm = self.conv, self.norm
         if norm is None:
-            kernel, steps = self._rounded(conv.kernel)
+            kernel, scales = self._rounded_kernel(conv.kernel)
             y = self._convolve(x, kernel)
-            y = y if conv.bias is None else y + self._rounded_bias(conv.bias, step * steps)
-            return conv.activation(self._as_kernels_round(y, step * steps))
+            y = y if conv.bias is None else y + self._rounded_bias(conv.bias, scale * scales)
+            return conv.activation(self._rounded_sums(y, scale * scales))
         deviation = ops.sqrt(norm.moving_variance + norm.epsilon)
         slope = norm.gamma / deviation
-        kernel, steps = self._rounded(conv.kernel * (ops.expand_dims(slope, -1) if self._depthwise else slope))
-        if training and norm.trainable and self.batch_statistics:
+        kernel, scales = self._rounded_kernel(conv.kernel * (ops.expand_dims(slope, -1) if self._depthwise else slope))
+        if training and norm.trainable and self.uses_batch_statistics:
             return self._with_batch_statistics(norm, x, kernel, deviation)
         mean = norm.moving_mean if conv.bias is None else norm.moving_mean - conv.bias
-        y = self._convolve(x, kernel) + self._rounded_bias(norm.beta - mean * slope, step * steps)
-        return self._as_kernels_round(y, step * steps)
+        y = self._convolve(x, kernel) + self._rounded_bias(norm.beta - mean * slope, scale * scales)
+        return self._rounded_sums(y, scale * scales)
 
-    def compute_output_spec(self, x: Any, step: Any, training: bool = False) -> keras.KerasTensor:
-        """That of the convolution."""
+    def compute_output_spec(self, x: Any, scale: Any, training: bool = False) -> keras.KerasTensor:
+        """Return the output shape of the convolution."""
         return self.conv.compute_output_spec(x)
 
     def get_config(self) -> dict[str, Any]:
-        """What the constructor takes."""
+        """Return the arguments of the constructor."""
         layers = {"conv": self.conv, "norm": self.norm}
         return {**super().get_config(), **{k: v and keras.saving.serialize_keras_object(v) for k, v in layers.items()}}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "FoldedConvolution":
-        """The inverse of `get_config`."""
+        """Create the layer from the result of `get_config`."""
         layers = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("conv", "norm")}
         return cls(**{**config, **layers})
 
     def _with_batch_statistics(self, norm: keras.layers.BatchNormalization, x: Any, kernel: Any, deviation: Any) -> Any:
-        """The output under the statistics of the batch; the moving ones move on."""
+        """Return the output with the statistics of the batch, and update the moving statistics."""
         plain = self._convolve(x, self.conv.kernel)
         mean, variance = batch_moments(plain, norm.synchronized)
         batch_deviation = ops.sqrt(variance + norm.epsilon)
         y = self._convolve(x, kernel) * (deviation / batch_deviation)
         y = y + (norm.beta - mean * norm.gamma / batch_deviation)
         bias = 0.0 if self.conv.bias is None else self.conv.bias
-        for moving, found in ((norm.moving_mean, mean + bias), (norm.moving_variance, variance)):
-            moving.assign(norm.momentum * moving + (1.0 - norm.momentum) * ops.stop_gradient(found))
+        for moving, current in ((norm.moving_mean, mean + bias), (norm.moving_variance, variance)):
+            moving.assign(norm.momentum * moving + (1.0 - norm.momentum) * ops.stop_gradient(current))
         return y
 
     def _convolve(self, x: Any, kernel: Any) -> Any:
-        """The convolution alone, without bias and activation."""
+        """Apply the convolution without bias and activation."""
         conv = self.conv
         convolve = ops.depthwise_conv if self._depthwise else ops.conv
         return convolve(
@@ -191,30 +192,29 @@ class FoldedConvolution(keras.layers.Layer):
             data_format="channels_last",
         )  # fmt: skip
 
-    def _rounded(self, kernel: Any) -> tuple[Any, Any]:
-        """`kernel` on its grid where that is simulated, and the steps of its channels, `[c]`."""
-        if not self._depthwise:
-            steps = self._steps_of(kernel)
-            return (fake_quantize_kernel(kernel, steps) if self.simulated else kernel), steps
-        # A depthwise kernel is [h, w, c, 1], and its channels are the last axis of the file's.
-        last = ops.transpose(kernel, (0, 1, 3, 2))
-        steps = self._steps_of(last)
-        return (ops.transpose(fake_quantize_kernel(last, steps), (0, 1, 3, 2)) if self.simulated else kernel), steps
+    def _rounded_kernel(self, kernel: Any) -> tuple[Any, Any]:
+        """Return `kernel`, rounded if int8 is simulated, and its scales `[c]`."""
+        # A depthwise kernel is [h, w, c, 1]; the scales belong to c.
+        channels_last = ops.transpose(kernel, (0, 1, 3, 2)) if self._depthwise else kernel
+        if self.imported_scales is None:
+            scales = kernel_scales(channels_last)
+        else:
+            scales = ops.convert_to_tensor(self.imported_scales, "float32")
+        if not self.simulated:
+            return kernel, scales
+        rounded = fake_quantize_kernel(channels_last, scales)
+        return (ops.transpose(rounded, (0, 1, 3, 2)) if self._depthwise else rounded), scales
 
-    def _steps_of(self, kernel: Any) -> Any:
-        """The steps `[c]` of a kernel `[..., c]`: its own, or those that were given."""
-        return kernel_steps(kernel) if self.steps is None else ops.convert_to_tensor(self.steps, "float32")
+    def _rounded_bias(self, bias: Any, scales: Any) -> Any:
+        """Return `bias` `[c]`, rounded to multiples of `scales` `[c]` if int8 is simulated."""
+        return round_to_scale(bias, scales) if self.simulated else bias
 
-    def _rounded_bias(self, bias: Any, steps: Any) -> Any:
-        """`bias` `[c]` as the 32 bits of the file hold it, where that is simulated."""
-        return on_steps(bias, steps) if self.simulated else bias
-
-    def _as_kernels_round(self, y: Any, steps: Any) -> Any:
-        """The sums `y`, which count in `steps` `[c]`, on their way to the grid behind."""
-        if not (self.simulated and self.rounds_twice and self.behind):
+    def _rounded_sums(self, y: Any, scales: Any) -> Any:
+        """Return the sums `y` with integers in `scales` `[c]`, prepared for the rounding of the builtin kernels."""
+        if not (self.simulated and self.rounds_twice and self.output_bounds):
             return y
-        low, high = self.behind()
-        return round_twice(y, steps, (high - low) / STEPS)
+        low, high = self.output_bounds()
+        return round_twice(y, scales, (high - low) / INTERVALS)
 
     @property
     def _depthwise(self) -> bool:
@@ -222,7 +222,7 @@ class FoldedConvolution(keras.layers.Layer):
 
 
 def unfolded_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers of a model, those within a folded convolution one by one."""
+    """Yield the layers of a model, with the two layers of each folded convolution instead of it."""
     for layer in model.layers:
         if isinstance(layer, FoldedConvolution):
             yield layer.conv

@@ -1,8 +1,8 @@
-"""Values brought onto the grid of an 8 bit .tflite file, with gradients that look through the rounding.
+"""Fake quantization: rounds values as an int8 .tflite file does, with gradients that ignore the rounding.
 
-Jacob et al., arXiv:1712.05877, sec. 3.1; the int8 specification of TFLite: activations have one scale and one zero
-point for a tensor, kernels a scale for each output channel and none, symmetric over -127..127. On TensorFlow these are
-its own fake-quant operators, which the .tflite converter takes for what they say.
+The scheme is that of Jacob et al., arXiv:1712.05877, sec. 3.1, and of the int8 specification of TFLite: an activation
+has one scale and one zero point per tensor; a kernel is symmetric in -127..127 and has one scale per output channel.
+On TensorFlow these functions use its fake-quant operators, which the .tflite converter recognizes.
 """
 
 from typing import Any
@@ -11,35 +11,33 @@ import keras
 import numpy as np
 from keras import ops
 
-LEAST = 1e-12
-"""In place of a step of zero, where there is nothing to tell apart."""
-STEPS = 255
-"""From the lowest to the highest value of an activation."""
-KERNEL_STEPS = 127
-"""From zero to the largest value of a kernel."""
-LEAST_SHARE = 2.0**-13
-"""Of a kernel's largest value, the least that counts as the largest of one of its channels.
+MINIMUM_SCALE = 1e-12
+"""Replaces a scale of zero, which a constant tensor would have."""
+INTERVALS = 255
+"""Number of scales between the lowest and the highest value of an activation."""
+KERNEL_LIMIT = 127
+"""Largest integer of a kernel."""
+MINIMUM_CHANNEL_SHARE = 2.0**-13
+"""Lower limit for the largest value of a kernel channel, as a share of the largest value of the kernel.
 
-A channel without weights would have scale 0; with next to none, its bias would not fit into 32 bits at that scale.
+A channel of zeros would have scale 0; with a very small scale, its bias would not fit into 32 bits.
 """
+TIE_BREAKER = 1.0 + 2.0**-18
+"""Factor on the scales of kernels.
 
-
-NO_HALVES = 1.0 + 2.0**-18
-"""Factor on the steps of kernels.
-
-Kernels imported from a quantized file are full of values half way between two steps, which the last bit of a float
-would send to either. A little aside they are rounded alike wherever they are folded.
+Many values of kernels imported from a quantized file lie halfway between two integers, where the last bit of a float
+would decide. The factor moves them off the tie, so that they are rounded equally wherever batch norm is folded.
 """
 
 
 def fake_quantize(x: Any, low: Any, high: Any) -> Any:
-    """`x` of any shape on the nearest of 256 values between `low` and `high`, one of which is zero.
+    """Round `x` to the nearest of 256 values from `low` to `high`, one of which is zero.
 
-    The range is moved by less than half a step so that zero is exact. Gradients pass where `x` lies within it, and go
-    to `low` or `high` where it lies below or above.
+    The range is shifted by less than half a scale so that zero is exact. Gradients reach `x` inside the range, `low`
+    below it and `high` above it.
 
     Args:
-        x: float32.
+        x: float32 of any shape.
         low: scalar, at most 0.
         high: scalar, at least 0 and above `low`.
     """
@@ -47,64 +45,66 @@ def fake_quantize(x: Any, low: Any, high: Any) -> Any:
         import tensorflow as tf
 
         return tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=8)
-    return fake_quantize_plainly(x, low, high)
+    return fake_quantize_keras(x, low, high)
 
 
-def fake_quantize_plainly(x: Any, low: Any, high: Any) -> Any:
-    """`fake_quantize` in keras.ops alone."""
-    step = (high - low) / STEPS
-    # Half a step goes up, here and below, as in TensorFlow's operator; ops.round would take the even one.
-    moved = ops.stop_gradient(-ops.clip(ops.floor(0.5 - low / step), 0, STEPS) * step - low)
-    clipped = ops.maximum(ops.minimum(x, high + moved), low + moved)
-    rounded = ops.floor((clipped - low - moved) / step + 0.5) * step + low + moved
+def fake_quantize_keras(x: Any, low: Any, high: Any) -> Any:
+    """Compute `fake_quantize` with keras.ops alone."""
+    scale = (high - low) / INTERVALS
+    # Halves are rounded up, here and below, as in TensorFlow's operator; ops.round would round to the even integer.
+    shift = ops.stop_gradient(-ops.clip(ops.floor(0.5 - low / scale), 0, INTERVALS) * scale - low)
+    clipped = ops.maximum(ops.minimum(x, high + shift), low + shift)
+    rounded = ops.floor((clipped - low - shift) / scale + 0.5) * scale + low + shift
     return clipped + ops.stop_gradient(rounded - clipped)
 
 
-def kernel_steps(kernel: Any) -> Any:
-    """The step `[c]` between two of the values that each channel of a kernel `[..., c]` can have; no gradients."""
-    size = ops.max(ops.abs(kernel), axis=tuple(range(len(kernel.shape) - 1)))
-    size = ops.maximum(ops.maximum(size, LEAST_SHARE * ops.max(size)), LEAST)
-    return ops.stop_gradient(size * (NO_HALVES / KERNEL_STEPS))
+def kernel_scales(kernel: Any) -> Any:
+    """Return the scale `[c]` of each output channel of a kernel `[..., c]`, without gradients."""
+    largest = ops.max(ops.abs(kernel), axis=tuple(range(len(kernel.shape) - 1)))
+    largest = ops.maximum(ops.maximum(largest, MINIMUM_CHANNEL_SHARE * ops.max(largest)), MINIMUM_SCALE)
+    return ops.stop_gradient(largest * (TIE_BREAKER / KERNEL_LIMIT))
 
 
-def fake_quantize_kernel(kernel: Any, steps: Any) -> Any:
-    """`kernel` `[..., c]` on -127..127 times `steps` `[c]`, those of `kernel_steps`. Gradients pass everywhere."""
-    rounded = on_steps(kernel, steps)
+def fake_quantize_kernel(kernel: Any, scales: Any) -> Any:
+    """Round a kernel `[..., c]` to multiples of `scales` `[c]` from `kernel_scales`. Gradients pass everywhere."""
+    rounded = round_to_scale(kernel, scales)
     if keras.backend.backend() != "tensorflow":
         return rounded
     import tensorflow as tf
 
-    # The operator is for the converter. It is given values that are rounded already, for it is less exact than that;
-    # and room at the ends, where it would stop gradients.
-    room = steps * (KERNEL_STEPS * (1.0 + 2.0**-20))
-    return tf.quantization.fake_quant_with_min_max_vars_per_channel(rounded, -room, room, num_bits=8, narrow_range=True)
+    # The operator only informs the converter. It receives rounded values, because its own rounding is less exact, and
+    # a slightly larger range, because it blocks the gradients of values at the limits.
+    limit = scales * (KERNEL_LIMIT * (1.0 + 2.0**-20))
+    return tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        rounded, -limit, limit, num_bits=8, narrow_range=True
+    )
 
 
-def on_steps(x: Any, steps: Any) -> Any:
-    """`x` as the nearest multiple of `steps`, halves upwards. Gradients pass to `x` everywhere."""
-    return x + ops.stop_gradient(ops.floor(x / steps + 0.5) * steps - x)
+def round_to_scale(x: Any, scale: Any) -> Any:
+    """Round `x` to the nearest multiple of `scale`, halves up. Gradients pass to `x` everywhere."""
+    return x + ops.stop_gradient(ops.floor(x / scale + 0.5) * scale - x)
 
 
-def round_twice(x: Any, steps: Any, step: Any) -> Any:
-    """Sums as they leave the builtin kernels of TFLite, so that `fake_quantize` gives the step that those give.
+def round_twice(x: Any, sum_scales: Any, output_scale: Any) -> Any:
+    """Change sums so that `fake_quantize` rounds them as the builtin kernels of TFLite do.
 
-    These kernels multiply a sum by a factor between 1/2 and 1, round it, and shift the rest of the scale out, rounding
-    again; both times halves go up. Where one step of the result holds few steps of the sum, a hundredth of the values
-    comes out a step higher than by rounding once, which is what XNNPACK does.
+    The builtin kernels multiply a sum by a factor between 1/2 and 1, round, divide by a power of two and round again,
+    both times halves up. If `output_scale` is only a few times `sum_scales`, about 1 % of the values come out one
+    integer higher than after a single rounding, which XNNPACK does.
 
     Args:
-        x: sums `[..., c]`, their bias included.
-        steps: what a sum counts in, `[c]`: the step of the input times those of the kernel.
-        step: of the result, scalar.
+        x: sums `[..., c]` of a convolution, including the bias.
+        sum_scales: scales `[c]` of the integer sums: the scale of the input times those of the kernel.
+        output_scale: scalar, the scale of the output.
     """
-    shift = ops.maximum(-ops.floor(ops.log2(steps / step)) - 1.0, 0.0)
-    fine = step * 2.0**-shift
-    twice = ops.floor(ops.floor(x / steps + 0.5) * (steps / fine) + 0.5)
-    # A little above, so that the second rounding sends halves up whatever the last bit of a float says.
-    return x + ops.stop_gradient((twice + 0.25) * fine - x)
+    shift = ops.maximum(-ops.floor(ops.log2(sum_scales / output_scale)) - 1.0, 0.0)
+    fine_scale = output_scale * 2.0**-shift
+    rounded = ops.floor(ops.floor(x / sum_scales + 0.5) * (sum_scales / fine_scale) + 0.5)
+    # The quarter makes the second rounding, in `fake_quantize`, round halves up whatever the last bit of a float is.
+    return x + ops.stop_gradient((rounded + 0.25) * fine_scale - x)
 
 
-def int8_grid(low: float, high: float) -> tuple[float, int]:
-    """(scale, zero point) of an int8 tensor from `low` to `high`, as `fake_quantize` moves the range."""
-    scale = (np.float64(high) - np.float64(low)) / STEPS
-    return float(scale), int(np.clip(np.floor(0.5 - low / scale), 0, STEPS)) - 128
+def int8_parameters(low: float, high: float) -> tuple[float, int]:
+    """Return (scale, zero point) of an int8 tensor from `low` to `high`, shifted as by `fake_quantize`."""
+    scale = (np.float64(high) - np.float64(low)) / INTERVALS
+    return float(scale), int(np.clip(np.floor(0.5 - low / scale), 0, INTERVALS)) - 128
