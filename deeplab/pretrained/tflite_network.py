@@ -176,14 +176,12 @@ def source_weights(network: TfliteNetwork, model: keras.Model) -> SourceWeights:
             weights[name] = (kernel,)
             # The default serves layers that the model does not have; they are reported as unused.
             weights[f"{name}_bn"] = bias_only_batch_norm(bias, epsilons.get(f"{name}_bn", 1e-3))
-    unchanged = np.allclose(network.input_scale, 1) and np.allclose(network.input_offset, 0)
-    scale, offset = _unique(network.input_scale), _unique(network.input_offset, "+")
-    note = f"input normalization {scale} * x {offset} was folded into the first convolution"
-    return SourceWeights(network.name, weights, notes=() if unchanged else (note,), folded=True)
-
-
-def _unique(values: np.ndarray, sign: str = "-") -> str:
-    return ", ".join(f"{value:{sign}.5g}" for value in np.unique(values))
+    notes: tuple[str, ...] = ()
+    if not (np.allclose(network.input_scale, 1) and np.allclose(network.input_offset, 0)):
+        scale = ", ".join(f"{value:.5g}" for value in np.unique(network.input_scale))
+        offset = ", ".join(f"{value:+.5g}" for value in np.unique(network.input_offset))
+        notes = (f"input normalization {scale} * x {offset} was folded into the first convolution",)
+    return SourceWeights(network.name, weights, notes=notes, folded=True)
 
 
 def _kernel_scales(network: TfliteNetwork, name: str) -> np.ndarray:
