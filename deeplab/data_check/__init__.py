@@ -1,1 +1,1 @@
-"""Checks data before a training: statistics, problems, class weights."""
+"""Checks of the data before a training: statistics, problems and class weights."""

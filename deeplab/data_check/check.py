@@ -1,96 +1,78 @@
-"""Tells what is wrong with the data before a training learns it."""
+"""The data check before a training."""
 
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import get_args
 
-from deeplab.config import DataConfig, build, to_mapping
-from deeplab.data_check import problems as findings
-from deeplab.data_check.class_weights import Weighting, class_weights
+from deeplab.config import DataConfig, to_mapping
 from deeplab.data_check.data_report import DataReport
 from deeplab.data_check.image_grid import save_grid
-from deeplab.data_check.statistics import SAMPLE, look_at
+from deeplab.data_check.problems import example_problems, label_problems, overlap_problems
+from deeplab.data_check.statistics import SAMPLE_SIZE, read_stored, scan_split
 from deeplab.datasets.fingerprint import fingerprint
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Example, Source
-from deeplab.errors import UserError
-from deeplab.files import read_json, write_json
+from deeplab.files import write_json
 
-REPORT, GRID = "data_check.json", "data_check.png"
-"""What a check leaves in its folder."""
+REPORT_FILE, GRID_FILE = "data_check.json", "data_check.png"
+"""The files that a check writes."""
 
 
 def check_before_training(config: DataConfig, folder: Path, seed: int = 0, full: bool = False) -> DataReport:
-    """Checks the data of a training and prints what there is to say.
+    """Check the data of a training, print the problems, and write data_check.json and data_check.png.
 
-    Looks at a sample of each split, or at every picture if `full`, and leaves data_check.json and data_check.png in
-    `folder`. Data that have not changed since they were found to be good are not looked at again.
+    Data without errors that have not changed since their last check are not checked again.
 
     Args:
         config: the data.
         folder: the run folder.
-        seed: of sources that draw their examples.
-        full: look at everything, and print the whole report rather than the findings.
+        seed: seed of sources that generate their examples.
+        full: check every image instead of a sample of each split, and print the whole report.
 
     Raises:
-        UserError: the data would ruin the training, or they cannot be opened.
+        UserError: the data cannot be opened, or they have a problem of severity "error".
     """
-    good_only = dataclasses.replace(config, on_unreadable="stop")
-    train, val = (open_source(good_only, split, seed) for split in (config.train_split, config.val_split))
-    state = hashlib.sha256(f"{fingerprint(train, config)} {fingerprint(val, config)} {full}".encode()).hexdigest()
-    before = _report_of(folder)
-    if before is not None and before.fingerprint == state and not before.stops and not full:
-        print(f"data: unchanged since the check in {folder / REPORT}")
-        return before
-    report, examples = check_data(train, val, None if full else SAMPLE, config.on_unreadable == "skip")
-    report = dataclasses.replace(report, fingerprint=state)
-    weights = {kind: class_weights(report.splits[0], kind) for kind in get_args(Weighting)}
-    write_json(folder / REPORT, {**to_mapping(report), "class_weights": weights})
-    save_grid(folder / GRID, examples, report.classes)
-    if full or report.findings:
+    unskipped = dataclasses.replace(config, on_unreadable="stop")
+    train, val = (open_source(unskipped, split, seed) for split in (config.train_split, config.val_split))
+    both = f"{fingerprint(train, config)} {fingerprint(val, config)} {full}"
+    data_fingerprint = hashlib.sha256(both.encode()).hexdigest()
+    previous = None if full else read_stored(DataReport, folder / REPORT_FILE, data_fingerprint)
+    if previous is not None and not previous.errors:
+        print(f"Data check: unchanged since {folder / REPORT_FILE}")
+        return previous
+    report, examples = check_data(train, val, None if full else SAMPLE_SIZE, config.on_unreadable == "skip")
+    stored = {"fingerprint": data_fingerprint, **to_mapping(report), "class_weights": report.class_weights}
+    write_json(folder / REPORT_FILE, stored)
+    save_grid(folder / GRID_FILE, examples, report.classes)
+    if full or report.problems:
         print(report.text())
-    found = len(report.findings)
-    print(f"data: {found} finding{'s' * (found != 1)}; counts in {folder / REPORT}, samples in {folder / GRID}")
-    report.raise_if_ruined()
+    count = f"{len(report.problems)} problem{'s' * (len(report.problems) != 1)}"
+    print(f"Data check: {count}; statistics in {folder / REPORT_FILE}, samples in {folder / GRID_FILE}")
+    report.raise_errors()
     return report
 
 
 def check_data(
-    train: Source, val: Source | None, limit: int | None = SAMPLE, skip_faults: bool = False
+    train: Source, val: Source, limit: int | None, skip_unreadable: bool = False
 ) -> tuple[DataReport, list[Example]]:
-    """Looks at two splits.
+    """Check the training and the validation split.
 
     Args:
         train: the training split.
-        val: the validation split, if there is one.
-        limit: how many pictures of each to load, spread evenly; None loads all (an endless source gives 200).
-        skip_faults: whether the training leaves out faulty pictures, so that they are no reason to stop.
+        val: the validation split.
+        limit: number of images of each split to load, spread evenly; None loads all (200 of an endless source).
+        skip_unreadable: whether the training skips examples that cannot be loaded; they are then no errors.
 
     Returns:
-        The report, with no fingerprint, and a few examples of the training split.
+        The report and a few examples of the training split.
     """
-    looks = [look_at(source, limit) for source in (train, val) if source is not None]
-    found = findings.of_faults(looks[0].faults, looks[0].split, len(train.classes), skip_faults)
-    if len(looks) > 1:
-        found += findings.of_faults(looks[1].faults, looks[1].split, len(train.classes), False)
-        found += findings.of_overlap(train, val, looks[0].digests, looks[1].digests) if val else []
-    splits = [look.split for look in looks]
-    found += findings.of_counts(
-        train.classes, splits, looks[0].only_ignored, looks[0].black_and_white, [*looks[0].digests.values()]
-    )
-    found.sort(key=lambda finding: finding.severity != "stop")
-    report = DataReport("", train.classes, tuple(splits), tuple(found))
-    return report, looks[0].examples
-
-
-def _report_of(folder: Path) -> DataReport | None:
-    """The report that an earlier check left, if it can still be read."""
-    if not (folder / REPORT).is_file():
-        return None
-    try:
-        content = read_json(folder / REPORT)
-        content.pop("class_weights", None)
-        return build(DataReport, content)
-    except UserError:
-        return None
+    train_scan, val_scan = scan_split(train, limit), scan_split(val, limit)
+    problems = [
+        *example_problems(train_scan, len(train.classes), skip_unreadable),
+        *example_problems(val_scan, len(train.classes), skipped=False),
+        *overlap_problems(train, val, train_scan.digests, val_scan.digests),
+        *label_problems(train.classes, train_scan, val_scan.statistics),
+    ]
+    problems.sort(key=lambda problem: problem.severity != "error")
+    statistics = (train_scan.statistics, val_scan.statistics)
+    return DataReport(train.classes, statistics, tuple(problems)), train_scan.examples

@@ -1,4 +1,4 @@
-"""Weights of the loss that balance the classes, from how often each occurs in the training split."""
+"""Loss weights that balance the classes, computed from how often each occurs in the training split."""
 
 import dataclasses
 from pathlib import Path
@@ -6,88 +6,77 @@ from typing import Literal
 
 import numpy as np
 
-from deeplab.config import DataConfig, build, to_mapping
-from deeplab.data_check.statistics import Split, look_at
+from deeplab.config import DataConfig, to_mapping
+from deeplab.data_check.statistics import SplitStatistics, read_stored, scan_split
 from deeplab.datasets.fingerprint import fingerprint
 from deeplab.datasets.open import open_source
-from deeplab.errors import UserError
-from deeplab.files import read_json, write_json
+from deeplab.files import write_json
 
 Weighting = Literal["median_frequency", "effective_number"]
-"""By share of the pixels, or by number of pictures; see `class_weights`."""
+"""The rules of `class_weights`: by frequency of the pixels, or by number of images."""
 
-COUNTS = "class_counts.json"
-"""Where the counts of a whole split are kept, in the run folder."""
+COUNTS_FILE = "class_counts.json"
+"""File in the run folder with the statistics of the whole training split."""
 
 BETA = 0.999
-"""Of the effective number: a class counts as much as 1 / (1 - BETA) pictures of it at most."""
+"""Beta of the effective number: no class counts as more than 1 / (1 - BETA) images."""
 
 
-def class_weights(counts: Split, kind: Weighting) -> tuple[float, ...]:
-    """One weight for each class, more for the rare ones.
+def class_weights(statistics: SplitStatistics, weighting: Weighting) -> tuple[float, ...]:
+    """Return one weight per class; rare classes have larger weights.
 
     "median_frequency" (arXiv:1411.4734, sec. 6.3.2; SegNet, arXiv:1511.00561, sec. 4): the frequency of a class is its
-    share of the pixels, ignored ones left out, of the pictures that have it; a weight is the median of the frequencies
-    over that of the class.
+    share of the labeled pixels in the images that contain it. The weight is the median of all frequencies divided by
+    the frequency of the class.
 
     "effective_number" (arXiv:1901.05555, eq. 1 and sec. 4): (1 - beta) / (1 - beta^n), scaled to a mean of 1 over the
-    classes that occur. The samples n are pictures with the class, as in the paper: pixels of one picture are so alike
-    that their number says little, and by the million they would all weigh the same.
+    classes that occur. The samples n are images with the class, as in the paper: the pixels of one image are too
+    similar to count as samples, and with millions of samples all weights would be equal.
 
-    A class that does not occur weighs 1. It changes no loss over these data, and a pixel of it that turns up after all
-    (in a picture that was not counted, or in data that come later) counts as in the plain loss, not for nothing.
+    A class that does not occur has weight 1. It has no effect on the loss of these data, and pixels of it in images
+    that were not counted have their normal weight.
 
     Args:
-        counts: of the training split.
-        kind: the rule.
+        statistics: statistics of the training split.
+        weighting: the rule.
     """
-    pixels, pictures, shared = (np.array(n, np.float64) for n in (counts.pixels, counts.pictures, counts.shared))
+    counts = (statistics.pixels, statistics.images, statistics.labeled_pixels)
+    pixels, images, labeled_pixels = (np.array(values, np.float64) for values in counts)
     occurs = pixels > 0
     weights = np.ones(len(pixels))
     if occurs.any():
-        if kind == "median_frequency":
-            frequencies = pixels[occurs] / shared[occurs]
+        if weighting == "median_frequency":
+            frequencies = pixels[occurs] / labeled_pixels[occurs]
             weights[occurs] = np.median(frequencies) / frequencies
         else:
-            inverse = (1 - BETA) / (1 - BETA ** pictures[occurs])
+            inverse = (1 - BETA) / (1 - BETA ** images[occurs])
             weights[occurs] = inverse / inverse.mean()
     return tuple(weights.tolist())
 
 
-def training_counts(config: DataConfig, folder: Path, seed: int = 0) -> Split:
-    """What occurs in the whole training split; an endless one is judged by its first pictures.
+def training_counts(config: DataConfig, folder: Path, seed: int = 0) -> SplitStatistics:
+    """Return the statistics of the whole training split, or of the first images of an endless one.
 
-    Every mask is read once; the counts are kept in `folder` and hold until the data change.
+    Every mask is read once. The result is stored in `folder` and reused until the data change.
 
     Args:
         config: the data.
         folder: the run folder.
-        seed: of sources that draw their examples.
+        seed: seed of sources that generate their examples.
 
     Raises:
-        UserError: a picture or mask cannot be used, where `config.on_unreadable` does not say to skip it.
+        UserError: an image or mask cannot be used and `config.on_unreadable` is not "skip".
     """
     source = open_source(dataclasses.replace(config, on_unreadable="stop"), config.train_split, seed)
-    state = fingerprint(source, config)
+    data_fingerprint = fingerprint(source, config)
     if source.size is None:
-        state += f" {seed}"
-    before = _kept(folder / COUNTS, state)
-    if before is not None:
-        return before
-    print(f"data: counting the classes of {source.name}")
-    counted = look_at(source, None)
-    if counted.faults and config.on_unreadable == "stop":
-        raise counted.faults[0]
-    write_json(folder / COUNTS, {"fingerprint": state, "counts": to_mapping(counted.split)})
-    return counted.split
-
-
-def _kept(path: Path, state: str) -> Split | None:
-    """The counts in `path`, if they are those of the same data."""
-    if not path.is_file():
-        return None
-    try:
-        content = read_json(path)
-        return build(Split, content["counts"]) if content["fingerprint"] == state else None
-    except (UserError, KeyError):
-        return None
+        data_fingerprint += f" {seed}"
+    stored = read_stored(SplitStatistics, folder / COUNTS_FILE, data_fingerprint)
+    if stored is not None:
+        return stored
+    print(f"Counting the classes of {source.name} ...")
+    scan = scan_split(source, None)
+    if scan.errors and config.on_unreadable == "stop":
+        raise scan.errors[0]
+    write_json(folder / COUNTS_FILE, {"fingerprint": data_fingerprint, **to_mapping(scan.statistics)})
+    return scan.statistics

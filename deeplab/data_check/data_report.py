@@ -1,93 +1,95 @@
-"""What a check of the data has found, to print, to keep and to act on."""
+"""The report of a data check."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from deeplab.data_check.class_weights import Weighting, class_weights
-from deeplab.data_check.statistics import Split
+from deeplab.data_check.statistics import SplitStatistics
 from deeplab.errors import UserError
+
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something about the data that the user should know.
+class Problem:
+    """A problem of the data.
 
     Attributes:
-        severity: "stop" would ruin a training; "warning" may be as it should be.
-        what: what was found, with numbers.
-        meaning: what comes of it.
-        remedy: what to do.
-        files: where, a few of them.
+        severity: "error" if it would spoil a training; "warning" if it may be intended.
+        description: what the problem is, with numbers.
+        consequence: its effect on the training or the scores.
+        remedy: what to do about it.
+        files: a few of the files or images with the problem.
     """
 
-    severity: Literal["stop", "warning"]
-    what: str
-    meaning: str
+    severity: Severity
+    description: str
+    consequence: str
     remedy: str
     files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """The outcome of a check.
+    """The result of a data check.
 
     Attributes:
-        fingerprint: of the data that were checked_example.
-        classes: names by id.
-        splits: the training split, and the validation split where there is one.
-        findings: those that stop a training first.
+        classes: class names by id.
+        splits: statistics of the training split and the validation split.
+        problems: the problems, errors first.
     """
 
-    fingerprint: str
     classes: tuple[str, ...]
-    splits: tuple[Split, ...]
-    findings: tuple[Finding, ...]
+    splits: tuple[SplitStatistics, ...]
+    problems: tuple[Problem, ...]
 
     @property
-    def stops(self) -> tuple[Finding, ...]:
-        """What would ruin a training."""
-        return tuple(finding for finding in self.findings if finding.severity == "stop")
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems of severity "error"."""
+        return tuple(problem for problem in self.problems if problem.severity == "error")
 
-    def raise_if_ruined(self) -> None:
-        """Raises UserError with the first finding that would ruin a training."""
-        if self.stops:
-            first, more = self.stops[0], len(self.stops) - 1
-            where = f" ({first.files[0]})" if first.files else ""
+    @property
+    def class_weights(self) -> dict[Weighting, tuple[float, ...]]:
+        """The weights of the classes by each rule."""
+        return {weighting: class_weights(self.splits[0], weighting) for weighting in get_args(Weighting)}
+
+    def raise_errors(self) -> None:
+        """Raise UserError with the first error, if there is one."""
+        if self.errors:
+            first, more = self.errors[0], len(self.errors) - 1
+            example = f" ({first.files[0]})" if first.files else ""
             others = f" (and {more} more, see above)" if more else ""
-            raise UserError(f"{self.splits[0].name}", f"{first.what}{where}: {first.meaning}", first.remedy + others)
+            problem = f"{first.description}{example}: {first.consequence}"
+            raise UserError("data", problem, first.remedy + others)
 
     def text(self) -> str:
-        """The report for a terminal."""
-        lines = [_counted(split) for split in self.splits]
-        lines += ["", *_table(self)]
-        for finding in self.findings:
-            lines += ["", f"{finding.severity.upper()}: {finding.what}", f"  means:  {finding.meaning}"]
-            lines += [f"  remedy: {finding.remedy}", *(f"  where:  {file}" for file in finding.files)]
-        if not self.findings:
-            lines += ["", "no fault found"]
+        """Return the report for a terminal."""
+        lines = [*map(_split_line, self.splits), "", *self._table()]
+        for problem in self.problems:
+            lines += ["", f"{problem.severity.upper()}: {problem.description}", f"  effect: {problem.consequence}"]
+            lines += [f"  remedy: {problem.remedy}", *(f"  file:   {file}" for file in problem.files)]
+        if not self.problems:
+            lines += ["", "no problems"]
         return "\n".join(lines)
 
+    def _table(self) -> list[str]:
+        """Return the lines of the table of pixels, images and weights by class."""
+        width = max(map(len, self.classes))
+        weights = self.class_weights
+        indent = " " * (width + 4)
+        lines = [
+            indent + "".join(f"{s.name.rsplit('/', 1)[-1]:>20}" for s in self.splits) + "    training.class_weights",
+            indent + "   pixels      images" * len(self.splits) + "".join(f"  {name}" for name in weights),
+        ]
+        for i, name in enumerate(self.classes):
+            cells = "".join(f"{s.pixels[i] / max(sum(s.pixels), 1):>9.2%}{s.images[i]:>11}" for s in self.splits)
+            cells += "".join(f"  {values[i]:>{len(weighting)}.2f}" for weighting, values in weights.items())
+            lines.append(f"{i:>3} {name:<{width}}{cells}")
+        return lines
 
-def _counted(split: Split) -> str:
-    size = "endless" if split.size is None else f"{split.size} pictures"
+
+def _split_line(split: SplitStatistics) -> str:
+    size = "endless" if split.size is None else f"{split.size} images"
     total = sum(split.pixels) + split.ignored
-    share = f", {split.ignored / total:.1%} of the pixels ignored" if total else ""
-    return f"{split.name}: {size}, {split.looked_at} looked at{share}"
-
-
-def _table(report: DataReport) -> list[str]:
-    """Pixels, pictures and proposed weights by class."""
-    width = max(len(name) for name in report.classes)
-    kinds = get_args(Weighting)
-    head = " " * (width + 4) + "".join(f"{split.name.rsplit('/', 1)[-1]:>20}" for split in report.splits)
-    lines = [f"{head}    training.class_weights"]
-    lines.append(" " * (width + 4) + "   pixels    pictures" * len(report.splits) + "".join(f"  {k}" for k in kinds))
-    weights = [class_weights(report.splits[0], kind) for kind in kinds]
-    for i, name in enumerate(report.classes):
-        cells = ""
-        for split in report.splits:
-            total = max(sum(split.pixels), 1)
-            cells += f"{split.pixels[i] / total:>9.2%}{split.pictures[i]:>11}"
-        cells += "".join(f"  {of_kind[i]:>{len(kind)}.2f}" for kind, of_kind in zip(kinds, weights, strict=True))
-        lines.append(f"{i:>3} {name:<{width}}{cells}")
-    return lines
+    ignored = f", {split.ignored / total:.1%} of the pixels ignored" if total else ""
+    return f"{split.name}: {size}, {split.checked} checked{ignored}"

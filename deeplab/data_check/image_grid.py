@@ -1,4 +1,4 @@
-"""Labeled pictures side by side, for the eye to check."""
+"""A sheet of labeled images for visual inspection."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,19 +7,22 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from deeplab.datasets.source import IGNORE_LABEL, Example
-from deeplab.files import atomic_write
 from deeplab.rendering.colors import color_map
+from deeplab.rendering.masks import overlay, save_png
 
-_HEIGHT, _GAP, _SEAM, _LINE = 200, 8, 2, 16
-"""Of the pictures at most, between pairs, between a picture and its mask, and of a line of text; pixels."""
+_MAX_HEIGHT = 200
+"""Maximum height of an image in pixels."""
+
+_GAP, _SEAM, _LINE_HEIGHT = 8, 2, 16
+"""Pixels between two pairs, between an image and its overlay, and per line of text."""
 
 
 def save_grid(path: Path, examples: Sequence[Example], classes: tuple[str, ...], width: int = 1600) -> None:
-    """Writes a PNG of `width` pixels with each picture beside its mask laid over it, name and classes below.
+    """Write a PNG of `width` pixels with each image, its overlay, its name and its classes.
 
-    The colors are those of `color_map`; the background has none, ignored pixels are near-white.
+    The colors are those of `color_map`; the background is left uncolored, ignored pixels are near-white.
     """
-    rows = [[_tile(e, classes, height) for e in row] for row, height in _rows(examples, width)]
+    rows = [[_tile(example, classes, height) for example in row] for row, height in _rows(examples, width)]
     heights = [max(tile.height for tile in row) for row in rows]
     sheet = Image.new("RGB", (width, sum(heights) + _GAP * max(len(rows) - 1, 0) or 1), "white")
     top = 0
@@ -29,69 +32,42 @@ def save_grid(path: Path, examples: Sequence[Example], classes: tuple[str, ...],
             sheet.paste(tile, (left, top))
             left += tile.width + _GAP
         top += height + _GAP
-    with atomic_write(path) as aside:
-        sheet.save(aside, "PNG")
+    save_png(sheet, path)
 
 
 def _rows(examples: Sequence[Example], width: int) -> list[tuple[list[Example], int]]:
-    """Examples shared out to rows that they fill at the height given, the last row at most at `_HEIGHT`."""
+    """Distribute examples over rows; returns each row with the height, at most `_MAX_HEIGHT`, at which it fits."""
     rows: list[tuple[list[Example], int]] = []
     row: list[Example] = []
     for number, example in enumerate(examples, 1):
         row.append(example)
         aspects = sum(2 * e.label.shape[1] / e.label.shape[0] for e in row)
-        free = width - (_GAP + _SEAM) * len(row)
-        if free / aspects <= _HEIGHT or number == len(examples):
-            rows.append((row, max(int(min(free / aspects, _HEIGHT)), 1)))
+        height = (width - (_GAP + _SEAM) * len(row)) / aspects
+        if height <= _MAX_HEIGHT or number == len(examples):
+            rows.append((row, max(int(min(height, _MAX_HEIGHT)), 1)))
             row = []
     return rows
 
 
-def tinted(example: Example) -> np.ndarray:
-    """The picture `[h, w, 3]` uint8 with its classes laid over it; background stays as it is, edges are white."""
-    label = example.label
-    shown = np.where((label != 0)[..., None], example.image * 0.4 + color_map()[label] * 0.6, example.image)
-    edge = np.zeros(label.shape, bool)
-    edge[1:] |= label[1:] != label[:-1]
-    edge[:, 1:] |= label[:, 1:] != label[:, :-1]
-    shown[edge] = 255
-    return shown.astype(np.uint8)
-
-
 def _tile(example: Example, classes: tuple[str, ...], height: int) -> Image.Image:
-    """A picture and its mask, `height` pixels high, and below what they are called."""
+    """Draw an image and its overlay, `height` pixels high, with the name and the classes below."""
     rows, columns = example.label.shape
     size = max(round(columns * height / rows), 1), height
     width = 2 * size[0] + _SEAM
-    pictures = [Image.fromarray(p).resize(size, Image.Resampling.BILINEAR) for p in (example.image, tinted(example))]
-    font = ImageFont.load_default(11)
-    lines = _lines(example, classes, width, font)
-    tile = Image.new("RGB", (width, height + _LINE * len(lines)), "white")
-    tile.paste(pictures[0], (0, 0))
-    tile.paste(pictures[1], (size[0] + _SEAM, 0))
-    pen = ImageDraw.Draw(tile)
-    for number, line in enumerate(lines):
-        y = height + number * _LINE + 2
-        for text, x, _, color in line:
-            if color is not None:
-                pen.rectangle((x, y + 2, x + 9, y + 11), fill=color, outline="black")
-            pen.text((x + (13 if color is not None else 0), y), text, fill="black", font=font)
-    return tile
-
-
-def _lines(
-    example: Example, classes: tuple[str, ...], width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> list[list[tuple[str, int, int, tuple[int, ...] | None]]]:
-    """The words below a picture by line: text, where it begins and ends, the color of the square before it."""
-    name = example.name[-40:]
-    lines: list[list[tuple[str, int, int, tuple[int, ...] | None]]] = [[(name, 0, int(font.getlength(name)) + 1, None)]]
-    colors = color_map()
-    for i in np.unique(example.label).tolist():
+    ids = np.unique(example.label).tolist()
+    tile = Image.new("RGB", (width, height + _LINE_HEIGHT * (len(ids) + 1)), "white")
+    for left, pixels in ((0, example.image), (size[0] + _SEAM, overlay(example.image, example.label, 0.6))):
+        tile.paste(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR), (left, 0))
+    pen, font, colors = ImageDraw.Draw(tile), ImageFont.load_default(11), color_map()
+    name, top = example.name[-40:], height + 2
+    pen.text((0, top), name, fill="black", font=font)
+    left = int(font.getlength(name)) + 9
+    for i in ids:
         text = "ignored" if i == IGNORE_LABEL else classes[i]
-        needed = 13 + int(font.getlength(text)) + 1
-        left = lines[-1][-1][2] + 8
-        if left + needed > width:
-            lines.append([])
-            left = 0
-        lines[-1].append((text, left, left + needed, tuple(colors[i].tolist())))
-    return lines
+        text_width = int(font.getlength(text)) + 1
+        if left + 13 + text_width > width:
+            left, top = 0, top + _LINE_HEIGHT
+        pen.rectangle((left, top + 2, left + 9, top + 11), fill=tuple(colors[i].tolist()), outline="black")
+        pen.text((left + 13, top), text, fill="black", font=font)
+        left += 13 + text_width + 8
+    return tile.crop((0, 0, width, top - 2 + _LINE_HEIGHT))

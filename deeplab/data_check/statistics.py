@@ -1,123 +1,142 @@
-"""How often each class occurs in a split."""
+"""Statistics of a split: how often each class occurs, and which examples have problems."""
 
 import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from deeplab.config import build
 from deeplab.datasets.source import IGNORE_LABEL, Example, ExampleError, Source
 from deeplab.errors import UserError
+from deeplab.files import read_json
 
-SAMPLE = 200
-"""How many pictures stand for a split."""
+T = TypeVar("T")
 
-_GRID_PICTURES = 12
+SAMPLE_SIZE = 200
+"""Number of images that represent a split."""
+
+_GRID_IMAGES = 12
 
 
 @dataclass(frozen=True)
-class Split:
-    """What was counted in one split.
+class SplitStatistics:
+    """Counts of one split.
 
     Attributes:
-        name: of the data set and split.
+        name: data set and split.
         size: number of examples, None if endless.
-        looked_at: how many were loaded.
+        checked: number of examples that were loaded.
         pixels: number of pixels of each class.
-        pictures: number of pictures with each class.
-        shared: number of pixels, over the pictures with each class, that are not ignored.
-        ignored: number of pixels to ignore.
+        images: number of images with each class.
+        labeled_pixels: number of labeled pixels in the images with each class.
+        ignored: number of ignored pixels.
     """
 
     name: str
     size: int | None
-    looked_at: int
+    checked: int
     pixels: tuple[int, ...]
-    pictures: tuple[int, ...]
-    shared: tuple[int, ...]
+    images: tuple[int, ...]
+    labeled_pixels: tuple[int, ...]
     ignored: int
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen of one split.
+class SplitScan:
+    """The result of loading examples of a split.
 
     Attributes:
-        split: the counts.
-        faults: of the examples that could not be loaded.
-        only_ignored: names of examples without a labeled pixel.
-        black_and_white: names of examples whose masks hold 0 and 255 alone, both of them.
-        digests: names of the examples by a hash of their pictures.
-        examples: a few of them.
+        statistics: counts of the examples that could be loaded.
+        errors: problems of the examples that could not be loaded.
+        unlabeled: names of examples whose pixels are all ignored.
+        black_and_white: names of examples whose masks have both values 0 and 255, and no other.
+        digests: names of the examples by hash of their images.
+        examples: a few examples, spread evenly.
     """
 
-    split: Split
-    faults: list[ExampleError]
-    only_ignored: list[str]
+    statistics: SplitStatistics
+    errors: list[ExampleError]
+    unlabeled: list[str]
     black_and_white: list[str]
     digests: dict[bytes, str]
     examples: list[Example]
 
 
-def look_at(source: Source, limit: int | None) -> Look:
-    """Loads examples and counts what their masks hold.
+def scan_split(source: Source, limit: int | None) -> SplitScan:
+    """Load examples of a split and count the pixels of each class.
 
     Args:
         source: the split.
-        limit: how many to load, spread evenly; None loads all (an endless source gives 200).
-
-    Returns:
-        The counts, and the faults of examples that could not be loaded, which are not among them.
+        limit: number of examples to load, spread evenly; None loads all (200 of an endless source).
     """
-    indices = _spread(source.size, limit)
+    indices = _spread_indices(source.size, limit)
+    shown = set(indices[:: max(len(indices) // _GRID_IMAGES, 1)][:_GRID_IMAGES])
     classes = len(source.classes)
-    pixels, pictures, shared = (np.zeros(256, np.int64) for _ in range(3))
-    faults: list[ExampleError] = []
-    only_ignored: list[str] = []
-    black_and_white: list[str] = []
+    pixels, images, labeled = (np.zeros(256, np.int64) for _ in range(3))
+    errors, unlabeled, black_and_white, examples = [], [], [], []
     digests: dict[bytes, str] = {}
-    examples: list[Example] = []
-    kept = set(indices[:: max(len(indices) // _GRID_PICTURES, 1)][:_GRID_PICTURES])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for index, seen in zip(indices, pool.map(lambda i: _seen(source, i), indices), strict=True):
-            if isinstance(seen, UserError):
-                faults.append(
-                    seen if isinstance(seen, ExampleError) else ExampleError("unreadable", source.name, str(seen), "")
-                )
+        for index, loaded in zip(indices, pool.map(lambda i: _load(source, i), indices), strict=True):
+            if isinstance(loaded, ExampleError):
+                errors.append(loaded)
                 continue
-            example, counts, digest = seen
+            example, counts, digest = loaded
             digests[digest] = example.name
+            total, ignored = counts.sum(), counts[IGNORE_LABEL]
             pixels += counts
-            pictures += counts > 0
-            shared += np.where(counts > 0, counts.sum() - counts[IGNORE_LABEL], 0)
-            if counts[IGNORE_LABEL] == counts.sum():
-                only_ignored.append(example.name)
-            if counts[0] and counts[IGNORE_LABEL] and counts[0] + counts[IGNORE_LABEL] == counts.sum():
+            images += counts > 0
+            labeled += np.where(counts > 0, total - ignored, 0)
+            if ignored == total:
+                unlabeled.append(example.name)
+            if counts[0] and ignored and counts[0] + ignored == total:
                 black_and_white.append(example.name)
-            if index in kept:
+            if index in shown:
                 examples.append(example)
-    by_class = [tuple(array[:classes].tolist()) for array in (pixels, pictures, shared)]
-    split = Split(
-        source.name, source.size, len(indices), by_class[0], by_class[1], by_class[2], int(pixels[IGNORE_LABEL])
+    statistics = SplitStatistics(
+        source.name,
+        source.size,
+        checked=len(indices),
+        pixels=tuple(pixels[:classes].tolist()),
+        images=tuple(images[:classes].tolist()),
+        labeled_pixels=tuple(labeled[:classes].tolist()),
+        ignored=int(pixels[IGNORE_LABEL]),
     )
-    return Look(split, faults, only_ignored, black_and_white, digests, examples)
+    return SplitScan(statistics, errors, unlabeled, black_and_white, digests, examples)
 
 
-def _seen(source: Source, index: int) -> tuple[Example, np.ndarray, bytes] | UserError:
+def _load(source: Source, index: int) -> tuple[Example, np.ndarray, bytes] | ExampleError:
+    """Load an example, the pixel count of each id `[256]` and the hash of its image; or return the error."""
     try:
         example = source.load(index)
-    except UserError as error:
+    except ExampleError as error:
         return error
+    except UserError as error:
+        return ExampleError("unreadable", error.subject, error.problem, error.remedy)
     counts = np.bincount(example.label.ravel(), minlength=256)
     return example, counts, hashlib.blake2b(example.image.tobytes(), digest_size=16).digest()
 
 
-def _spread(size: int | None, limit: int | None) -> Sequence[int]:
-    """Indices of at most `limit` examples, spread evenly."""
+def _spread_indices(size: int | None, limit: int | None) -> Sequence[int]:
+    """Return the indices of at most `limit` examples, spread evenly."""
     if size is None:
-        return range(limit or SAMPLE)
+        return range(limit or SAMPLE_SIZE)
     if limit is None or limit >= size:
         return range(size)
     return np.linspace(0, size - 1, limit).round().astype(int).tolist()
+
+
+def read_stored(cls: type[T], path: Path, fingerprint: str) -> T | None:
+    """Read a dataclass from a JSON file; None if the file is missing, damaged, or has another fingerprint."""
+    if not path.is_file():
+        return None
+    try:
+        content = read_json(path)
+        content.pop("class_weights", None)
+        return build(cls, content) if content.pop("fingerprint", None) == fingerprint else None
+    except UserError:
+        return None

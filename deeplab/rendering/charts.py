@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -26,7 +27,7 @@ _HEIGHT = 240
 _ROW_COLORS = 8
 _VARIABLES = ("muted", "line", "text", "correct", "wrong", *(f"c{i}" for i in range(_ROW_COLORS)))
 _PLACEHOLDERS = {name: f"#{i:06x}" for i, name in enumerate(_VARIABLES, 1)}
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 11,
@@ -34,17 +35,13 @@ _SETTINGS = {
     "axes.edgecolor": _PLACEHOLDERS["line"],
     "axes.labelcolor": _PLACEHOLDERS["muted"],
     "axes.axisbelow": True,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xaxis.labellocation": "right",
     "xtick.labelcolor": _PLACEHOLDERS["muted"],
     "ytick.labelcolor": _PLACEHOLDERS["muted"],
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "grid.color": _PLACEHOLDERS["line"],
 }
+_NUMBER_STYLE: Any = {"textcoords": "offset points", "color": _PLACEHOLDERS["text"], "fontweight": "bold"}
 _TITLE = "title:"
 """Marks the ids of groups that become tooltips."""
 
@@ -71,7 +68,7 @@ class Point:
 
 def row_color(number: int) -> str:
     """Return the CSS color of row `number`, from 1."""
-    return f"var(--{_row_variable(number)})"
+    return f"var(--c{(number - 1) % _ROW_COLORS})"
 
 
 def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
@@ -82,18 +79,11 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
         figure, axes = _value_chart(x_label, y_label)
         axes.set_xscale("log")
         for point in points:
-            color = _PLACEHOLDERS[_row_variable(point.number)]
-            style = {"color": color, "gid": f"{_TITLE}{point.title}"}
+            color = _placeholder(point.number)
+            style: Any = {"color": color, "gid": f"{_TITLE}{point.title}"}
             axes.plot([point.cost] * 2, [point.low, point.high], linewidth=1.2, alpha=0.6, **style)
             axes.plot([point.cost], [point.value], marker="o", markersize=8, **style)
-            axes.annotate(
-                str(point.number),
-                (point.cost, point.value),
-                (5, 4),
-                textcoords="offset points",
-                color=_PLACEHOLDERS["text"],
-                fontweight="bold",
-            )
+            axes.annotate(str(point.number), (point.cost, point.value), (5, 4), **_NUMBER_STYLE)
         low, high = min(point.cost for point in points), max(point.cost for point in points)
         margin = max((high / low) ** 0.08, 1.12)
         axes.set_xlim(low / margin, high * margin)
@@ -111,7 +101,7 @@ def curves(lines: Sequence[tuple[int, Sequence[tuple[float, float]]]], x_label: 
     with mpl.rc_context(_SETTINGS):
         figure, axes = _value_chart(x_label, y_label)
         for number, points in finite:
-            color, style = _PLACEHOLDERS[_row_variable(number)], "--" if number > _ROW_COLORS else "-"
+            color, style = _placeholder(number), "--" if number > _ROW_COLORS else "-"
             axes.plot(*zip(*points, strict=True), style, color=color, linewidth=2, marker="o", markersize=3)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(_round_ticks())
@@ -135,7 +125,7 @@ def bars(names: Sequence[str], values: Sequence[tuple[int, Sequence[float]]]) ->
             for i, value in enumerate(row):
                 if not math.isnan(value):
                     top = i + (j - len(values) / 2) * thickness / group
-                    color = _PLACEHOLDERS[_row_variable(number)]
+                    color = _placeholder(number)
                     title = f"{_TITLE}{names[i]}, row {number}: {value:.2%}"
                     bar = Rectangle((0, top), 100 * value, (thickness - 1) / group, color=color, linewidth=0, gid=title)
                     axes.add_patch(bar)
@@ -175,9 +165,8 @@ def confusion_matrix(matrix: np.ndarray, names: Sequence[str]) -> Markup:
             size = min(10.0, max(cell, 4.0))
             middles = [i + 0.5 for i in range(classes)]
             axes.set_yticks(middles, [f"{_cut(name, 14)} {i}" for i, name in enumerate(names)], fontsize=size)
-            axes.set_xticks(middles, range(classes), fontsize=min(size, 0.75 * cell))
+            axes.set_xticks(middles, list(map(str, range(classes))), fontsize=min(size, 0.75 * cell))
             axes.xaxis.tick_top()
-        axes.spines[:].set_visible(True)
         return _svg(figure, repr((names, matrix.tolist())))
 
 
@@ -185,8 +174,8 @@ def _value_chart(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     """Create a chart with a grid, the name of the vertical axis above it and that of the horizontal one below."""
     figure = Figure((WIDTH / 72, _HEIGHT / 72), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(y_label)
-    axes.set_xlabel(x_label)
+    axes.set_title(y_label, loc="left", fontsize=11)
+    axes.set_xlabel(x_label, loc="right")
     axes.spines[:].set_visible(False)
     axes.margins(y=0.08)
     axes.grid()
@@ -194,6 +183,10 @@ def _value_chart(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(_short))
     return figure, axes
+
+
+def _placeholder(number: int) -> str:
+    return _PLACEHOLDERS[f"c{(number - 1) % _ROW_COLORS}"]
 
 
 def _round_ticks() -> Locator:
@@ -206,10 +199,6 @@ def _cost_ticks(ratio: float) -> Locator:
     if ratio < 10:
         return _round_ticks()
     return LogLocator(subs=(1, 2, 5) if ratio < 100 else (1,))
-
-
-def _row_variable(number: int) -> str:
-    return f"c{(number - 1) % _ROW_COLORS}"
 
 
 def _short(value: float, _: int | None = None) -> str:
@@ -241,10 +230,10 @@ def _svg(figure: Figure, salt: str) -> Markup:
     svg = re.sub(r"\n\s*", " ", svg[svg.index("<svg") :])
     svg = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", r'<svg \1 role="img">', svg, count=1)
     # The page's style sheet sets the font and the joins of all charts.
-    svg = re.sub(r"<defs> <style.*?</defs> ", "", svg)
-    svg = re.sub(r"font-family: [^;]*; ", "", svg)
+    svg = re.sub(r"<defs> <style.*?</defs> ", "", svg, count=1)
+    svg = re.sub(r"font-family: [^;<]*; ", "", svg)
     svg = re.sub(rf"""<g id=(["']){_TITLE}(.*?)\1>""", r"<g><title>\2</title>", svg)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg).replace("xlink:href", "href")
     for name, color in _PLACEHOLDERS.items():
-        svg = svg.replace(color, f"var(--{name})")
+        svg = svg.replace(f": {color}", f": var(--{name})")
     return Markup(svg)
