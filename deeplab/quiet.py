@@ -1,4 +1,4 @@
-"""Silence for native code, which writes past sys.stderr straight to the file descriptors."""
+"""Suppression of output, including that of native code, which writes to the file descriptors directly."""
 
 import os
 import sys
@@ -9,17 +9,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back all that is written to standard output and error, by Python and by native code.
+    """Suppress standard output and standard error, of Python and of native code.
 
-    It is shown after all where the block raises, so that the reason of a failure is never lost. The descriptors belong
-    to the whole process: no other thread should print meanwhile.
+    If the block raises, the suppressed output is written to standard error, so that the cause of a failure is visible.
+    The file descriptors belong to the whole process: other threads must not print meanwhile.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    saved = [(fd, os.dup(fd)) for fd in (1, 2)]
-    with tempfile.TemporaryFile() as held:
-        for fd, _ in saved:
-            os.dup2(held.fileno(), fd)
+    originals = [(fd, os.dup(fd)) for fd in (1, 2)]
+    with tempfile.TemporaryFile() as output:
+        for fd, _ in originals:
+            os.dup2(output.fileno(), fd)
         failed = True
         try:
             yield
@@ -27,9 +27,9 @@ def quiet() -> Iterator[None]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            for fd, copy in saved:
-                os.dup2(copy, fd)
-                os.close(copy)
+            for fd, original in originals:
+                os.dup2(original, fd)
+                os.close(original)
             if failed:
-                held.seek(0)
-                os.write(2, held.read())
+                output.seek(0)
+                os.write(2, output.read())

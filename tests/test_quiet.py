@@ -1,4 +1,4 @@
-"""Silence on the file descriptors, in a process with real streams, and what is shown after a failure."""
+"""Suppression of output in a separate process with real streams."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ print("after")
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_nothing_is_shown_unless_the_block_fails(fails):
+def test_output_is_shown_only_if_the_block_raises(fails):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(fails=fails)], capture_output=True, text=True, check=False
     )
