@@ -1,6 +1,7 @@
-"""Ways to damage a good .tflite file, each of which its checks must refuse.
+"""Ways to damage a good .tflite file; the checks must fail for each of them.
 
-A damage takes the file, what it was meant to be, and a random generator; None says that the file has no such part.
+A damage takes the file, the properties that it must have, and a random generator. It returns the damaged file, or None
+if the file has no such part.
 """
 
 from collections.abc import Callable
@@ -10,42 +11,42 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder
 
-from deeplab.conversion.structure import Expected, activation_for
+from deeplab.conversion.structure import ExpectedFile
 from deeplab.tflite.metadata import write_metadata
 
-Damage = Callable[[bytes, Expected, np.random.Generator], bytes | None]
+Damage = Callable[[bytes, ExpectedFile, np.random.Generator], bytes | None]
 
 
-def _changed(content: bytes, expected: Expected, change: Callable[[Any], bool]) -> bytes | None:
-    """The file with `change(model)` applied to the schema's own objects, and its metadata; None where it says False."""
+def _changed(content: bytes, expected: ExpectedFile, change: Callable[[Any], bool]) -> bytes | None:
+    """Apply `change` to the objects of the schema and write the metadata again; None if `change` returns False."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     model.metadata = None
     if not change(model):
         return None
     builder = Builder(len(content))
     builder.Finish(model.Pack(builder), b"TFL3")
-    return _described(bytes(builder.Output()), expected)
+    return _with_metadata(bytes(builder.Output()), expected)
 
 
-def _described(content: bytes, expected: Expected, **others: Any) -> bytes:
-    settings = {"labels": expected.labels, "activation": activation_for(expected.output), **others}
+def _with_metadata(content: bytes, expected: ExpectedFile, **changes: Any) -> bytes:
+    settings = {"labels": expected.labels, "activation": expected.activation, **changes}
     return write_metadata(content, settings.pop("labels"), **settings)
 
 
 def _kernels(model: Any) -> list[tuple[Any, Any]]:
-    """(kernel tensor, its buffer) of each convolution and depthwise convolution whose kernel lies in the file."""
+    """Return (kernel tensor, its buffer) of each convolution whose kernel is a constant."""
     graph = model.subgraphs[0]
     kinds = (schema.Conv2DOptionsT, schema.DepthwiseConv2DOptionsT)
     found = [graph.tensors[op.inputs[1]] for op in graph.operators if isinstance(op.builtinOptions, kinds)]
     return [(t, model.buffers[t.buffer]) for t in found if model.buffers[t.buffer].data is not None]
 
 
-def zeroed_layer(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes | None:
+def zeroed_layer(content: bytes, expected: ExpectedFile, rng: np.random.Generator) -> bytes | None:
     def change(model: Any) -> bool:
         kernels = _kernels(model)
         if not kernels:
             return False
-        # The first layers and the last one: each picture goes through them, whatever the branches do.
+        # The first layers and the last one, which are never in a parallel branch.
         _, buffer = kernels[int(rng.choice([0, 1, -1]))]
         buffer.data = np.zeros_like(buffer.data)
         return True
@@ -53,7 +54,7 @@ def zeroed_layer(content: bytes, expected: Expected, rng: np.random.Generator) -
     return _changed(content, expected, change)
 
 
-def swapped_channels(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes | None:
+def swapped_channels(content: bytes, expected: ExpectedFile, rng: np.random.Generator) -> bytes | None:
     def change(model: Any) -> bool:
         graph = model.subgraphs[0]
         for tensor, buffer in reversed(_kernels(model)):
@@ -66,14 +67,14 @@ def swapped_channels(content: bytes, expected: Expected, rng: np.random.Generato
     return _changed(content, expected, change)
 
 
-def moved_kernel(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes | None:
-    """Every feature, and so the mask, lies beside its place."""
+def shifted_kernel(content: bytes, expected: ExpectedFile, rng: np.random.Generator) -> bytes | None:
+    """Shift every feature, and so the mask, by a pixel of the first convolution."""
 
     def change(model: Any) -> bool:
         for tensor, buffer in _kernels(model)[:1]:
             shape = tuple(map(int, tensor.shape))
-            width = buffer.data.size // int(np.prod(shape))
-            data = np.array(buffer.data).reshape(*shape, width)
+            itemsize = buffer.data.size // int(np.prod(shape))
+            data = np.array(buffer.data).reshape(*shape, itemsize)
             buffer.data = np.roll(data, 1, axis=2).ravel()
             return True
         return False
@@ -81,23 +82,22 @@ def moved_kernel(content: bytes, expected: Expected, rng: np.random.Generator) -
     return _changed(content, expected, change)
 
 
-def other_resize(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes | None:
+def other_resize(content: bytes, expected: ExpectedFile, rng: np.random.Generator) -> bytes | None:
     def change(model: Any) -> bool:
         found = False
         for op in model.subgraphs[0].operators:
             if isinstance(op.builtinOptions, schema.ResizeBilinearOptionsT) and op.builtinOptions.alignCorners:
-                # From a single pixel every resize is the same.
-                source = model.subgraphs[0].tensors[op.inputs[0]]
-                if min(source.shape[1:3]) > 1 and tuple(source.shape[1:3]) != tuple(
-                    model.subgraphs[0].tensors[op.outputs[0]].shape[1:3]
-                ):
+                # All resizes from a single pixel are equal.
+                tensors = model.subgraphs[0].tensors
+                before, after = (tuple(tensors[i].shape[1:3]) for i in (op.inputs[0], op.outputs[0]))
+                if min(before) > 1 and before != after:
                     op.builtinOptions.alignCorners, found = False, True
         return found
 
     return _changed(content, expected, change)
 
 
-def other_rate(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes | None:
+def other_rate(content: bytes, expected: ExpectedFile, rng: np.random.Generator) -> bytes | None:
     def change(model: Any) -> bool:
         found = False
         for op in model.subgraphs[0].operators:
@@ -110,15 +110,15 @@ def other_rate(content: bytes, expected: Expected, rng: np.random.Generator) -> 
     return _changed(content, expected, change)
 
 
-def wrong_scale_of_the_input(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes | None:
+def wrong_scale_of_the_input(content: bytes, expected: ExpectedFile, rng: np.random.Generator) -> bytes | None:
     return _rescaled(content, expected, True, 0.8)
 
 
-def wrong_scale_of_the_output(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes | None:
+def wrong_scale_of_the_output(content: bytes, expected: ExpectedFile, rng: np.random.Generator) -> bytes | None:
     return _rescaled(content, expected, False, 0.25)
 
 
-def _rescaled(content: bytes, expected: Expected, at_input: bool, factor: float) -> bytes | None:
+def _rescaled(content: bytes, expected: ExpectedFile, at_input: bool, factor: float) -> bytes | None:
     def change(model: Any) -> bool:
         graph = model.subgraphs[0]
         quantization = graph.tensors[(graph.inputs if at_input else graph.outputs)[0]].quantization
@@ -130,8 +130,8 @@ def _rescaled(content: bytes, expected: Expected, at_input: bool, factor: float)
     return _changed(content, expected, change)
 
 
-def noise(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes | None:
-    """A tenth of all bytes of the kernels are random."""
+def noise(content: bytes, expected: ExpectedFile, rng: np.random.Generator) -> bytes | None:
+    """Replace a tenth of all int8 kernel weights by random ones."""
 
     def change(model: Any) -> bool:
         for tensor, buffer in _kernels(model):
@@ -145,11 +145,11 @@ def noise(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes
     return _changed(content, expected, change)
 
 
-def cut_short(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes | None:
+def truncated(content: bytes, expected: ExpectedFile, rng: np.random.Generator) -> bytes | None:
     return content[: int(len(content) * rng.uniform(0.05, 0.8))]
 
 
-def metadata_lost(content: bytes, expected: Expected, rng: np.random.Generator) -> bytes | None:
+def without_metadata(content: bytes, expected: ExpectedFile, rng: np.random.Generator) -> bytes | None:
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     model.metadata = None
     builder = Builder(len(content))
@@ -160,17 +160,17 @@ def metadata_lost(content: bytes, expected: Expected, rng: np.random.Generator) 
 DAMAGES: dict[str, Damage] = {
     "a zeroed layer": zeroed_layer,
     "swapped channels": swapped_channels,
-    "a kernel moved by a pixel": moved_kernel,
+    "a kernel shifted by a pixel": shifted_kernel,
     "another resize": other_resize,
     "another atrous rate": other_rate,
-    "the input's scale": wrong_scale_of_the_input,
-    "the output's scale": wrong_scale_of_the_output,
+    "scale of the input": wrong_scale_of_the_input,
+    "scale of the output": wrong_scale_of_the_output,
     "noise in the kernels": noise,
-    "cut short": cut_short,
-    "no metadata": metadata_lost,
-    "swapped labels": lambda c, e, _: _described(c, e, labels=(*e.labels[1:], e.labels[0])),
-    "a label too few": lambda c, e, _: _described(c, e, labels=e.labels[:-1]),
-    "a wrong mean": lambda c, e, rng: _described(c, e, mean=float(rng.choice([0, 128, 123.7]))),
-    "a wrong std": lambda c, e, rng: _described(c, e, std=float(rng.choice([1, 128, 255]))),
-    "another activation": lambda c, e, _: _described(c, e, activation="sigmoid"),
+    "truncated": truncated,
+    "no metadata": without_metadata,
+    "swapped labels": lambda c, e, _: _with_metadata(c, e, labels=(*e.labels[1:], e.labels[0])),
+    "a missing label": lambda c, e, _: _with_metadata(c, e, labels=e.labels[:-1]),
+    "a wrong mean": lambda c, e, rng: _with_metadata(c, e, mean=float(rng.choice([0, 128, 123.7]))),
+    "a wrong std": lambda c, e, rng: _with_metadata(c, e, std=float(rng.choice([1, 128, 255]))),
+    "another activation": lambda c, e, _: _with_metadata(c, e, activation="sigmoid"),
 }

@@ -1,14 +1,14 @@
-"""Random networks through the export, and damaged files through its checks.
+"""Exports random networks, and verifies damaged files.
 
     python -m benchmarks.export_fuzz [--cases 200] [--damages 50] [--seed 0] [--clients 0.2]
 
-Each case (backbone, head, output stride, size, classes, quantization, output) either gives a file that passes all its
-checks, or is refused in words (UserError). Each damage of a good file must be refused by the checks. Anything else is a
-fault of the toolkit and is listed with what brings it about. Case N of a seed is the same in every run: `--only N`.
+Each case draws a network (backbone, head, output stride, size, classes), a quantization and an output. The result must be
+a file that passes all its checks, or a UserError. Each damaged file must fail its checks. Everything else is a fault of
+the toolkit and is printed with its case. Case N of a seed is the same in every run: `--only N`.
 
-The networks have random kernels, and batch norms that are settled on the very pictures, so that activations are as
-tame as those of trained networks. The mIoU gate is left out: random networks have nothing to lose. The Task Library and
-MediaPipe, whose start takes seconds, are asked for the share `--clients` of the cases.
+The kernels are random, and the batch-norm statistics are those of the case's images, so that activations have the scale
+of trained networks. mIoU is not measured: random networks have none to lose. Only the share `--clients` of the cases is
+opened by the Task Library and MediaPipe, which take seconds to start.
 """
 
 import argparse
@@ -23,33 +23,33 @@ import numpy as np
 
 from benchmarks.export_damage import DAMAGES
 from deeplab.config import ExportOutput, ModelConfig, Quantization
-from deeplab.conversion.agreement import Reference, needed_logit_offset
+from deeplab.conversion.agreement import VerificationTarget
 from deeplab.conversion.calibration import choose_calibration
+from deeplab.conversion.checks import failed_checks
 from deeplab.conversion.convert import NO_LABELS, convert, io_type
 from deeplab.conversion.export_graph import check_mask_stride, export_graph
-from deeplab.conversion.structure import Expected, activation_for
-from deeplab.conversion.verify import Proof, verify
+from deeplab.conversion.keras_reference import KerasReference, first_images, needed_logit_offset
+from deeplab.conversion.structure import ExpectedFile
+from deeplab.conversion.verify import verify
 from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.model.backbones import BACKBONES
 from deeplab.model.build import build_model
-from deeplab.model.resize import feature_size
-from deeplab.prediction.image_fit import fit_image
 from deeplab.tflite.metadata import write_metadata
 from tests.model.short_backbones import SHORT
 
-REFUSED = "refused in words"
+REJECTED = "rejected by a UserError"
 TOLERANCE = {"float32": 1.0, "float16": 4.0}
-"""Factor on the limits for a case; 4 for other quantizations, whose rounding grows from layer to layer of a random
-network, smoothly, to one standard deviation of the scores (0.15 in trained ones). So int8 cases prove structure, types
-and clients, and float ones the numbers. Damaged files are held to the limits of trained networks."""
+"""Factor on the limits of a case; 4 for other quantizations. Their rounding errors grow from layer to layer of a random
+network to one standard deviation of the scores (0.15 in trained networks). So int8 cases test structure, dtypes and
+clients; float cases also test the numbers. Damaged files must fail the limits of trained networks."""
 NETWORKS = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", *SHORT)
 SHARES = (0.3, 0.25, 0.05, 0.15, 0.1, 0.15)
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is drawn for one case."""
+    """The settings of one case."""
 
     network: ModelConfig
     output_stride: int
@@ -62,16 +62,15 @@ class Case:
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
-    """A file and what it has to agree with."""
+class ExportedCase:
+    """A file and what it is verified against."""
 
     content: bytes
-    proof: Proof
-    graph: object
+    target: VerificationTarget
 
 
 def draw(seed: int, number: int, clients: float) -> Case:
-    """Case `number` of a seed."""
+    """Draw case `number` of a seed."""
     rng = np.random.default_rng((seed, number))
     kind = rng.integers(3)
     side = [int(rng.integers(33, 130)) for _ in range(2)]
@@ -86,7 +85,7 @@ def draw(seed: int, number: int, clients: float) -> Case:
         depth_multiplier=float(rng.choice([0.25, 0.35, 0.5])),
         round_channels=bool(rng.random() < 0.5),
         head=head,  # type: ignore[arg-type]
-        # What it drops while the batch norms settle would differ from run to run.
+        # Dropout would change the batch-norm statistics from run to run.
         dropout=0.0,
         aspp_rates={"v1": rates[:1] or (12,), "v2": rates or (6, 12)}.get(head, rates),
         aspp_separable=bool(rng.random() < 0.5),
@@ -109,8 +108,8 @@ def draw(seed: int, number: int, clients: float) -> Case:
     )
 
 
-def settle(model: keras.Model, seed: int, pictures: list[np.ndarray]) -> None:
-    """Random kernels that keep the scale of the activations; batch norms with the statistics of `pictures`."""
+def randomize_and_settle(model: keras.Model, seed: int, images: list[np.ndarray]) -> None:
+    """Set random kernels that keep the scale of activations, and the batch-norm statistics of `images`."""
     rng = np.random.default_rng(seed)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in model.layers:
@@ -125,82 +124,84 @@ def settle(model: keras.Model, seed: int, pictures: list[np.ndarray]) -> None:
         layer.beta.assign(rng.normal(0, 0.5, layer.beta.shape))
         layer.momentum = 0.0
     height, width = model.input_shape[1:3]
-    model(np.stack([np.resize(p, (height, width, 3)) for p in pictures]).astype(np.float32), training=True)
+    model(np.stack([np.resize(image, (height, width, 3)) for image in images]).astype(np.float32), training=True)
     for layer in norms:
-        # The mean over a picture has no spread; what does not vary on these pictures may on others.
+        # Features that are constant on these images, such as image pooling, may vary on others.
         layer.moving_variance.assign(keras.ops.maximum(layer.moving_variance, 0.05))
 
 
-def eager_reference(model: keras.Model, pictures: list[np.ndarray]) -> Reference:
-    """What the model gives, without the seconds that tracing it takes."""
-    fitted = tuple(fit_image(p, model.input_shape[1:3], gray=128).image.astype(np.uint8) for p in pictures)
-    return Reference(fitted, tuple(np.asarray(model(p[None].astype(np.float32), training=False))[0] for p in fitted))
-
-
-def make(case: Case) -> Made:
-    """The file of a case; raises UserError where it is refused."""
+def export_case(case: Case) -> ExportedCase:
+    """Export the file of a case; raises UserError if it is rejected."""
     keras.utils.clear_session()
     check_mask_stride(case.size, case.mask_stride)
     if case.output == "labels" and case.quantization in NO_LABELS:
-        raise UserError("output", "labels cannot be had with int16x8", "use int8")
+        raise UserError("output", f"labels are not available with {case.quantization}", "use int8")
     model = build_model(case.network, case.output_stride, case.size)
     labels = tuple(f"class {i}" for i in range(case.network.classes))
     scenes = shapes_source("fuzz", max(32, min(case.size)), case.seed)
-    pictures = [e.image for e in scenes.examples(4)]
-    settle(model, case.seed, pictures)
-    reference = eager_reference(model, pictures[:2])
-    logit_offset = needed_logit_offset(reference.logits, case.mask_stride) if case.output == "logits" else 0.0
-    images = choose_calibration(scenes, 4, case.size, case.seed).images
+    randomize_and_settle(model, case.seed, [e.image for e in scenes.examples(4)])
+    images = tuple(first_images(scenes, 2, case.size, case.seed))
+    # Called directly: tracing the model would take seconds.
+    logits = tuple(np.asarray(model(image[None].astype(np.float32), training=False))[0] for image in images)
+    logit_offset = needed_logit_offset(logits, case.mask_stride) if case.output == "logits" else 0.0
+    dtype = io_type(case.quantization, None)
+    expected = ExpectedFile(
+        case.size,
+        case.mask_stride,
+        labels,
+        case.output,
+        case.quantization,
+        input_type=dtype,
+        output_type=dtype,
+        logit_offset=logit_offset,
+    )
+    calibration = choose_calibration(scenes, 4, case.size, case.seed).images
     graph = export_graph(model, case.output, case.mask_stride, logit_offset)
-    content = convert(graph, case.size, case.quantization, images)
-    content = write_metadata(content, labels, activation=activation_for(case.output))
-    side = (feature_size(case.size[0], case.mask_stride), feature_size(case.size[1], case.mask_stride))
-    ends = io_type(case.quantization, None)
-    expected = Expected(case.size, side, labels, case.output, case.quantization, ends, ends)
-    return Made(content, Proof(expected, reference, logit_offset, 1.5), graph)
+    content = convert(graph, case.size, case.quantization, calibration)
+    content = write_metadata(content, labels, activation=expected.activation)
+    return ExportedCase(content, VerificationTarget(expected, KerasReference(images, logits), max_miou_drop=1.5))
 
 
-def failures(content: bytes, proof: Proof, clients: bool) -> list[str]:
-    """The checks that a file does not pass."""
-    checks = verify(content, proof, proof.reference.pictures if clients else (), 1)
-    return [str(c) for c in checks if c.state == "failed"]
+def failures(content: bytes, target: VerificationTarget, clients: bool) -> list[str]:
+    """Return the failed checks of a file."""
+    return [str(c) for c in failed_checks(verify(content, target, target.reference.images if clients else (), 1))]
 
 
 def run_case(case: Case) -> str:
-    """Gives "passed", "refused in words", or the checks that failed."""
+    """Return "passed", `REJECTED`, or the failed checks."""
     try:
-        made = make(case)
+        exported = export_case(case)
     except UserError:
-        return REFUSED
-    proof = dataclasses.replace(made.proof, tolerance=TOLERANCE.get(case.quantization, 4.0))
-    return "; ".join(failures(made.content, proof, case.clients)) or "passed"
+        return REJECTED
+    target = dataclasses.replace(exported.target, tolerance=TOLERANCE.get(case.quantization, 4.0))
+    return "; ".join(failures(exported.content, target, case.clients)) or "passed"
 
 
 def run_damages(count: int, seed: int) -> Counter[str]:
-    """Damages good files in turns of all kinds; says what the checks found."""
-    found: Counter[str] = Counter()
-    number, made, names = 10_000, None, list(DAMAGES)
+    """Damage good files in all ways in turn, and count how many fail their checks."""
+    counts: Counter[str] = Counter()
+    number, exported, names = 10_000, None, list(DAMAGES)
     rng = np.random.default_rng(seed)
     turn = 0
-    while found.total() < count:
+    while counts.total() < count:
         turn += 1
-        while made is None or turn % 5 == 0:
+        while exported is None or turn % 5 == 0:
             case, number = draw(seed, number, 0), number + 1
             try:
-                made = make(case)
+                exported = export_case(case)
             except UserError:
                 continue
-            if not failures(made.content, made.proof, False) and case.output != "labels":
+            if case.output != "labels" and not failures(exported.content, exported.target, False):
                 break
-            made = None
+            exported = None
         name = names[turn % len(names)]
-        damaged = DAMAGES[name](made.content, made.proof.expected, rng)
+        damaged = DAMAGES[name](exported.content, exported.target.expected, rng)
         if damaged is None:
-            continue  # A float file has no scale at its input, say.
-        checks = failures(damaged, made.proof, False)
-        found["refused" if checks else "ACCEPTED"] += 1
+            continue  # The damage does not apply: a float file has no scale of the input, for example.
+        checks = failures(damaged, exported.target, False)
+        counts["failed their checks" if checks else "ACCEPTED"] += 1
         print(f"  {name:28} {checks[0] if checks else f'ACCEPTED, {case}'}", flush=True)
-    return found
+    return counts
 
 
 def main() -> None:
@@ -211,23 +212,23 @@ def main() -> None:
     parser.add_argument("--clients", type=float, default=0.2, help="share of the cases that the clients open")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--only", type=int, help="number of a single case")
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     BACKBONES.update(SHORT)
-    found: Counter[str] = Counter()
-    for number in range(chosen.first, chosen.cases) if chosen.only is None else [chosen.only]:
-        case, start = draw(chosen.seed, number, chosen.clients), time.process_time()
+    counts: Counter[str] = Counter()
+    for number in range(arguments.first, arguments.cases) if arguments.only is None else [arguments.only]:
+        case, start = draw(arguments.seed, number, arguments.clients), time.process_time()
         try:
             result = run_case(case)
         except Exception:
             result = traceback.format_exc(limit=-3)
-        kind = result if result in ("passed", REFUSED) else "FAILED"
-        found[kind] += 1
+        kind = result if result in ("passed", REJECTED) else "FAILED"
+        counts[kind] += 1
         print(f"{number:4d} {time.process_time() - start:5.1f} CPU s  {result}", flush=True)
         if kind == "FAILED":
             print(f"     {case}", flush=True)
-    print("cases:", dict(found), flush=True)
-    if chosen.only is None:
-        print("damages:", dict(run_damages(chosen.damages, chosen.seed)))
+    print("cases:", dict(counts), flush=True)
+    if arguments.only is None:
+        print("damages:", dict(run_damages(arguments.damages, arguments.seed)))
     print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
 
 

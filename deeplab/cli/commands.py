@@ -116,7 +116,7 @@ COMMANDS: dict[str, Command] = {
             "is written. inspect=FILE prints what a .tflite file contains; verify=FILE checks an existing file.",
             {
                 "": Job(ExportConfig, "deeplab.conversion.export:run_export", lambda c: open_model(c.run)),
-                "verify": Job(VerifyConfig, "deeplab.conversion.verify_file:run_verify", _check_verify),
+                "verify": Job(VerifyConfig, "deeplab.conversion.verify:run_verify", _check_verify),
                 "inspect": Job(InspectConfig, "deeplab.conversion.inspection:run_inspect", needs_tensorflow=False),
             },
             (

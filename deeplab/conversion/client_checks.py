@@ -1,134 +1,127 @@
-"""Whether the runtimes that apps use open a file and give the same mask."""
+"""Checks that the runtimes of apps open a file and return the same mask as LiteRT."""
 
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from deeplab.conversion.export_report import Check, check, not_checked
+from deeplab.conversion.checks import Check, CheckId, check, not_checked
+from deeplab.conversion.structure import convolution_dtypes
 from deeplab.errors import UserError
-from deeplab.tflite import mediapipe, task_library
-from deeplab.tflite.flatbuffer import TfliteGraph
+from deeplab.tflite.clients import segment_with_mediapipe, segment_with_task_library
 from deeplab.tflite.interpreter import TfliteModel
+from deeplab.tflite.tflite_file import TfliteFile, TfliteSource, open_tflite
 
-KERNELS_DIFFER = 0.001
-"""Largest share of pixels that XNNPACK and the builtin kernels give other classes in a float file."""
+FLOAT_KERNEL_DIFFERENCE = 0.001
+"""Maximum share of pixels with different classes under XNNPACK and under the builtin kernels, in a float file."""
 
-QUANTIZED_KERNELS_DIFFER = 0.1
+QUANTIZED_KERNEL_DIFFERENCE = 0.1
 """The same in a quantized file, whose kernels round differently: 0.5 % with the official networks at 257, 2.5 % at 513.
-In a single picture that a network is unsure of rounding decides a fifth of the pixels."""
+In a single image without confident predictions, rounding decides a fifth of the pixels."""
 
 DYNAMIC_CLIENT_AGREEMENT = 0.98
-"""Least share of the pixels of a dynamic-range file that a client gives the interpreter's class; others take all.
+"""Minimum share of pixels with the same class in a client and in LiteRT, in a dynamic-range file; other files need all.
 
-Such a file leaves it to the kernels how they round activations, and the clients' kernels are years older: with the
-official network of depth 0.5 at 257 the Task Library gave 99.67 % of the pixels its class, MediaPipe 99.55 %.
+In such a file the kernels choose how activations are rounded, and the clients contain kernels that are years older:
+with the official network of depth 0.5 at 257, 99.67 % of the pixels were equal in the Task Library, 99.55 % in
+MediaPipe.
 """
 
-ROUNDING = 1e-5
-"""Of the largest score of a picture: within it two scores of a float output are equal, for the clients carry kernels of
-other versions, which add up in another order. Scores of a quantized output are equal where their bytes are."""
+FLOAT_TIE = 1e-5
+"""Maximum difference between two tied float scores, relative to the largest score of the image: clients contain kernels
+of other versions, which sum in another order. Scores of a quantized output are tied if their bytes are equal."""
+
+_KERNEL_NAMES = {"xnnpack": "XNNPACK", "builtin": "the builtin kernels"}
 
 
-def client_checks(content: bytes, pictures: Sequence[np.ndarray], threads: int, tolerance: float = 1.0) -> list[Check]:
-    """Runs a file by LiteRT's two sets of kernels, the Task Library and MediaPipe.
+def client_checks(
+    source: TfliteSource, images: Sequence[np.ndarray], threads: int, tolerance: float = 1.0
+) -> list[Check]:
+    """Run a file with both kernel sets of LiteRT, with the Task Library and with MediaPipe.
 
     Args:
-        content: of the file.
-        pictures: `[h, w, 3]` uint8 at the model's own size, so that no client resizes.
-        threads: of the interpreter.
-        tolerance: factor on how much the kernels of one version may differ.
+        source: the file.
+        images: `[h, w, 3]` uint8 at the input size of the file, so that no client resizes.
+        threads: threads of the interpreter.
+        tolerance: factor on the limits for rounding errors.
     """
-    if not pictures:
-        return [not_checked("clients", "no pictures")]
-    models = {kernels: TfliteModel(content, threads, kernels) for kernels in ("xnnpack", "builtin")}
+    if not images:
+        return [not_checked(CheckId.CLIENTS, "no images")]
+    file = open_tflite(source)
+    models = {kernels: TfliteModel(file, threads, kernels) for kernels in ("xnnpack", "builtin")}
     model = models["xnnpack"]
-    scores = {_TITLES[k]: [m.run(m.prepare(p))[0] for p in pictures] for k, m in models.items()}
+    scores = {_KERNEL_NAMES[k]: [m.run(m.prepare(image))[0] for image in images] for k, m in models.items()}
     share = (_equal_share if model.returns_labels else _kernel_agreement)(*scores.values())
     quantized = any(t.dtype in ("int8", "uint8", "int16") for t in model.graph.tensors)
-    least = 1 - tolerance * (QUANTIZED_KERNELS_DIFFER if quantized else KERNELS_DIFFER)
-    checks = [check("XNNPACK and builtin kernels agree", share >= least, share, least)]
+    limit = 1 - tolerance * (QUANTIZED_KERNEL_DIFFERENCE if quantized else FLOAT_KERNEL_DIFFERENCE)
+    checks = [check(CheckId.KERNEL_AGREEMENT, share >= limit, share, limit)]
     if model.returns_labels:
-        why = "class ids are outside its contract"
-        return [*checks, not_checked("Task Library", why), not_checked("MediaPipe", why)]
-    least = DYNAMIC_CLIENT_AGREEMENT if _rounds_in_kernels(model.graph) else 1.0
-    checks.append(_client_check("Task Library", task_library.segment, content, pictures, scores, least))
+        reason = "does not accept class ids"
+        return [*checks, not_checked(CheckId.TASK_LIBRARY, reason), not_checked(CheckId.MEDIAPIPE, reason)]
+    dynamic = ("float32", "int8") in convolution_dtypes(model.graph)
+    limit = DYNAMIC_CLIENT_AGREEMENT if dynamic else 1.0
+    checks.append(_client_check(CheckId.TASK_LIBRARY, segment_with_task_library, file, images, scores, limit))
     if model.output.dtype != "float32":
-        # MediaPipe 0.10 reads any output as float32 and dies of one that is not.
-        why = f"{model.output.dtype} outputs are outside its contract; output_type=float32 suits both clients"
-        return [*checks, not_checked("MediaPipe", why)]
+        # MediaPipe 0.10 reads every output as float32, and crashes if it is not.
+        reason = f"does not accept {model.output.dtype} outputs; output_type=float32 suits both clients"
+        return [*checks, not_checked(CheckId.MEDIAPIPE, reason)]
     if model.mask_size != model.image_size:
-        # It enlarges scores to the picture, bilinearly with half-pixel centers, before it looks for the winner.
+        # MediaPipe resizes the scores to the image, with half-pixel centers, before it takes the highest one.
         scores = {}
-    return [*checks, _client_check("MediaPipe", mediapipe.segment, content, pictures, scores, least)]
+    return [*checks, _client_check(CheckId.MEDIAPIPE, segment_with_mediapipe, file, images, scores, limit)]
 
 
 def winners_share(mask: np.ndarray, scores: np.ndarray) -> float:
-    """Share of the pixels whose class in `mask` has the highest score, alone or with others.
+    """Return the share of pixels whose class in `mask` has the highest score, alone or tied with others.
 
     Args:
         mask: class ids `[h, w]`.
-        scores: as the file gives them, `[h, w, classes]` float32, uint8 or int8.
+        scores: as stored in the file, `[h, w, classes]` float32, uint8 or int8.
     """
     if mask.shape != scores.shape[:2] or mask.max() >= scores.shape[2]:
         return 0.0
     scores = scores.astype(np.float32) if scores.dtype == np.float32 else scores.astype(np.int32)
     chosen = np.take_along_axis(scores, mask[..., None].astype(np.intp), -1)[..., 0]
-    allowed = ROUNDING * float(np.abs(scores).max()) if scores.dtype == np.float32 else 0
+    allowed = FLOAT_TIE * float(np.abs(scores).max()) if scores.dtype == np.float32 else 0
     return float(np.mean(chosen >= scores.max(-1) - allowed))
 
 
-_Segment = Callable[[bytes, Sequence[np.ndarray]], list[np.ndarray]]
-
-
-_TITLES = {"xnnpack": "XNNPACK", "builtin": "the builtin kernels"}
-
-
-def _rounds_in_kernels(graph: TfliteGraph) -> bool:
-    """Whether float activations meet int8 kernels, as in dynamic-range files."""
-    return any(
-        graph.tensors[op.inputs[0]].dtype == "float32" and graph.tensors[op.inputs[1]].dtype == "int8"
-        for op in graph.operators
-        if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D")
-    )
-
-
 def _client_check(
-    name: str,
-    segment: _Segment,
-    content: bytes,
-    pictures: Sequence[np.ndarray],
+    check_id: CheckId,
+    segment: Callable[[TfliteFile, Sequence[np.ndarray]], list[np.ndarray]],
+    file: TfliteFile,
+    images: Sequence[np.ndarray],
     scores: dict[str, list[np.ndarray]],
-    least: float,
+    limit: float,
 ) -> Check:
-    """Whether a client opens the file and gives each pixel a class that wins by one of LiteRT's sets of kernels.
+    """Check that a client opens the file and returns for each pixel a class that wins with one of LiteRT's kernel sets.
 
-    It has to be the same set for all pixels: clients run float files by the builtin kernels and quantized ones by
-    XNNPACK, or the other way round, as their version has it.
+    It must be the same kernel set for all pixels: depending on their version, clients run float files with the builtin
+    kernels and quantized ones with XNNPACK, or vice versa.
     """
     try:
-        masks = segment(content, pictures)
-    except ImportError as e:
-        return not_checked(name, str(e))
-    except UserError as e:
-        return check(name, False, str(e).removeprefix("the model: "), "opens the file")
+        masks = segment(file, images)
+    except ImportError as error:
+        return not_checked(check_id, str(error))
+    except UserError as error:
+        return check(check_id, False, error.problem, "opens the file")
     if not scores:
-        return check(name, len(masks) == len(pictures), f"{len(masks)} of {len(pictures)} pictures", "all")
+        return check(check_id, len(masks) == len(images), f"{len(masks)} of {len(images)} images", "all")
     shares = {
-        title: float(np.mean([winners_share(m, s) for m, s in zip(masks, maps, strict=True)]))
-        for title, maps in scores.items()
+        kernels: float(np.mean([winners_share(m, s) for m, s in zip(masks, maps, strict=True)]))
+        for kernels, maps in scores.items()
     }
-    title = max(shares, key=lambda t: shares[t])
-    # Down, so that a single pixel in a million is not rounded away.
-    measured = f"{math.floor(1e6 * shares[title]) / 1e4:g} % of the pixels as by {title}"
-    return check(name, shares[title] >= least, measured, f"{100 * least:g} % of the pixels")
+    kernels = max(shares, key=lambda k: shares[k])
+    # Rounded down, so that a single differing pixel in a million still shows.
+    measured = f"{math.floor(1e6 * shares[kernels]) / 1e4:g} % of the pixels equal to {kernels}"
+    return check(check_id, shares[kernels] >= limit, measured, f"{100 * limit:g} % of the pixels")
 
 
 def _kernel_agreement(maps: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
-    """Share of the pixels that two sets of kernels give one class; ties count as equal."""
+    """Return the share of pixels with the same class in two score maps; ties count as equal."""
     return float(np.mean([winners_share(a.argmax(-1), b) for a, b in zip(maps, others, strict=True)]))
 
 
 def _equal_share(ids: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
-    """Share of equal class ids."""
+    """Return the share of equal class ids."""
     return float(np.mean([np.mean(a == b) for a, b in zip(ids, others, strict=True)]))

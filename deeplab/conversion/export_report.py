@@ -1,61 +1,41 @@
-"""What was checked of a .tflite file, and how it came about."""
+"""The report of an exported file, as JSON and as a table row."""
 
 import dataclasses
 import hashlib
 import importlib.metadata
+import os
 import platform
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from deeplab.conversion.checks import Check, CheckId, Value, failed_checks
 from deeplab.files import write_json
 
-State = Literal["passed", "failed", "not checked"]
-Value = str | float | int | None
+ORIGIN_FILE = "origin.json"
+"""Name of the attached file that states how a .tflite file was made."""
 
 _PACKAGES = ("deeplab-toolkit", "tensorflow", "keras", "ai-edge-litert", "tflite-support", "mediapipe", "numpy")
 
 
 @dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: what.
-        state: "not checked" where it could not be run, never "passed".
-        measured: the value found.
-        limit: what it may be; or why the check could not be run.
-    """
-
-    name: str
-    state: State
-    measured: Value = None
-    limit: Value = None
-
-    def __str__(self) -> str:
-        """One line: name, state, value and limit."""
-        if self.state == "not checked":
-            return f"{self.name}: not checked ({self.limit})"
-        return f"{self.name}: {self.state}, {_short(self.measured)} (limit: {_short(self.limit)})"
-
-
-@dataclass(frozen=True)
 class Report:
-    """All that is known of an exported file.
+    """The report of an exported file.
 
     Attributes:
-        file: its name.
-        bytes: its size.
-        sha256: of its content.
-        input: type and shape, as "uint8 [1, 257, 257, 3]".
-        output: in the same way.
-        operators: how often each occurs.
-        float_operators: names of the layers of an int8 file that compute in float, as `float_layers` ordered.
-        checks: all of them.
-        milliseconds: median time a picture on this machine, one thread, XNNPACK.
-        settings: what the file was made with.
-        origin: run, hash of the weights, classes, raised logits, calibration, versions.
+        file: name of the file.
+        bytes: size of the file.
+        sha256: hash of the file.
+        input: dtype and shape of the input, for example "uint8 [1, 257, 257, 3]".
+        output: dtype and shape of the output.
+        operators: number of uses of each operator.
+        float_operators: layers of an int8 file that compute in float, as requested by `float_layers`.
+        checks: all checks.
+        milliseconds: median time per image on this machine, with one thread and XNNPACK; None if not measured.
+        settings: of the export.
+        origin: network, hash of the weights, logit offset, calibration, versions; also attached to the file.
     """
 
     file: str
@@ -72,40 +52,30 @@ class Report:
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """The checks that did not pass."""
-        return tuple(c for c in self.checks if c.state == "failed")
+        """The checks that failed."""
+        return failed_checks(self.checks)
 
-    def measured(self, name: str) -> Value:
-        """What the check of that name measured; None where it was not run."""
-        return next((c.measured for c in self.checks if c.name == name), None)
+    def measured(self, check_id: CheckId) -> Value:
+        """Return the measured value of a check; None if it was not run."""
+        return next((c.measured for c in self.checks if c.id == check_id), None)
 
     def save(self, path: Path) -> None:
-        """Writes the report as JSON, whole or not at all."""
-        write_json(path, dataclasses.asdict(self))
-
-
-def check(name: str, holds: bool, measured: Value, limit: Value) -> Check:
-    """A check that was run."""
-    return Check(name, "passed" if holds else "failed", measured, limit)
-
-
-def not_checked(name: str, why: str) -> Check:
-    """A check that could not be run."""
-    return Check(name, "not checked", None, why)
+        """Write the report atomically as JSON."""
+        write_json(path, {**dataclasses.asdict(self), "checks": [c.to_mapping() for c in self.checks]})
 
 
 def report_path(file: str | Path) -> Path:
-    """Where the report of a .tflite file lies: beside it."""
+    """Return the path of the report of a .tflite file, next to it."""
     return Path(file).with_suffix(".report.json")
 
 
 def sha256(content: bytes) -> str:
-    """Hexadecimal SHA-256."""
+    """Return the SHA-256 hash in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that had a part; those that are not installed are left out."""
+    """Return the versions of Python and of the packages that the export uses, except those not installed."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -115,6 +85,27 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _short(value: Value) -> str:
-    """A value for a line of text."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def print_reports(reports: Sequence[Report], paths: Iterable[Path]) -> None:
+    """Print a table row for each file, then the number of checks that passed, those not run, and the paths."""
+    print(f"{'file':32} {'bytes':>10} {'ms, 1 thread':>12} {'agreement':>10} {'mIoU drop':>10}")
+    for report in reports:
+        agreement, drop = report.measured(CheckId.PIXEL_AGREEMENT), report.measured(CheckId.MIOU_DROP)
+        print(
+            f"{report.file:32} {report.bytes:>10,} {_number(report.milliseconds, '.1f'):>12} "
+            f"{_number(agreement, '.2%'):>10} {_number(drop, '+.2f'):>10}"
+        )
+    checks = [(report.file, c) for report in reports for c in report.checks]
+    passed = Counter(c.state for _, c in checks)["passed"]
+    skipped: dict[str, list[str]] = {}
+    for file, c in checks:
+        if c.state == "not checked":
+            skipped.setdefault(f"{c.id.title} ({c.limit})", []).append(file)
+    # The files are named unless the check was skipped for all of them.
+    lines = [k if len(files) == len(reports) else f"{k} of {', '.join(files)}" for k, files in sorted(skipped.items())]
+    print(f"checks: {passed} passed" + (f"; not checked: {', '.join(lines)}" if lines else ""))
+    for path in paths:
+        print(f"written: {os.path.relpath(path)} and {report_path(path).name}")
+
+
+def _number(value: object, form: str) -> str:
+    return format(value, form) if isinstance(value, (int, float)) else "-"

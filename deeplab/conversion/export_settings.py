@@ -1,93 +1,103 @@
-"""What an export was asked for: the run, the sizes, the data and where files go, with what does not fit told early."""
+"""Resolves and validates the settings of an export."""
 
-import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from deeplab.config import DataConfig, ExportConfig, Quantization
+from deeplab.config import ExportConfig, Quantization, fixed_height_width
+from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS
+from deeplab.conversion.export_graph import check_mask_stride
+from deeplab.conversion.keras_reference import open_validation
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
-from deeplab.run_folder import is_tflite, open_model
-from deeplab.tflite.interpreter import TfliteModel
+from deeplab.files import check_writable
+from deeplab.run_folder import TrainedModel, open_model
 
 
-def run_of(config: ExportConfig) -> str:
-    """The run folder or .tflite file to export."""
-    if config.run is None:
-        raise UserError("run", "a value is needed", "set it with run=FOLDER")
-    return config.run
+@dataclass(frozen=True, eq=False)
+class ExportSettings:
+    """The resolved settings of an export.
+
+    Attributes:
+        config: the settings as the user gave them.
+        run: the opened run folder or .tflite file.
+        image_size: (height, width) of the input in pixels.
+        paths: the file to write for each quantization.
+        keep_ranges: whether the int8 file keeps the activation ranges of a quantized .tflite file.
+        validation: labeled images to compare on; None if there are none.
+        training: images to calibrate with; None if no file needs calibration.
+    """
+
+    config: ExportConfig
+    run: TrainedModel
+    image_size: tuple[int, int]
+    paths: Mapping[Quantization, Path]
+    keep_ranges: bool
+    validation: Source | None
+    training: Source | None
 
 
-def image_size_of(config: ExportConfig, run: str) -> tuple[int, int]:
-    """The size of the file's input in pixels."""
-    wanted = config.image_size
-    if wanted is None:
-        training = open_model(run).training
-        # Only a .tflite file has no training, and it has a size of its own.
-        wanted = training.eval_size or training.training.crop_size if training else TfliteModel(run).image_size
-    height, width = (wanted, wanted) if isinstance(wanted, int) else wanted
-    if min(height, width) < 33:
-        raise UserError("image_size", f"{height}x{width} pixels", "at least 33 a side")
-    return height, width
+def resolve_settings(config: ExportConfig) -> ExportSettings:
+    """Resolve and validate the settings of an export; does not load the model.
+
+    Raises:
+        UserError: settings that do not fit together, or a missing or unusable run, folder or data set.
+    """
+    quantizations = config.quantizations
+    if config.output == "labels" and set(quantizations) & set(NO_LABELS):
+        raise UserError("output", f"labels are not available with {', '.join(NO_LABELS)}", "use output=logits, or int8")
+    if config.float_layers and "int8" not in quantizations:
+        raise UserError("float_layers", "only int8 files can have float layers", "omit it, or use quantization=int8")
+    run = open_model(config.run)
+    if run.description.quantized:
+        _check_quantized(config)
+    paths = _paths(config, run)
+    for path in paths.values():
+        check_writable(path)
+    size = _image_size(config, run)
+    check_mask_stride(size, config.mask_stride)
+    # An int8 file with float layers is calibrated.
+    keep_ranges = config.keep_ranges and not config.float_layers and run.is_tflite and run.network.ranges is not None
+    calibrated = {q for q in quantizations if q in NEEDS_CALIBRATION and not (q == "int8" and keep_ranges)}
+    training = None
+    if calibrated and run.is_tflite and not config.data:
+        problem = f"calibration needs training images, and {run.path} does not state what it was trained on"
+        raise UserError("data", problem, "add data=voc data.root=DIR, or data=folder data.root=DIR")
+    if calibrated and not run.description.quantized:
+        data = run.data(config.data)
+        training = open_source(data, data.train_split, config.seed)
+    return ExportSettings(config, run, size, paths, keep_ranges, open_validation(run, config), training)
 
 
-def data_for(config: ExportConfig, run: str, needed: bool) -> DataConfig | None:
-    """The data to calibrate and measure with; None where none is given and none is needed."""
-    if is_tflite(run) and not config.data:
-        if not needed:
-            return None
-        why = f"calibration needs training pictures, and {run} does not tell what it was trained on"
-        raise UserError("data", why, "give data=voc data.root=DIR, or data=folder")
-    return open_model(run).data(config.data)
+def _image_size(config: ExportConfig, run: TrainedModel) -> tuple[int, int]:
+    training = run.training
+    default = (training.eval_size or training.training.crop_size) if training else run.network.image_size
+    size = fixed_height_width(default if config.image_size is None else config.image_size)
+    assert size is not None
+    return size
 
 
-def validation_for(config: ExportConfig, data: DataConfig | None, quantized: bool) -> Source | None:
-    """Labeled pictures to compare on; None where none are given, or none are at hand and none are needed."""
-    if data is None:
-        return None
-    try:
-        return open_source(data, data.val_split, config.seed)
-    except UserError as error:
-        if not quantized or config.data:
-            raise
-        warnings.warn(f"compared on drawn scenes, and no mIoU measured: {error}", stacklevel=2)
-        return None
-
-
-def check_quantized(config: ExportConfig, quantizations: tuple[Quantization, ...]) -> None:
-    """Raises UserError for what cannot be made of a quantization-aware run."""
-    if set(quantizations) != {"int8"}:
-        found = f"{', '.join(quantizations)}, of a run that was trained for int8"
-        raise UserError("quantization", found, "use quantization=int8, or export the float run that it began with")
+def _check_quantized(config: ExportConfig) -> None:
+    """Raise UserError for settings that do not fit a quantization-aware run."""
+    if set(config.quantizations) != {"int8"}:
+        problem = f"{', '.join(config.quantizations)} requested, but the run was trained for int8"
+        raise UserError("quantization", problem, "use quantization=int8, or export the float run that it started from")
     if config.float_layers:
-        raise UserError("float_layers", "the run was trained for int8 throughout", "leave it out")
+        raise UserError("float_layers", "the run was trained for int8 in all layers", "omit it")
 
 
-def paths_of(config: ExportConfig, quantizations: tuple[Quantization, ...]) -> dict[Quantization, Path]:
-    """Where each file goes."""
+def _paths(config: ExportConfig, run: TrainedModel) -> dict[Quantization, Path]:
+    """Return the file to write for each quantization."""
     if config.out is None:
-        if is_tflite(run_of(config)):
-            why = "a value is needed, for run is a file and no folder that could take it"
-            raise UserError("out", why, "set it with out=FILE.tflite")
-        return {q: Path(run_of(config)) / f"{q}.tflite" for q in quantizations}
+        if run.is_tflite:
+            raise UserError("out", "a value is required when run is a .tflite file", "set it with out=FILE.tflite")
+        return {quantization: run.folder / f"{quantization}.tflite" for quantization in config.quantizations}
     out = Path(config.out)
     if out.suffix != ".tflite":
-        raise UserError("out", f"{config.out!r} is no .tflite file", "let the name end in .tflite")
-    if is_tflite(run_of(config)) and out.exists() and out.samefile(run_of(config)):
+        raise UserError("out", f"expected a name that ends in .tflite, got {config.out!r}", "change the name")
+    if run.is_tflite and out.exists() and out.samefile(run.path):
         raise UserError("out", "is the file that is imported", "choose another name")
-    if len(quantizations) == 1:
-        return {quantizations[0]: out}
-    return {q: out.with_name(f"{out.stem}_{q}.tflite") for q in quantizations}
-
-
-def as_tuple(quantization: Quantization | tuple[Quantization, ...]) -> tuple[Quantization, ...]:
-    """One quantization or several as several."""
-    return quantization if isinstance(quantization, tuple) else (quantization,)
-
-
-def keeps_ranges(config: ExportConfig) -> bool:
-    """Whether int8 files take over the ranges of a quantized one. Those with float layers are calibrated."""
-    run = run_of(config)
-    return (
-        config.keep_ranges and not config.float_layers and is_tflite(run) and open_model(run).network.ranges is not None
-    )
+    if len(config.quantizations) == 1:
+        return {config.quantizations[0]: out}
+    return {quantization: out.with_name(f"{out.stem}_{quantization}.tflite") for quantization in config.quantizations}

@@ -1,97 +1,85 @@
-"""What a .tflite file carries, ours or anybody's, as text."""
+"""Describes the content of any .tflite file as text."""
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from deeplab.config import InspectConfig
 from deeplab.conversion.export_report import sha256
-from deeplab.tflite.flatbuffer import Tensor, TfliteGraph
+from deeplab.tflite.flatbuffer import Tensor
 from deeplab.tflite.metadata import Metadata
 from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
-_SHOWN = 400
+_TEXT_LIMIT = 400
+"""Maximum number of characters shown of an attached text file."""
 
 
 def inspect(source: TfliteSource) -> str:
-    """Size, ends, operators, constants and metadata of a file, one thing a line.
-
-    Args:
-        source: path of the file, or its bytes.
+    """Return size, input, output, operators, constants and metadata of a file, one per line.
 
     Raises:
-        UserError: no .tflite file, or damaged.
+        UserError: the file is missing, damaged, or not a .tflite file.
     """
     file = open_tflite(source)
-    name, content, graph = file.name, file.content, file.graph
+    graph = file.graph
+    rates = Counter(op.options.get("dilation_h_factor", 1) for op in graph.operators)
+    sizes: Counter[str] = Counter()
+    for tensor in graph.tensors:
+        if tensor.data is not None:
+            sizes[tensor.dtype] += tensor.data.nbytes
     lines = [
-        ("file", f"{Path(name).name}, {len(content):,} bytes"),
-        ("sha256", sha256(content)),
-        ("made by", graph.description or "not said"),
-        *(("input", _tensor(graph.tensors[i])) for i in graph.inputs),
-        *(("output", _tensor(graph.tensors[i])) for i in graph.outputs),
-        ("operators", ", ".join(f"{name} {count}" for name, count in graph.operator_counts().items())),
-        ("dilations", _dilations(graph)),
-        ("constants", _constants(graph)),
-        *_metadata(file.metadata),
+        ("file", f"{Path(file.name).name}, {len(file.content):,} bytes"),
+        ("sha256", sha256(file.content)),
+        ("made by", graph.description or "not stated"),
+        *(("input", _tensor_text(graph.tensors[i])) for i in graph.inputs),
+        *(("output", _tensor_text(graph.tensors[i])) for i in graph.outputs),
+        ("operators", _joined(f"{name} {count}" for name, count in graph.operator_counts().items())),
+        ("dilations", _joined(f"rate {rate}: {count}" for rate, count in sorted(rates.items()) if rate > 1)),
+        ("constants", _joined(f"{dtype} {size:,} bytes" for dtype, size in sizes.most_common())),
+        *_metadata_lines(file.metadata),
     ]
     return "\n".join(f"{key:14} {value}" for key, value in lines)
 
 
 def run_inspect(config: InspectConfig) -> None:
-    """Print what the file of `config.inspect` contains."""
+    """Print the content of the file `config.inspect`."""
     print(inspect(config.inspect))
 
 
-def _tensor(tensor: Tensor) -> str:
-    """Type, shape and scale."""
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(texts) or "none"
+
+
+def _tensor_text(tensor: Tensor) -> str:
+    """Return dtype, shape, name, scale and zero point of a tensor."""
     text = f"{tensor.dtype} {list(tensor.signature)} {tensor.name!r}"
     if tensor.quantization is None:
         return text
     return f"{text}, scale {tensor.quantization.scale[0]:.6g}, zero point {tensor.quantization.zero_point[0]}"
 
 
-def _dilations(graph: TfliteGraph) -> str:
-    """Atrous rates above 1 and how many convolutions have them."""
-    rates = Counter(
-        op.options["dilation_h_factor"] for op in graph.operators if op.options.get("dilation_h_factor", 1) > 1
-    )
-    return ", ".join(f"rate {rate}: {count}" for rate, count in sorted(rates.items())) or "none"
-
-
-def _constants(graph: TfliteGraph) -> str:
-    """Bytes of all constants by type."""
-    sizes: Counter[str] = Counter()
-    for tensor in graph.tensors:
-        if tensor.data is not None:
-            sizes[tensor.dtype] += tensor.data.nbytes
-    return ", ".join(f"{dtype} {size:,} bytes" for dtype, size in sizes.most_common()) or "none"
-
-
-def _metadata(metadata: Metadata | None) -> list[tuple[str, str]]:
-    """All that the file says about itself."""
+def _metadata_lines(metadata: Metadata | None) -> list[tuple[str, str]]:
     if metadata is None:
         return [("metadata", "none")]
-    lines = [
+    return [
         ("name", metadata.name),
         ("description", metadata.description),
         ("normalization", "none" if metadata.mean is None else f"mean {metadata.mean}, std {metadata.std}"),
         ("labels", "none" if metadata.labels is None else f"{len(metadata.labels)}: {', '.join(metadata.labels)}"),
-        ("activation", metadata.activation or "not said"),
+        ("activation", metadata.activation or "not stated"),
+        *((f"attached {name}", f"{len(file):,} bytes {_preview(file)}") for name, file in metadata.files.items()),
     ]
-    for name, content in metadata.files.items():
-        lines.append((f"attached {name}", f"{len(content):,} bytes {_preview(content)}"))
-    return lines
 
 
 def _preview(content: bytes) -> str:
-    """The content: JSON in full, a line for each key; other text on one line, cut where it is long."""
+    """Return JSON in full, with one line per key, and other text on one line, shortened."""
     text = content.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
+        parsed = json.loads(text)
     except ValueError:
         text = " ".join(text.split())
-        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    if not isinstance(found, dict):
+        return text if len(text) <= _TEXT_LIMIT else f"{text[:_TEXT_LIMIT]}..."
+    if not isinstance(parsed, dict):
         return text
-    return "".join(f"\n  {key:17} {json.dumps(value)}" for key, value in found.items())
+    return "".join(f"\n  {key:17} {json.dumps(value)}" for key, value in parsed.items())

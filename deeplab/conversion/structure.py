@@ -1,121 +1,125 @@
-"""What can be told of a file without running it: operators, shapes, types, metadata."""
+"""Checks that need no inference: operators, input and output, metadata, quantization."""
 
 from dataclasses import dataclass
 
 from deeplab.config import ExportOutput, Quantization
-from deeplab.conversion.export_report import Check, check, not_checked
-from deeplab.conversion.float_layers import CONVERSIONS, float_operators, layer_of
-from deeplab.tflite.flatbuffer import Tensor, TfliteGraph
+from deeplab.conversion.checks import Check, CheckId, check, check_equal, not_checked
+from deeplab.conversion.float_layers import float_operators, layer_of
+from deeplab.model.resize import feature_size
+from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
+from deeplab.tflite.flatbuffer import CONVOLUTIONS, DTYPE_CONVERSIONS, Tensor, TfliteGraph
 from deeplab.tflite.interpreter import TfliteModel, accepts_raw_pixels
-from deeplab.tflite.metadata import Activation, Metadata
+from deeplab.tflite.metadata import Activation
 
-OPERATORS = frozenset(
-    {
-        "CONV_2D",
-        "DEPTHWISE_CONV_2D",
-        "ADD",
-        "MUL",
-        "MEAN",
-        "AVERAGE_POOL_2D",
-        "MAX_POOL_2D",
-        "CONCATENATION",
-        "RESIZE_BILINEAR",
-        "PAD",
-        "PADV2",
-        "STRIDED_SLICE",
-        "SLICE",
-        "RELU",
-        "RELU6",
-        "HARD_SWISH",
-        "LOGISTIC",
-        "SOFTMAX",
-        "ARG_MAX",
-        "QUANTIZE",
-        "DEQUANTIZE",
-    }
-)
-"""All that a DeepLab network needs, each with a kernel in XNNPACK or at the end of the graph.
+OPERATORS = frozenset((
+    "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MUL", "MEAN", "AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION",
+    "RESIZE_BILINEAR", "PAD", "PADV2", "STRIDED_SLICE", "SLICE", "RELU", "RELU6", "HARD_SWISH", "LOGISTIC", "SOFTMAX",
+    "ARG_MAX", "QUANTIZE", "DEQUANTIZE",
+))  # fmt: skip
+"""The operators that DeepLab networks need. Each has an XNNPACK kernel or runs once at the end of the graph.
 
-What is left out on purpose: SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND (a dilation that was not folded into its
-convolution, several times slower), variables and custom or Flex operators (no plain runtime has them).
+SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND are excluded: they show that a dilation was not folded into its convolution,
+which is several times slower. So are variables, custom operators and Flex operators, which plain runtimes lack.
 """
 
-ENTRANCE = frozenset({"QUANTIZE", "DEQUANTIZE", "PAD", "PADV2", "CONV_2D"})
-"""What may take the image itself; arithmetic here would be normalization paid for on the device."""
+FIRST_OPERATORS = frozenset({"QUANTIZE", "DEQUANTIZE", "PAD", "PADV2", "CONV_2D"})
+"""The operators that may process the image itself; arithmetic is a normalization that costs time on the device."""
 
-SOFTMAX_GRID = (1 / 256, -128)
-"""Of what SOFTMAX gives in every int8 file."""
+SOFTMAX_PARAMETERS = (1 / 256, -128)
+"""(scale, zero point) of the output of SOFTMAX in every int8 file."""
 
 SAME_SCALE = 1e-5
-"""Relative difference of two scales that are one, written in float32."""
+"""Maximum relative difference between a float32 scale and the scale that it stores."""
 
 MAX_CHANNELS = 256
-"""Of the Task Library, whose category mask is one byte."""
+"""Maximum number of classes of the Task Library, whose category mask has one byte per pixel."""
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What a file was meant to be.
+class ExpectedFile:
+    """The properties that a .tflite file must have.
 
     Attributes:
-        image_size: (height, width).
-        mask_size: (height, width) of its output.
-        labels: names of the classes by id.
-        output: what it gives for each pixel.
-        quantization: how it computes.
-        input_type: of the input.
-        output_type: of the output.
-        float_layers: Keras layers that stay float in an int8 file.
-        grids: (scale, zero point) of all tensors between the operators of an int8 file whose ranges were trained; none
-            where calibration chooses them.
+        image_size: (height, width) of the input in pixels.
+        mask_stride: image pixels per pixel of the output.
+        labels: class names by id.
+        output: what the file returns for each pixel.
+        quantization: how the file stores weights and computes.
+        input_type: dtype of the input.
+        output_type: dtype of the output; class ids are int32 regardless.
+        float_layers: Keras layers that stay in float in an int8 file.
+        logit_offset: constant that was added to all logits.
+        quantization_parameters: (scale, zero point) of all tensors between the operators of an int8 file with trained
+            ranges; empty if calibration chooses them.
     """
 
     image_size: tuple[int, int]
-    mask_size: tuple[int, int]
+    mask_stride: int
     labels: tuple[str, ...]
     output: ExportOutput
     quantization: Quantization
     input_type: str
     output_type: str
     float_layers: tuple[str, ...] = ()
-    grids: tuple[tuple[float, int], ...] = ()
+    logit_offset: float = 0.0
+    quantization_parameters: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def mask_size(self) -> tuple[int, int]:
+        """(height, width) of the output."""
+        height, width = self.image_size
+        return feature_size(height, self.mask_stride), feature_size(width, self.mask_stride)
+
+    @property
+    def activation(self) -> Activation:
+        """The activation that MediaPipe has to apply to the scores."""
+        return "softmax" if self.output == "logits" else "none"
 
 
-def structure_checks(model: TfliteModel, expected: Expected | None) -> list[Check]:
-    """Operators, the two ends, the labels and the normalization of a file.
+def structure_checks(model: TfliteModel, expected: ExpectedFile | None) -> list[Check]:
+    """Check the operators, input and output, metadata and quantization of a file.
 
     Args:
-        model: the open file.
-        expected: what it was meant to be; None for a file that somebody else made.
+        model: the opened file.
+        expected: the properties that it must have; None if they are unknown.
     """
-    checks = [*_operator_checks(model.graph), *_contract_checks(model), *_metadata_checks(model, expected)]
-    if expected is not None:
-        checks += [
-            _equal("input as ordered", _ends_text(model.input), _text(expected.input_type, (*expected.image_size, 3))),
-            _equal("output as ordered", _ends_text(model.output), _ordered_output(expected)),
-            *_quantization_checks(model.graph, expected),
-        ]
-    return checks
-
-
-def activation_for(output: ExportOutput) -> Activation:
-    """What MediaPipe has to apply to the scores of a file."""
-    return "softmax" if output == "logits" else "none"
-
-
-def _operator_checks(graph: TfliteGraph) -> list[Check]:
-    """Only builtin operators that belong to the network, and no arithmetic on the image itself."""
-    strange = sorted(set(graph.operator_counts()) - OPERATORS)
-    entrance = _entrance(graph)
-    paid = not entrance <= ENTRANCE and not _subtracts_a_mean(graph)
+    checks = [*_operator_checks(model.graph), *_client_type_checks(model), *_metadata_checks(model, expected)]
+    if expected is None:
+        return checks
+    image = _type_text(expected.input_type, (*expected.image_size, 3))
+    scores = _type_text(expected.output_type, (*expected.mask_size, len(expected.labels)))
+    output = _type_text("int32", expected.mask_size) if expected.output == "labels" else scores
     return [
-        check("operators", not strange, ", ".join(strange) or "all known", "those of a DeepLab network, all builtin"),
-        check("normalization costs nothing", not paid, ", ".join(sorted(entrance)), "no arithmetic"),
+        *checks,
+        check_equal(CheckId.INPUT_MATCHES, _tensor_type(model.input), image),
+        check_equal(CheckId.OUTPUT_MATCHES, _tensor_type(model.output), output),
+        *_quantization_checks(model.graph, expected),
     ]
 
 
-def _entrance(graph: TfliteGraph) -> set[str]:
-    """Names of the operators between the image and the first convolution."""
+def convolution_dtypes(graph: TfliteGraph) -> set[tuple[str, str]]:
+    """Return the (input dtype, kernel dtype) pairs of all convolutions."""
+    tensors = graph.tensors
+    return {
+        (tensors[op.inputs[0]].dtype, tensors[op.inputs[1]].dtype) for op in graph.operators if op.name in CONVOLUTIONS
+    }
+
+
+def _operator_checks(graph: TfliteGraph) -> list[Check]:
+    """Check that the network has known builtin operators only, and no arithmetic on the image itself."""
+    unknown = sorted(set(graph.operator_counts()) - OPERATORS)
+    first = _first_operators(graph)
+    free = first <= FIRST_OPERATORS or _subtracts_channel_means(graph)
+    return [
+        check(
+            CheckId.OPERATORS, not unknown, ", ".join(unknown) or "all known", "builtin operators of DeepLab networks"
+        ),
+        check(CheckId.FIRST_OPERATORS, free, ", ".join(sorted(first)), "no arithmetic"),
+    ]
+
+
+def _first_operators(graph: TfliteGraph) -> set[str]:
+    """Return the names of the operators from the image to the first convolution."""
     names, reached = set(), set(graph.inputs)
     for op in graph.operators:
         if reached & set(op.inputs):
@@ -125,11 +129,11 @@ def _entrance(graph: TfliteGraph) -> set[str]:
     return names
 
 
-def _subtracts_a_mean(graph: TfliteGraph) -> bool:
-    """Whether arithmetic on the image has a value of its own for each channel.
+def _subtracts_channel_means(graph: TfliteGraph) -> bool:
+    """Return whether an addition before the first convolution has different values for the channels.
 
-    ResNet takes the mean color of ImageNet away behind the padding. That is the network's own: one scale and one zero
-    point for all channels cannot say it.
+    ResNet subtracts the mean color of ImageNet after the padding. This belongs to the network: a single scale and zero
+    point for all channels cannot express it.
     """
     for op in graph.operators:
         if op.name == "CONV_2D":
@@ -141,113 +145,105 @@ def _subtracts_a_mean(graph: TfliteGraph) -> bool:
 
 
 def _constant(graph: TfliteGraph, index: int) -> Tensor | None:
-    """The constant behind an input, which float16 files keep in half the bytes and convert first; None if computed."""
+    """Return the constant that an input reads, also through the DEQUANTIZE of float16 files; None if computed."""
     producer = graph.producer(index)
     source = graph.tensors[producer.inputs[0] if producer and producer.name == "DEQUANTIZE" else index]
     return None if source.data is None else source
 
 
-def _contract_checks(model: TfliteModel) -> list[Check]:
-    """What the Task Library and MediaPipe accept at the two ends."""
-    given, result = model.input, model.output
-    if given.dtype == "uint8":
-        pixels = check("raw bytes are pixels", accepts_raw_pixels(given), _scale_text(given), "bytes 0..255 are -1..1")
-    elif given.dtype == "int8":
-        pixels = check("raw bytes are pixels", accepts_raw_pixels(given), _scale_text(given), "bytes - 128 are -1..1")
+def _client_type_checks(model: TfliteModel) -> list[Check]:
+    """Check the input and output that the Task Library and MediaPipe accept."""
+    image, output = model.input, model.output
+    if image.dtype in ("uint8", "int8"):
+        limit = "bytes 0..255 are -1..1" if image.dtype == "uint8" else "bytes - 128 are -1..1"
+        checks = [check(CheckId.RAW_PIXELS, accepts_raw_pixels(image), _scale_text(image), limit)]
     else:
-        pixels = not_checked("raw bytes are pixels", f"the input is {given.dtype}")
-    name = "output type of the clients"
+        checks = [not_checked(CheckId.RAW_PIXELS, f"the input is {image.dtype}")]
     if model.returns_labels:
-        return [pixels, not_checked(name, "class ids are outside the clients' contract")]
-    holds = result.dtype in ("float32", "uint8") and len(result.shape) == 4 and result.shape[3] <= MAX_CHANNELS
+        return [*checks, not_checked(CheckId.CLIENT_OUTPUT_TYPE, "no client accepts class ids")]
+    if image.dtype not in ("float32", "uint8"):
+        checks.append(check(CheckId.CLIENT_INPUT_TYPE, False, image.dtype, "float32 or uint8"))
+    suits = output.dtype in ("float32", "uint8") and len(output.shape) == 4 and output.shape[3] <= MAX_CHANNELS
     limit = f"float32 or uint8 [1, h, w, c], c <= {MAX_CHANNELS}"
-    if given.dtype not in ("float32", "uint8"):
-        return [pixels, check("input type of the clients", False, given.dtype, "float32 or uint8"),
-                check(name, holds, _ends_text(result), limit)]  # fmt: skip
-    return [pixels, check(name, holds, _ends_text(result), limit)]
+    return [*checks, check(CheckId.CLIENT_OUTPUT_TYPE, suits, _tensor_type(output), limit)]
 
 
-def _metadata_checks(model: TfliteModel, expected: Expected | None) -> list[Check]:
-    """Labels as many as channels, a normalization, and all of it as it was written."""
+def _metadata_checks(model: TfliteModel, expected: ExpectedFile | None) -> list[Check]:
+    """Check that labels, normalization and activation are present and, if known, as expected."""
     metadata = model.metadata
     if metadata is None:
-        return [check("metadata", False, "none", "labels and normalization")]
+        return [check(CheckId.METADATA, False, "none", "labels and normalization")]
     labels = metadata.labels or ()
-    checks = [check("labels = channels", len(labels) == model.classes, len(labels), model.classes)]
+    normalization = _normalization_text(metadata.mean, metadata.std)
+    checks = [check(CheckId.LABEL_COUNT, len(labels) == model.classes, len(labels), model.classes)]
     if expected is None:
-        stated = metadata.mean is not None and metadata.std is not None and min(metadata.std) > 0
-        checks.append(check("normalization", stated, _normalization_text(metadata), "a mean, and a std above 0"))
-        return checks
-    first = next((f"{a!r} for {b!r}" for a, b in zip(labels, expected.labels, strict=False) if a != b), "equal")
+        valid = metadata.mean is not None and metadata.std is not None and min(metadata.std) > 0
+        return [*checks, check(CheckId.NORMALIZATION, valid, normalization, "a mean, and a std above 0")]
+    pairs = zip(labels, expected.labels, strict=False)
+    difference = next((f"{a!r} instead of {b!r}" for a, b in pairs if a != b), "equal")
     return [
         *checks,
-        check("labels read back", labels == expected.labels, first, "equal"),
-        _equal("normalization", _normalization_text(metadata), "mean 127.5, std 127.5"),
-        _equal("activation", str(metadata.activation), activation_for(expected.output)),
+        check(CheckId.LABELS, labels == expected.labels, difference, "equal"),
+        check_equal(CheckId.NORMALIZATION, normalization, _normalization_text((PIXEL_MEAN,), (PIXEL_STD,))),
+        check_equal(CheckId.ACTIVATION, str(metadata.activation), expected.activation),
     ]
 
 
-def _quantization_checks(graph: TfliteGraph, expected: Expected) -> list[Check]:
-    """Whether a file is quantized but where it was ordered in float, and pays for no conversion beyond those needed."""
+def _quantization_checks(graph: TfliteGraph, expected: ExpectedFile) -> list[Check]:
+    """Check that all layers except the requested ones are quantized, with no more dtype conversions than needed."""
     counts = graph.operator_counts()
     conversions = counts.get("QUANTIZE", 0) + counts.get("DEQUANTIZE", 0)
     if expected.quantization == "int8":
-        found = float_operators(graph)
-        ordered = tuple(layer_of(graph, op) for op in graph.operators if layer_of(graph, op) in expected.float_layers)
-        most = 2 + _ends_of_float_operators(graph)
+        layers = [layer_of(graph, op) for op in graph.operators]
+        requested = [layer for layer in layers if layer in expected.float_layers]
+        limit = 2 + _float_tensor_uses(graph)
         return [
-            *_grid_checks(graph, expected),
-            check("float operators", found == ordered, ", ".join(found) or "none", ", ".join(ordered) or "none"),
-            check("conversions", conversions <= most, conversions, most),
+            *_range_checks(graph, expected),
+            _float_operator_check(graph, requested),
+            check(CheckId.CONVERSIONS, conversions <= limit, conversions, limit),
         ]
     if expected.quantization == "int16x8":
-        # The converter adds conversions of its own where branches meet.
-        floats = float_operators(graph)
-        return [check("float operators", not floats, ", ".join(floats) or "none", "none")]
+        # Conversions are not counted: the converter adds some where branches meet.
+        return [_float_operator_check(graph, [])]
     if expected.quantization == "float32":
-        return [check("conversions", conversions == 0, conversions, 0)]
+        return [check(CheckId.CONVERSIONS, conversions == 0, conversions, 0)]
     return []
 
 
-def _grid_checks(graph: TfliteGraph, expected: Expected) -> list[Check]:
-    """Whether every tensor of a quantization-aware network has one of the ranges that it was trained in."""
-    if not expected.grids:
+def _float_operator_check(graph: TfliteGraph, requested: list[str]) -> Check:
+    actual = ", ".join(float_operators(graph)) or "none"
+    return check_equal(CheckId.FLOAT_OPERATORS, actual, ", ".join(requested) or "none")
+
+
+def _range_checks(graph: TfliteGraph, expected: ExpectedFile) -> list[Check]:
+    """Check that every tensor of a file with trained ranges has the scale and zero point of one of them."""
+    if not expected.quantization_parameters:
         return []
-    known = [*expected.grids, SOFTMAX_GRID] if expected.output == "probabilities" else [*expected.grids]
-    strange = []
+    softmax = (SOFTMAX_PARAMETERS,) if expected.output == "probabilities" else ()
+    known = (*expected.quantization_parameters, *softmax)
+    unknown = []
     for tensor in (graph.tensors[i] for op in graph.operators for i in op.outputs):
         if tensor.quantization is None or tensor.dtype not in ("int8", "uint8"):
             continue
-        scale, zero = tensor.quantization.scale[0], tensor.quantization.zero_point[0]
-        zero -= 128 if tensor.dtype == "uint8" else 0
-        if not any(abs(scale / s - 1) < SAME_SCALE and zero == z for s, z in known):
-            strange.append(tensor.name)
-    return [check("ranges other than those trained", not strange, ", ".join(strange[:3]) or "none", "none")]
+        scale, zero_point = tensor.quantization.scale[0], tensor.quantization.zero_point[0]
+        zero_point -= 128 if tensor.dtype == "uint8" else 0
+        if not any(abs(scale / s - 1) < SAME_SCALE and zero_point == z for s, z in known):
+            unknown.append(tensor.name)
+    return [check(CheckId.TRAINED_RANGES, not unknown, ", ".join(unknown[:3]) or "none", "none")]
 
 
-def _ends_of_float_operators(graph: TfliteGraph) -> int:
-    """How many conversions float operators can need: one for each thing that they take or give."""
-    computed = [op for op in graph.operators if op.name not in CONVERSIONS]
-    floats = [i for op in computed for i in (*op.inputs, *op.outputs) if i >= 0 and graph.tensors[i].data is None]
-    return sum(graph.tensors[i].dtype == "float32" for i in floats)
+def _float_tensor_uses(graph: TfliteGraph) -> int:
+    """Return how often operators read or write computed float tensors: each use can need a conversion."""
+    computed = [op for op in graph.operators if op.name not in DTYPE_CONVERSIONS]
+    indices = [i for op in computed for i in (*op.inputs, *op.outputs) if i >= 0 and graph.tensors[i].data is None]
+    return sum(graph.tensors[i].dtype == "float32" for i in indices)
 
 
-def _ordered_output(expected: Expected) -> str:
-    """Type and shape of the output that was ordered."""
-    if expected.output == "labels":
-        return _text("int32", expected.mask_size)
-    return _text(expected.output_type, (*expected.mask_size, len(expected.labels)))
+def _tensor_type(tensor: Tensor) -> str:
+    return _type_text(tensor.dtype, tensor.shape[1:])
 
 
-def _equal(name: str, found: str, wanted: str) -> Check:
-    return check(name, found == wanted, found, wanted)
-
-
-def _ends_text(tensor: Tensor) -> str:
-    return _text(tensor.dtype, tensor.shape[1:])
-
-
-def _text(dtype: str, shape: tuple[int, ...]) -> str:
+def _type_text(dtype: str, shape: tuple[int, ...]) -> str:
     return f"{dtype} {[1, *shape]}"
 
 
@@ -257,7 +253,7 @@ def _scale_text(tensor: Tensor) -> str:
     return f"scale {tensor.quantization.scale[0]:.6f}, zero point {tensor.quantization.zero_point[0]}"
 
 
-def _normalization_text(metadata: Metadata) -> str:
-    if metadata.mean is None or metadata.std is None:
+def _normalization_text(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> str:
+    if mean is None or std is None:
         return "none"
-    return f"mean {', '.join(f'{v:g}' for v in metadata.mean)}, std {', '.join(f'{v:g}' for v in metadata.std)}"
+    return f"mean {', '.join(f'{v:g}' for v in mean)}, std {', '.join(f'{v:g}' for v in std)}"

@@ -1,4 +1,4 @@
-"""export.py and its like as programs: what they print and how they end."""
+"""The scripts as programs: their output and exit code."""
 
 import subprocess
 import sys
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deeplab import command
-from deeplab.config import DataConfig, ExportConfig, TrainConfig, TrainingConfig, to_mapping
+from deeplab.cli import app
+from deeplab.config import DataConfig, TrainConfig, TrainingConfig, to_mapping
 from deeplab.datasets.shapes import CLASSES
 from deeplab.files import write_json
 from deeplab.run_folder import ModelDescription, save_model
@@ -17,35 +17,31 @@ ROOT = Path(__file__).parents[2]
 
 
 def program(name, *arguments):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / name), *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("name", ["export.py", "evaluate.py", "predict.py"])
-def test_a_damaged_file_is_the_first_thing_told(name, tmp_path):
+def test_a_damaged_file_is_reported_before_anything_is_printed(name, tmp_path):
     path = tmp_path / "cut.tflite"
     path.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(range(200)))
     code, out, err = program(name, f"run={path}", *(["images=x"] if name == "predict.py" else []))
     assert code == 1
     assert out == ""
-    assert err.strip() == f"error: {path}: damaged or cut short; copy or export it again"
+    assert err.strip() == f"error: {path}: is damaged or truncated; copy or export it again"
 
 
-def test_a_file_is_described_without_tensorflow(workshop, tmp_path, monkeypatch, capsys):
+def test_a_file_is_inspected_without_tensorflow(workshop, tmp_path, monkeypatch, capsys):
     path = tmp_path / "model.tflite"
     path.write_bytes(workshop.bare("int8"))
-    monkeypatch.syspath_prepend(str(ROOT))
-    import export
-
-    monkeypatch.setattr(command, "load_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
-    command.run(ExportConfig, {"inspect": str(path)}, export.work, export.first)
+    monkeypatch.setattr(app, "load_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
+    app.main("export", [f"inspect={path}"])
     assert capsys.readouterr().out.startswith("file           model.tflite, ")
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_file_that_verifies(workshop, tmp_path):
+def test_export_writes_a_file_that_passes_verify(workshop, tmp_path):
     run, out = tmp_path / "run", tmp_path / "model.tflite"
     run.mkdir()
     save_model(run, workshop.model, ModelDescription(TINY, CLASSES))
@@ -56,12 +52,16 @@ def test_the_command_writes_a_file_that_verifies(workshop, tmp_path):
     assert code == 0, err
     assert printed.splitlines()[0].split()[:2] == ["file", "bytes"]
     assert out.is_file()
-    # The steps as they go, and no noise of TensorFlow or the converter.
-    _, *steps = err.splitlines()
-    assert steps == ["float32: converts", f"float32: checks {out.stat().st_size:,} bytes"]
+    # Progress lines only, no messages of TensorFlow or the converter.
+    assert err.splitlines() == [
+        "Loading the model and computing reference outputs ...",
+        "Converting to float32 ...",
+        f"Checking {out.stat().st_size:,} bytes ...",
+    ]
     assert out.with_suffix(".report.json").is_file()
     code, printed, err = program("export.py", f"verify={out}", f"run={run}", *few)
     assert (code, err) == (0, "")
-    assert "sha256 of its report: passed" in printed
+    assert "sha256 in its report: passed" in printed
     code, printed, err = program("export.py", f"verify={out}", f"run={run}", "image_size=33", *few)
-    assert code == 0, "the file's own size counts"
+    assert (code, printed) == (1, "")
+    assert err.startswith("error: image_size: unknown key")

@@ -1,15 +1,16 @@
-"""The whole way from a run folder to files, reports, and refusals."""
+"""Export of a run folder: files, reports and user errors."""
 
 import json
 
 import pytest
 
 import deeplab.conversion.export as export_module
-from deeplab.config import DataConfig, ExportConfig, TrainConfig, TrainingConfig, to_mapping
+from deeplab.config import DataConfig, ExportConfig, TrainConfig, TrainingConfig, VerifyConfig, build, to_mapping
+from deeplab.conversion.checks import CheckId
 from deeplab.conversion.export import export
 from deeplab.conversion.export_report import sha256
 from deeplab.conversion.inspection import inspect
-from deeplab.conversion.verify_file import verify_file
+from deeplab.conversion.verify import verify_file
 from deeplab.datasets.shapes import CLASSES
 from deeplab.errors import UserError
 from deeplab.files import write_json
@@ -32,7 +33,11 @@ def _config(run, out, **changes):
     return ExportConfig(run=str(run), out=str(out), **{**few, **changes})
 
 
-def test_a_run_becomes_a_file_with_a_report(run, tmp_path, capsys):
+def _states(config):
+    return {c.id: c.state for c in verify_file(config)}
+
+
+def test_export_writes_a_file_and_a_report(run, tmp_path):
     out = tmp_path / "sub" / "model.tflite"
     (report,) = export(_config(run, out, quantization="float32", mask_stride=4, max_miou_drop=100))
     assert sorted(p.name for p in out.parent.iterdir()) == ["model.report.json", "model.tflite"]
@@ -41,6 +46,8 @@ def test_a_run_becomes_a_file_with_a_report(run, tmp_path, capsys):
     assert saved["bytes"] == out.stat().st_size
     assert saved["settings"]["output_stride"] == 16
     assert {c["state"] for c in saved["checks"]} <= {"passed", "not checked"}
+    labels = {"id": "labels", "title": "labels", "state": "passed", "measured": "equal", "limit": "equal"}
+    assert labels in saved["checks"]
     model = TfliteModel(out)
     assert model.image_size == (SIZE, SIZE)
     assert model.mask_size == (33, 33)
@@ -49,14 +56,36 @@ def test_a_run_becomes_a_file_with_a_report(run, tmp_path, capsys):
     text = inspect(out)
     assert "labels         7: background, disc" in text
     assert "DEPTHWISE_CONV_2D 20" in text
-    states = {c.name: c.state for c in verify_file(_config(run, out, verify=str(out), max_miou_drop=100))}
-    assert states["sha256 of its report"] == "passed"
-    assert states["pixels that agree with Keras"] == "passed"
+    states = _states(VerifyConfig(verify=str(out), run=str(run), agreement_images=2, miou_images=4, max_miou_drop=100))
+    assert states[CheckId.REPORT_SHA256] == "passed"
+    assert states[CheckId.PIXEL_AGREEMENT] == "passed"
     assert "failed" not in states.values()
 
 
-def test_nothing_is_written_when_a_check_fails(run, tmp_path, monkeypatch, workshop):
-    # The conversion is replaced by one whose file has no metadata.
+def test_a_report_of_another_file_fails(run, tmp_path):
+    out = tmp_path / "model.tflite"
+    export(_config(run, out, quantization="float32", max_miou_drop=100, miou_images=0))
+    report = out.with_suffix(".report.json")
+    report.write_text(report.read_text().replace(sha256(out.read_bytes()), "0" * 64))
+    assert _states(VerifyConfig(verify=str(out)))[CheckId.REPORT_SHA256] == "failed"
+
+
+def test_each_part_of_an_export_is_announced(run, tmp_path):
+    lines = []
+    config = _config(run, tmp_path / "m.tflite", quantization=("float32", "float16"), max_miou_drop=100, miou_images=0)
+    reports = export(config, lines.append)
+    assert lines == [
+        "Loading the model and computing reference outputs ...",
+        "Converting to float32 ...",
+        f"Checking {reports[0].bytes:,} bytes ...",
+        "Converting to float16 ...",
+        f"Checking {reports[1].bytes:,} bytes ...",
+    ]
+    assert sorted(p.name for p in tmp_path.glob("*.tflite")) == ["m_float16.tflite", "m_float32.tflite"]
+
+
+def test_no_file_is_written_if_a_check_fails(run, tmp_path, monkeypatch, workshop):
+    # The replaced conversion writes no metadata.
     monkeypatch.setattr(export_module, "make_file", lambda *_: workshop.bare("float32"))
     with pytest.raises(UserError, match=r"not written, a check failed: float32: metadata: failed, none \(limit"):
         export(_config(run, tmp_path / "model.tflite", quantization="float32"))
@@ -66,38 +95,38 @@ def test_nothing_is_written_when_a_check_fails(run, tmp_path, monkeypatch, works
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"out": "model.onnx"}, "out: .* is no .tflite file"),
+        ({"out": "model.onnx"}, "out: expected a name that ends in .tflite, got 'model.onnx'"),
         ({"image_size": 128, "mask_stride": 4}, "mask_stride: 4 does not fit"),
         ({"image_size": 8}, "image_size: 8x8 pixels"),
         ({"run": "nowhere"}, "nowhere"),
         ({"output_stride": 5}, "output_stride"),
-        ({"output": "labels", "quantization": ("int8", "int16x8")}, "output: labels cannot be had with int16x8"),
-        ({"float_layers": ("logits",), "quantization": "float16"}, "float_layers: only int8 files can have some"),
+        ({"output": "labels", "quantization": ("int8", "int16x8")}, "output: labels are not available with int16x8"),
+        ({"float_layers": ("logits",), "quantization": "float16"}, "float_layers: only int8 files can have"),
         ({"float_layers": ("logit",)}, "float_layers: the model has no layer 'logit'; close to it: logits"),
     ],
 )
-def test_what_the_user_can_mend_is_one_line(run, tmp_path, changes, message):
+def test_wrong_settings_are_user_errors(run, tmp_path, changes, message):
     settings = {"run": str(run), "out": str(tmp_path / "m.tflite"), **changes}
     with pytest.raises(UserError, match=message):
         export(ExportConfig(**settings))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_run_there_is_nothing_to_export():
-    with pytest.raises(UserError, match="run: a value is needed"):
-        ExportConfig()
+def test_run_is_required():
+    with pytest.raises(UserError, match="run: a value is required"):
+        build(ExportConfig, {})
 
 
-def test_verify_without_a_run_says_what_it_could_not_check(official_models):
+def test_verify_without_a_run_does_not_check_the_agreement_with_keras(official_models):
     path = str(official_models / "starter_deeplabv3_257_float.tflite")
-    states = {c.name: c.state for c in verify_file(ExportConfig(verify=path))}
-    assert states["agreement with Keras"] == "not checked"
-    assert states["Task Library"] == "passed"
+    states = _states(VerifyConfig(verify=path))
+    assert states[CheckId.KERAS_AGREEMENT] == "not checked"
+    assert states[CheckId.TASK_LIBRARY] == "passed"
     assert "failed" not in states.values()
 
 
-def test_verify_refuses_the_official_file_whose_output_no_client_takes(official_models, tmp_path):
+def test_verify_fails_for_the_official_file_without_metadata(official_models, tmp_path):
     path = str(official_models / "deeplabv3_mnv2_dm05_pascal_quant.tflite")
-    states = {c.name: c.state for c in verify_file(ExportConfig(verify=path))}
-    assert states["metadata"] == "failed"
-    assert states["Task Library"] == "not checked"
+    states = _states(VerifyConfig(verify=path))
+    assert states[CheckId.METADATA] == "failed"
+    assert states[CheckId.TASK_LIBRARY] == "not checked"

@@ -1,39 +1,70 @@
-"""Checks and reports as text and JSON."""
+"""Checks and reports as text, JSON and a table."""
 
 import json
+from pathlib import Path
 
-from deeplab.conversion.export_report import Report, check, not_checked, report_path, sha256
+from deeplab.conversion.checks import CheckId, check, not_checked
+from deeplab.conversion.export_report import Report, print_reports, report_path, sha256
 
-
-def _report(*checks):
-    return Report("m.tflite", 3, "00", "uint8 [1]", "uint8 [1]", {"CONV_2D": 2}, (), checks, 1.5, {"seed": 0}, {})
-
-
-def test_a_failed_check_shows_the_number_beside_its_limit():
-    assert str(check("mIoU drop in points", False, 2.25, 1.5)) == "mIoU drop in points: failed, 2.25 (limit: 1.5)"
+OPERATORS = check(CheckId.OPERATORS, True, 1, 1)
+AGREEMENT = check(CheckId.PIXEL_AGREEMENT, True, 0.875, 0.5)
+NOT_INSTALLED = not_checked(CheckId.TASK_LIBRARY, "not installed")
 
 
-def test_what_was_not_checked_never_counts_as_passed():
-    report = _report(check("a", True, 1, 1), not_checked("b", "no client"), check("c", False, 0, 1))
-    assert [c.name for c in report.failed] == ["c"]
+def _report(*checks, name="m.tflite"):
+    return Report(name, 1234567, "00", "uint8 [1]", "uint8 [1]", {"CONV_2D": 2}, (), checks, 1.5, {"seed": 0}, {})
+
+
+def test_a_failed_check_states_its_value_and_limit():
+    assert str(check(CheckId.MIOU_DROP, False, 2.25, 1.5)) == "mIoU drop in points: failed, 2.25 (limit: 1.5)"
+
+
+def test_a_check_that_was_not_run_neither_passed_nor_failed():
+    report = _report(OPERATORS, NOT_INSTALLED, check(CheckId.LABELS, False, 0, 1))
+    assert [c.id for c in report.failed] == [CheckId.LABELS]
     assert report.checks[1].state == "not checked"
-    assert str(report.checks[1]) == "b: not checked (no client)"
-    assert report.measured("a") == 1
-    assert report.measured("nothing of that name") is None
+    assert str(report.checks[1]) == "Task Library: not checked (not installed)"
+    assert report.measured(CheckId.OPERATORS) == 1
+    assert report.measured(CheckId.MEDIAPIPE) is None
 
 
-def test_a_report_saves_itself_as_json(tmp_path):
+def test_a_report_is_saved_as_json_with_the_ids_of_its_checks(tmp_path):
     path = tmp_path / "m.report.json"
-    _report(check("a", True, 0.5, 1)).save(path)
+    _report(AGREEMENT).save(path)
     saved = json.loads(path.read_text())
     assert saved["operators"] == {"CONV_2D": 2}
-    assert saved["checks"] == [{"name": "a", "state": "passed", "measured": 0.5, "limit": 1}]
+    title = "pixels that agree with Keras"
+    assert saved["checks"] == [
+        {"id": "pixel_agreement", "title": title, "state": "passed", "measured": 0.875, "limit": 0.5}
+    ]
     assert [p.name for p in tmp_path.iterdir()] == ["m.report.json"]
 
 
-def test_the_report_lies_beside_the_file(tmp_path):
+def test_ids_and_titles_are_unique():
+    assert len({c.value for c in CheckId}) == len(CheckId.__members__)
+    assert len({c.title for c in CheckId}) == len(CheckId.__members__)
+
+
+def test_the_remedy_of_a_failed_miou_check_names_its_limit():
+    assert CheckId.MIOU_DROP.remedy.startswith("raise max_miou_drop")
+    assert "float_layers" in CheckId.PIXEL_AGREEMENT.remedy
+    assert CheckId.LABELS.remedy.startswith("report this as a fault of the toolkit")
+
+
+def test_the_report_is_next_to_the_file(tmp_path):
     assert report_path(tmp_path / "a.b.tflite") == tmp_path / "a.b.report.json"
 
 
-def test_sha256_of_nothing_is_the_published_one():
+def test_sha256_of_empty_content_is_the_published_value():
     assert sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_the_table_names_the_files_of_checks_that_were_skipped_for_some(capsys):
+    skipped = not_checked(CheckId.MEDIAPIPE, "uint8 outputs")
+    reports = [_report(AGREEMENT, NOT_INSTALLED, name="a.tflite"), _report(NOT_INSTALLED, skipped, name="b.tflite")]
+    print_reports(reports, [Path("a.tflite"), Path("b.tflite")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["a.tflite", "1,234,567", "1.5", "87.50%", "-"]
+    assert lines[3] == (
+        "checks: 1 passed; not checked: MediaPipe (uint8 outputs) of b.tflite, Task Library (not installed)"
+    )

@@ -1,4 +1,4 @@
-"""Files of quantization-aware networks: the ranges in them are those that were trained, and no others."""
+"""Files made from quantization-aware networks have exactly the trained ranges."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from deeplab.config import DataConfig, ExportConfig, ModelConfig, TrainConfig, TrainingConfig, to_mapping
+from deeplab.conversion.checks import CheckId
 from deeplab.conversion.convert import convert
 from deeplab.conversion.export import export
 from deeplab.conversion.export_graph import export_graph
 from deeplab.conversion.float_layers import layer_of
-from deeplab.conversion.structure import Expected, activation_for, structure_checks
+from deeplab.conversion.structure import ExpectedFile, structure_checks
 from deeplab.datasets.shapes import CLASSES, shapes_source
 from deeplab.errors import UserError
 from deeplab.files import write_json
@@ -46,24 +47,24 @@ TINY = ModelConfig(
 @dataclass(frozen=True)
 class Made:
     model: keras.Model
-    pictures: list[np.ndarray]
+    images: list[np.ndarray]
     content: bytes
     graph: TfliteGraph
 
 
 @pytest.fixture(scope="module")
 def made() -> Made:
-    """A tiny DeepLabv3+ with measured ranges, and its file, made without a picture."""
+    """A tiny DeepLabv3+ with measured ranges, and its file, converted without calibration images."""
     model = quantize_aware(randomize(build_model(TINY, 16, SIZE), seed=3))
-    pictures = [e.image for e in shapes_source("train", SIZE).examples(3)]
-    measure_ranges(model, [np.stack(pictures).astype(np.float32)])
+    images = [e.image for e in shapes_source("train", SIZE).examples(3)]
+    measure_ranges(model, [np.stack(images).astype(np.float32)])
     content = convert(export_graph(model), (SIZE, SIZE), "int8", trained_ranges=True)
-    return Made(model, pictures, content, read_graph(content))
+    return Made(model, images, content, read_graph(content))
 
 
-def test_every_operator_is_int8_and_only_the_ends_are_converted(made):
+def test_every_operator_is_int8_and_only_input_and_output_are_converted(made):
     counts = made.graph.operator_counts()
-    # As in the float file: 17 blocks, a branch of ASPP, two of the decoder; stem, 16 + 17 of the blocks, and so on.
+    # As in the float file: stem, 16 + 17 of the 17 blocks, ASPP and decoder.
     assert counts == {
         "CONV_2D": 1 + 16 + 17 + 4 + 4,
         "DEPTHWISE_CONV_2D": 17 + 1 + 2,
@@ -74,12 +75,12 @@ def test_every_operator_is_int8_and_only_the_ends_are_converted(made):
         "QUANTIZE": 2,
     }
     assert {t.dtype for t in made.graph.tensors} == {"uint8", "int8", "int32"}
-    given = made.graph.tensors[made.graph.inputs[0]]
-    assert given.dtype == "uint8"
-    assert accepts_raw_pixels(given)
+    image = made.graph.tensors[made.graph.inputs[0]]
+    assert image.dtype == "uint8"
+    assert accepts_raw_pixels(image)
 
 
-def test_scale_and_zero_point_of_every_tensor_are_those_trained(made):
+def test_every_tensor_has_the_trained_scale_and_zero_point(made):
     ranges = {r.name: r for r in activation_ranges(made.model)}
     checked = set()
     for op in made.graph.operators:
@@ -87,12 +88,12 @@ def test_scale_and_zero_point_of_every_tensor_are_those_trained(made):
         name = f"{layer_of(made.graph, op)}_range"
         if name not in ranges or tensor.dtype != "int8":
             continue
-        low, high = (float(end) for end in ranges[name].ends())
+        low, high = (float(end) for end in ranges[name].bounds())
         scale = (high - low) / 255
         assert tensor.quantization.scale[0] == pytest.approx(scale, rel=1e-5), name
         assert tensor.quantization.zero_point[0] == round(-low / scale) - 128, name
         checked.add(name)
-    # All but the fixed one of the image, and those that concatenations share under the name of one of them.
+    # All except the fixed range of the image, and those that concatenations share under a single name.
     assert len(checked) >= len(ranges) - 4
 
 
@@ -104,46 +105,47 @@ def test_kernels_have_a_scale_for_each_output_channel(made):
         op for op in made.graph.operators if "block3_depthwise" in made.graph.tensors[op.outputs[0]].name.split(";")[0]
     )
     kernel = made.graph.tensors[op.inputs[1]]
-    steps = np.abs(folded).max((0, 1)) / 127
+    scales = np.abs(folded).max((0, 1)) / 127
     assert kernel.quantization.axis == 3
-    np.testing.assert_allclose(kernel.quantization.scale, steps, rtol=1e-5)
-    np.testing.assert_array_equal(kernel.data[0], np.round(folded / steps))
+    np.testing.assert_allclose(kernel.quantization.scale, scales, rtol=1e-5)
+    np.testing.assert_array_equal(kernel.data[0], np.round(folded / scales))
     assert set(kernel.quantization.zero_point) == {0}
 
 
-def test_the_check_of_the_ranges_finds_one_that_was_not_trained(made):
-    expected = Expected((SIZE, SIZE), (SIZE, SIZE), CLASSES, "logits", "int8", "uint8", "uint8")
-    name, grids = "ranges other than those trained", quantization_parameters(made.model)
+def test_a_tensor_outside_the_trained_ranges_fails(made):
+    expected = ExpectedFile((SIZE, SIZE), 1, CLASSES, "logits", "int8", "uint8", "uint8")
+    parameters = quantization_parameters(made.model)
 
     def state(*known):
-        checks = structure_checks(TfliteModel(made.content), dataclasses.replace(expected, grids=known))
-        return next(c.state for c in checks if c.name == name)
+        target = dataclasses.replace(expected, quantization_parameters=known)
+        checks = structure_checks(TfliteModel(made.content), target)
+        return next(c.state for c in checks if c.id == CheckId.TRAINED_RANGES)
 
-    assert state(*grids) == "passed"
-    (scale, zero), *others = grids
-    assert state((1.01 * scale, zero), *others) == "failed"
-    assert state((scale, zero + 1), *others) == "failed"
+    assert state(*parameters) == "passed"
+    (scale, zero_point), *others = parameters
+    assert state((1.01 * scale, zero_point), *others) == "failed"
+    assert state((scale, zero_point + 1), *others) == "failed"
 
 
 @pytest.mark.parametrize("kernels", ["xnnpack", "builtin"])
 def test_the_file_computes_what_was_simulated(made, kernels):
     file = TfliteModel(made.content, kernels=kernels)
-    apart = {}
+    difference = {}
     for builtin in (False, True):
         round_as_builtin_kernels(made.model, builtin)
-        wanted = [np.asarray(made.model(i[None].astype(np.float32), training=False))[0] for i in made.pictures]
+        expected = [np.asarray(made.model(i[None].astype(np.float32), training=False))[0] for i in made.images]
         round_as_builtin_kernels(made.model, False)
-        apart[builtin] = np.mean(
-            [np.abs(file(i) - w).mean() / w.std() for i, w in zip(made.pictures, wanted, strict=True)]
+        difference[builtin] = np.mean(
+            [np.abs(file(i) - e).mean() / e.std() for i, e in zip(made.images, expected, strict=True)]
         )
-    # The network is random, and what a float rounds otherwise grows in it.
-    assert apart[kernels == "builtin"] < 0.03
-    assert apart[kernels == "builtin"] < 0.8 * apart[kernels != "builtin"]
+    # The network is random: differences in float rounding grow from layer to layer.
+    assert difference[kernels == "builtin"] < 0.03
+    assert difference[kernels == "builtin"] < 0.8 * difference[kernels != "builtin"]
 
 
 @pytest.fixture(scope="module")
 def run(made, tmp_path_factory):
-    """A run folder whose data are nowhere."""
+    """A run folder whose data are missing."""
     folder = tmp_path_factory.mktemp("run")
     save_model(folder, made.model, ModelDescription(TINY, CLASSES, quantized=True))
     data = DataConfig(source="voc", root="gone")
@@ -154,19 +156,19 @@ def run(made, tmp_path_factory):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"quantization": "float32"}, "quantization: float32, of a run that was trained for int8"),
+        ({"quantization": "float32"}, "quantization: float32 requested, but the run was trained for int8"),
         ({"quantization": ("int8", "float16")}, "quantization: int8, float16"),
         ({"float_layers": ("logits",)}, "float_layers: the run was trained for int8"),
         ({"data": {"root": "elsewhere"}}, "elsewhere"),
     ],
 )
-def test_what_a_quantization_aware_run_cannot_become(run, tmp_path, changes, message):
+def test_settings_that_do_not_fit_a_quantization_aware_run(run, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         export(ExportConfig(run=str(run), out=str(tmp_path / "m.tflite"), **changes))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ranges_never_measured_are_refused(tmp_path):
+def test_a_run_with_unmeasured_ranges_is_a_user_error(tmp_path):
     save_model(tmp_path, quantize_aware(build_model(TINY, 16)), ModelDescription(TINY, CLASSES, quantized=True))
     data = DataConfig(source="shapes")
     write_json(tmp_path / "train.json", to_mapping(TrainConfig(data=data, training=TrainingConfig(crop_size=SIZE))))
@@ -183,20 +185,20 @@ def test_other_outputs_are_int8_too(made, output, mask_stride):
     assert floats == []
     assert graph.operator_counts()["QUANTIZE"] <= 2
     model = TfliteModel(content, kernels="builtin")
-    logits = TfliteModel(made.content, kernels="builtin")(made.pictures[0])[::mask_stride, ::mask_stride]
-    found = model(made.pictures[0])
+    logits = TfliteModel(made.content, kernels="builtin")(made.images[0])[::mask_stride, ::mask_stride]
+    actual = model(made.images[0])
     if output == "probabilities":
-        wanted = np.exp(logits - logits.max(-1, keepdims=True))
-        np.testing.assert_allclose(found, wanted / wanted.sum(-1, keepdims=True), atol=0.02)
+        expected = np.exp(logits - logits.max(-1, keepdims=True))
+        np.testing.assert_allclose(actual, expected / expected.sum(-1, keepdims=True), atol=0.02)
     elif output == "labels":
-        assert np.mean(found == logits.argmax(-1)) > 0.97
+        assert np.mean(actual == logits.argmax(-1)) > 0.97
     else:
-        assert np.mean(found.argmax(-1) == logits.argmax(-1)) > 0.97
+        assert np.mean(actual.argmax(-1) == logits.argmax(-1)) > 0.97
 
 
 @pytest.mark.slow
-def test_the_whole_way_from_a_float_training_to_a_proven_file(tmp_path):
-    """Drawn shapes: float, quantization-aware from it, and an int8 file without calibration that agrees."""
+def test_a_quantization_aware_training_is_exported_without_calibration(tmp_path):
+    """Train a float network, continue quantization-aware, and export an int8 file that agrees."""
     network = ModelConfig(depth_multiplier=0.25, head="v3", aspp_rates=(), aspp_channels=32, batch_norm_momentum=0.9)
     plain = TrainingConfig(steps=60, batch_size=8, crop_size=SIZE, learning_rate=0.1, save_every=60)
     data = DataConfig(source="shapes", val_size=8)
@@ -209,9 +211,9 @@ def test_the_whole_way_from_a_float_training_to_a_proven_file(tmp_path):
     (report,) = export(ExportConfig(second.run, str(out), image_size=SIZE, miou_images=8))
     assert report.origin["calibration"] is None
     assert report.origin["quantization_aware"] is True
-    states = {c.name: c.state for c in report.checks}
-    assert states["ranges other than those trained"] == "passed"
-    assert states["pixels as simulated, builtin kernels"] == "passed"
+    states = {c.id: c.state for c in report.checks}
+    assert states[CheckId.TRAINED_RANGES] == "passed"
+    assert states[CheckId.SIMULATED_BUILTIN] == "passed"
     simulated, file = load_model(second.run, 16, SIZE), TfliteModel(out, kernels="builtin")
     images = [e.image for e in shapes_source("val", SIZE).examples(8)]
     same = [
@@ -221,45 +223,45 @@ def test_the_whole_way_from_a_float_training_to_a_proven_file(tmp_path):
 
 
 def constants(graph: TfliteGraph) -> dict[str, np.ndarray]:
-    """The stored numbers, by the layer that they belong to."""
+    """Return the stored integers by tensor name."""
     return {t.name: t.data for t in graph.tensors if t.data is not None and t.dtype in ("int8", "int32")}
 
 
-def test_a_quantized_file_is_loaded_onto_its_own_grids(made):
+def test_a_quantized_file_is_loaded_with_its_quantization_parameters(made):
     model = load_quantized(made.content, 16, SIZE)
     np.testing.assert_allclose(quantization_parameters(model), quantization_parameters(made.model), rtol=1e-6)
-    image = np.stack(made.pictures).astype(np.float32)
-    found, wanted = (np.asarray(m(image)).argmax(-1) for m in (model, made.model))
-    # The last bit of a float sends a sum to the other side now and then, from layer to layer more of them.
-    assert (found == wanted).mean() > 0.97
+    image = np.stack(made.images).astype(np.float32)
+    actual, expected = (np.asarray(m(image)).argmax(-1) for m in (model, made.model))
+    # Float sums close to a rounding boundary can be rounded differently, in every layer.
+    assert (actual == expected).mean() > 0.97
 
 
-def test_exported_again_a_quantized_file_keeps_every_number(made, tmp_path):
-    content = write_metadata(made.content, CLASSES, activation=activation_for("logits"))
+def test_a_quantized_file_that_is_exported_again_keeps_all_integers(made, tmp_path):
+    content = write_metadata(made.content, CLASSES, activation="softmax")
     (tmp_path / "first.tflite").write_bytes(content)
     config = ExportConfig(str(tmp_path / "first.tflite"), str(tmp_path / "again.tflite"), agreement_images=2)
     (report,) = export(config)
     assert report.origin["keep_ranges"] is True
     assert report.origin["calibration"] is None
     graph = read_graph(tmp_path / "again.tflite")
-    found, wanted = constants(graph), constants(made.graph)
-    assert sorted(found) == sorted(wanted)
-    for name, numbers in wanted.items():
-        np.testing.assert_array_equal(found[name], numbers, name)
+    actual, expected = constants(graph), constants(made.graph)
+    assert sorted(actual) == sorted(expected)
+    for name, integers in expected.items():
+        np.testing.assert_array_equal(actual[name], integers, name)
     scales = [[t.quantization.scale for t in g.tensors if t.quantization] for g in (graph, made.graph)]
     for a, b in zip(*scales, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
-def test_without_keep_ranges_and_for_other_quantizations_pictures_are_needed(made, tmp_path):
+def test_calibration_images_are_required_unless_ranges_are_kept(made, tmp_path):
     (tmp_path / "first.tflite").write_bytes(made.content)
     config = ExportConfig(str(tmp_path / "first.tflite"), str(tmp_path / "again.tflite"))
     for changes in ({"keep_ranges": False}, {"quantization": "int16x8"}, {"float_layers": ("logits",)}):
-        with pytest.raises(UserError, match="does not tell what it was trained on"):
+        with pytest.raises(UserError, match="calibration needs training images"):
             export(dataclasses.replace(config, **changes))
 
 
-def test_a_float_file_has_no_grids(made):
+def test_a_float_file_has_no_ranges(made):
     content = convert(export_graph(build_model(TINY, 16, SIZE)), (SIZE, SIZE), "float32")
     assert read_network(content).ranges is None
     with pytest.raises(UserError, match="is not quantized throughout"):

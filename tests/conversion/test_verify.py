@@ -1,4 +1,4 @@
-"""Good files pass; each kind of damage is refused by the check that is there for it."""
+"""Good files pass all checks, and each kind of damage fails its check."""
 
 import dataclasses
 import importlib.util
@@ -9,6 +9,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder
 
+from deeplab.conversion.checks import CheckId
 from deeplab.conversion.convert import convert
 from deeplab.conversion.verify import verify
 from deeplab.datasets.shapes import CLASSES
@@ -16,11 +17,11 @@ from deeplab.tflite.metadata import write_metadata
 
 
 def _states(checks):
-    return {c.name: c.state for c in checks}
+    return {c.id: c.state for c in checks}
 
 
 def _changed(content, change):
-    """The file with `change(model)` applied to the schema's own objects; metadata are lost."""
+    """Return the file after `change(model)` on the objects of the schema, without metadata."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     model.metadata = None
     change(model)
@@ -35,27 +36,26 @@ def _written(content):
 
 @pytest.mark.parametrize("quantization", ["float32", "int8"])
 def test_a_good_file_passes(workshop, quantization):
-    content, proof = workshop.file(quantization), workshop.proof(quantization)
-    checks = verify(content, proof, workshop.pictures)
+    checks = verify(workshop.file(quantization), workshop.target(quantization), workshop.images)
     assert [str(c) for c in checks if c.state == "failed"] == []
     states = _states(checks)
-    for name in (
-        "operators",
-        "labels read back",
-        "pixels that agree with Keras",
-        "mIoU drop in points",
-        "Task Library",
+    for check_id in (
+        CheckId.OPERATORS,
+        CheckId.LABELS,
+        CheckId.PIXEL_AGREEMENT,
+        CheckId.MIOU_DROP,
+        CheckId.TASK_LIBRARY,
     ):
-        assert states[name] == "passed", name
+        assert states[check_id] == "passed", check_id
     if quantization == "float32" and importlib.util.find_spec("mediapipe"):
-        assert states["MediaPipe"] == "passed"
+        assert states[CheckId.MEDIAPIPE] == "passed"
     if quantization == "int8":
-        assert states["MediaPipe"] == "not checked"
+        assert states[CheckId.MEDIAPIPE] == "not checked"
 
 
-def test_without_a_model_to_compare_with_agreement_is_not_checked(workshop):
-    states = _states(verify(workshop.file("float32"), None, workshop.pictures))
-    assert states["agreement with Keras"] == "not checked"
+def test_agreement_is_not_checked_without_a_keras_model(workshop):
+    states = _states(verify(workshop.file("float32"), None, workshop.images))
+    assert states[CheckId.KERAS_AGREEMENT] == "not checked"
     assert "failed" not in states.values()
 
 
@@ -72,7 +72,7 @@ def _scale_of_the_output(content):
     def change(model):
         graph = model.subgraphs[0]
         quantization = graph.tensors[graph.outputs[0]].quantization
-        # Enlarging copies bytes, so both its ends must have one scale.
+        # The last resize keeps the stored values, so its input and output must have the same scale.
         quantization.scale = quantization.scale / np.float32(4)
 
     return _written(_changed(content, change))
@@ -112,57 +112,57 @@ def _relabeled(labels=CLASSES, **changes):
 
 
 DAMAGE = {
-    "a zeroed layer": ("float32", _zero_a_layer, "error of the scores"),
-    "channels swapped": ("float32", _swap_channels_of_the_logits, "clear pixels that agree with Keras"),
-    "another resize": ("float32", _half_pixel_resize, "error of the scores"),
-    "the output's scale": ("int8", _scale_of_the_output, "opens in LiteRT"),
-    "the input's scale": ("int8", _scale_of_the_input, "raw bytes are pixels"),
-    "labels swapped": ("int8", _relabeled(CLASSES[::-1]), "labels read back"),
-    "a label too few": ("int8", _relabeled(CLASSES[:-1]), "labels = channels"),
-    "another mean": ("int8", _relabeled(mean=0.0), "normalization"),
-    "another std": ("int8", _relabeled(std=255.0), "normalization"),
-    "another activation": ("int8", _relabeled(activation="sigmoid"), "activation"),
-    "no metadata": ("int8", lambda c: c, "metadata"),
-    "cut short": ("int8", lambda c: c[: len(c) // 2], "opens in LiteRT"),
-    "empty": ("int8", lambda c: b"", "opens in LiteRT"),
+    "a zeroed layer": ("float32", _zero_a_layer, CheckId.SCORE_ERROR),
+    "swapped channels": ("float32", _swap_channels_of_the_logits, CheckId.CLEAR_PIXEL_AGREEMENT),
+    "another resize": ("float32", _half_pixel_resize, CheckId.SCORE_ERROR),
+    "scale of the output": ("int8", _scale_of_the_output, CheckId.OPENS),
+    "scale of the input": ("int8", _scale_of_the_input, CheckId.RAW_PIXELS),
+    "swapped labels": ("int8", _relabeled(CLASSES[::-1]), CheckId.LABELS),
+    "a missing label": ("int8", _relabeled(CLASSES[:-1]), CheckId.LABEL_COUNT),
+    "another mean": ("int8", _relabeled(mean=0.0), CheckId.NORMALIZATION),
+    "another std": ("int8", _relabeled(std=255.0), CheckId.NORMALIZATION),
+    "another activation": ("int8", _relabeled(activation="sigmoid"), CheckId.ACTIVATION),
+    "no metadata": ("int8", lambda c: c, CheckId.METADATA),
+    "truncated": ("int8", lambda c: c[: len(c) // 2], CheckId.OPENS),
+    "empty": ("int8", lambda c: b"", CheckId.OPENS),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_refused(workshop, damage):
-    quantization, change, name = DAMAGE[damage]
-    whole = _relabeled()(workshop.bare(quantization))
-    assert _states(verify(whole, workshop.proof(quantization), ())).get(name) != "failed"
-    checks = verify(change(workshop.bare(quantization)), workshop.proof(quantization), ())
-    assert _states(checks)[name] == "failed"
+def test_each_damage_fails_its_check(workshop, damage):
+    quantization, change, check_id = DAMAGE[damage]
+    target = workshop.target(quantization)
+    assert _states(verify(workshop.file(quantization), target, ())).get(check_id) != "failed"
+    assert _states(verify(change(workshop.bare(quantization)), target, ()))[check_id] == "failed"
 
 
-def test_an_int8_file_that_was_ordered_in_float_is_refused(workshop):
-    states = _states(verify(workshop.file("int8"), workshop.proof("float32"), ()))
-    assert states["input as ordered"] == "failed"
-    assert states["output as ordered"] == "failed"
+def test_an_int8_file_fails_if_float_was_requested(workshop):
+    states = _states(verify(workshop.file("int8"), workshop.target("float32"), ()))
+    assert states[CheckId.INPUT_MATCHES] == "failed"
+    assert states[CheckId.OUTPUT_MATCHES] == "failed"
+    assert states[CheckId.KERAS_AGREEMENT] == states[CheckId.CLIENTS] == "not checked"
 
 
-def test_a_mask_of_another_stride_is_refused(workshop):
-    states = _states(verify(workshop.file("float32"), workshop.proof("float32", mask_stride=4), ()))
-    assert states["output as ordered"] == "failed"
+def test_a_mask_of_another_stride_fails(workshop):
+    states = _states(verify(workshop.file("float32"), workshop.target("float32", mask_stride=4), ()))
+    assert states[CheckId.OUTPUT_MATCHES] == "failed"
 
 
-def test_a_drop_beyond_the_limit_is_refused(workshop):
-    # The reference claims a perfect mIoU, so that the file must lose some.
-    proof = workshop.proof("float32")
-    scores = proof.reference.scores
+def test_a_miou_drop_above_the_limit_fails(workshop):
+    # The reference scores are set to a perfect mIoU.
+    target = workshop.target("float32")
+    scores = target.reference.scores
     perfect = dataclasses.replace(scores, matrix=np.diag(scores.matrix.sum(axis=1)))
-    reference = dataclasses.replace(proof.reference, scores=perfect)
-    checks = verify(workshop.file("float32"), dataclasses.replace(proof, reference=reference), ())
-    (drop,) = [c for c in checks if c.name == "mIoU drop in points"]
+    reference = dataclasses.replace(target.reference, scores=perfect)
+    checks = verify(workshop.file("float32"), dataclasses.replace(target, reference=reference), ())
+    (drop,) = [c for c in checks if c.id == CheckId.MIOU_DROP]
     assert drop.state == "failed"
     assert drop.limit == 1.5
     assert isinstance(drop.measured, float)
     assert drop.measured > 50
 
 
-def test_arithmetic_on_the_image_is_refused():
+def test_arithmetic_on_the_image_fails():
     kernel = tf.random.stateless_normal((3, 3, 3, len(CLASSES)), (1, 2))
 
     def normalize_and_convolve(image):
@@ -170,23 +170,23 @@ def test_arithmetic_on_the_image_is_refused():
 
     content = _written(convert(normalize_and_convolve, (33, 33)))
     states = _states(verify(content, None, ()))
-    assert states["normalization costs nothing"] == "failed"
+    assert states[CheckId.FIRST_OPERATORS] == "failed"
 
 
-def test_an_operator_that_no_plain_runtime_has_is_refused():
+def test_an_operator_that_no_deeplab_network_needs_fails():
     content = _written(convert(lambda image: tf.reverse(image, [1]), (33, 33)))
-    checks = [c for c in verify(content, None, ()) if c.name == "operators"]
+    checks = [c for c in verify(content, None, ()) if c.id == CheckId.OPERATORS]
     assert [(c.state, c.measured) for c in checks] == [("failed", "REVERSE_V2")]
 
 
-def test_a_dilation_that_was_not_folded_is_refused():
+def test_a_dilation_that_was_not_folded_fails():
     kernel = tf.random.stateless_normal((3, 3, 3, len(CLASSES)), (1, 2))
 
-    def in_pieces(image):
+    def space_to_batch_convolution(image):
         x = tf.space_to_batch(image, [2, 2], [[2, 3], [2, 3]])
         return tf.batch_to_space(tf.nn.conv2d(x + 1.0, kernel, 1, "VALID"), [2, 2], [[0, 1], [0, 1]])
 
-    content = _written(convert(in_pieces, (33, 33)))
-    (operators,) = [c for c in verify(content, None, ()) if c.name == "operators"]
+    content = _written(convert(space_to_batch_convolution, (33, 33)))
+    (operators,) = [c for c in verify(content, None, ()) if c.id == CheckId.OPERATORS]
     assert operators.state == "failed"
     assert operators.measured == "BATCH_TO_SPACE_ND, SPACE_TO_BATCH_ND"

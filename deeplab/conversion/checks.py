@@ -1,0 +1,118 @@
+"""The checks of a .tflite file: their ids, titles and remedies, and the result of one check."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+State = Literal["passed", "failed", "not checked"]
+Value = str | float | int | None
+
+_FAULT = "report this as a fault of the toolkit, or choose another quantization or output"
+_ROUNDING = "use float16, or keep layers float with float_layers (benchmarks/export_layers.py finds the sensitive ones)"
+_ACCURACY = "raise max_miou_drop, use another quantization, keep layers float with float_layers, or train longer"
+
+
+class CheckId(Enum):
+    """The constant id of each check. The report stores the id; people read the title.
+
+    Attributes:
+        title: what was checked, in a few words.
+        remedy: what to do if an exported file fails this check.
+    """
+
+    title: str
+    remedy: str
+
+    def __new__(cls, value: str, title: str, remedy: str = _FAULT) -> "CheckId":
+        """Create a member whose value is its id."""
+        member = object.__new__(cls)
+        member._value_, member.title, member.remedy = value, title, remedy
+        return member
+
+    OPENS = "opens", "opens in LiteRT"
+    REPORT_SHA256 = "report_sha256", "sha256 in its report"
+
+    OPERATORS = "operators", "operators"
+    FIRST_OPERATORS = "first_operators", "operators on the image"
+    FLOAT_OPERATORS = "float_operators", "float operators"
+    CONVERSIONS = "conversions", "dtype conversions"
+    TRAINED_RANGES = "trained_ranges", "tensors outside the trained ranges"
+
+    INPUT_MATCHES = "input_matches", "input matches the settings"
+    OUTPUT_MATCHES = "output_matches", "output matches the settings"
+    RAW_PIXELS = "raw_pixels", "input accepts raw pixels"
+    CLIENT_INPUT_TYPE = "client_input_type", "input dtype suits the clients"
+    CLIENT_OUTPUT_TYPE = "client_output_type", "output dtype suits the clients"
+
+    METADATA = "metadata", "metadata"
+    LABEL_COUNT = "label_count", "number of labels"
+    LABELS = "labels", "labels"
+    NORMALIZATION = "normalization", "normalization"
+    ACTIVATION = "activation", "activation"
+
+    KERAS_AGREEMENT = "keras_agreement", "agreement with Keras"
+    SCORE_ERROR = "score_error", "relative error of the scores", _ROUNDING
+    PIXEL_AGREEMENT = "pixel_agreement", "pixels that agree with Keras", _ROUNDING
+    CLEAR_PIXEL_AGREEMENT = "clear_pixel_agreement", "clear pixels that agree with Keras", _ROUNDING
+    MASK_SHIFT = "mask_shift", "shift at which the masks agree most"
+    MIOU_DROP = "miou_drop", "mIoU drop in points", _ACCURACY
+    SIMULATED_XNNPACK = "simulated_xnnpack", "pixels as simulated, XNNPACK kernels"
+    SIMULATED_BUILTIN = "simulated_builtin", "pixels as simulated, builtin kernels"
+
+    CLIENTS = "clients", "clients"
+    KERNEL_AGREEMENT = "kernel_agreement", "XNNPACK and builtin kernels agree"
+    TASK_LIBRARY = "task_library", "Task Library"
+    MEDIAPIPE = "mediapipe", "MediaPipe"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one check.
+
+    Attributes:
+        id: which check.
+        state: "not checked" if it could not be run, never "passed".
+        measured: the actual value.
+        limit: the expected or limiting value; the reason if the check could not be run.
+    """
+
+    id: CheckId
+    state: State
+    measured: Value = None
+    limit: Value = None
+
+    def __str__(self) -> str:
+        """Return one line: title, state, value and limit."""
+        if self.state == "not checked":
+            return f"{self.id.title}: not checked ({self.limit})"
+        return f"{self.id.title}: {self.state}, {_short(self.measured)} (limit: {_short(self.limit)})"
+
+    def to_mapping(self) -> dict[str, Value]:
+        """Return the check as it is stored in the report."""
+        values = {"state": self.state, "measured": self.measured, "limit": self.limit}
+        return {"id": self.id.value, "title": self.id.title, **values}
+
+
+def check(check_id: CheckId, holds: bool, measured: Value, limit: Value) -> Check:
+    """Return the result of a check that was run."""
+    return Check(check_id, "passed" if holds else "failed", measured, limit)
+
+
+def check_equal(check_id: CheckId, actual: str, expected: str) -> Check:
+    """Return the result of comparing two texts."""
+    return check(check_id, actual == expected, actual, expected)
+
+
+def not_checked(check_id: CheckId, reason: str) -> Check:
+    """Return the result of a check that could not be run."""
+    return Check(check_id, "not checked", None, reason)
+
+
+def failed_checks(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """Return the checks that failed."""
+    return tuple(c for c in checks if c.state == "failed")
+
+
+def _short(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

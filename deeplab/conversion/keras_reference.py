@@ -1,0 +1,159 @@
+"""The outputs of the Keras model, computed once for all files that are made from it."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from deeplab.config import ExportConfig, VerifyConfig
+from deeplab.datasets.open import open_source
+from deeplab.datasets.shapes import shapes_source
+from deeplab.datasets.source import Example, Source
+from deeplab.errors import UserError
+from deeplab.evaluation.evaluate import evaluate
+from deeplab.evaluation.scores import Scores
+from deeplab.model.quantization.transform import (
+    activation_ranges,
+    quantization_parameters,
+    round_as_builtin_kernels,
+)
+from deeplab.pixels import PADDING_BYTE
+from deeplab.prediction.image_fit import Size, fit_image
+from deeplab.prediction.predictor import keras_predictor
+from deeplab.pretrained.tflite_network import load_quantized
+from deeplab.run_folder import TrainedModel, check_class_count
+
+MINIMUM_SIDE = 33
+"""Minimum height and width of the input of a file in pixels."""
+
+_CLEARLY_POSITIVE = 0.02
+"""Fraction of the range of the logits above which quantization leaves a winning logit positive."""
+
+
+@dataclass(frozen=True)
+class KerasReference:
+    """The outputs of the Keras model.
+
+    Attributes:
+        images: `[h, w, 3]` uint8 each, at the input size of the model.
+        logits: `[h, w, classes]` float32 for each image.
+        examples: labeled images of any size to measure mIoU on; may be empty.
+        scores: of the Keras model on `examples`; None without examples.
+        builtin_logits: the logits when rounded like the builtin kernels; empty unless the model is quantization-aware.
+    """
+
+    images: tuple[np.ndarray, ...]
+    logits: tuple[np.ndarray, ...]
+    examples: tuple[Example, ...] = ()
+    scores: Scores | None = None
+    builtin_logits: tuple[np.ndarray, ...] = ()
+
+
+def load_keras_model(run: TrainedModel, output_stride: int, image_size: Size, keep_ranges: bool) -> keras.Model:
+    """Load the Keras model that files are made from and compared with.
+
+    Args:
+        run: the run folder or .tflite file.
+        output_stride: 8, 16 or 32.
+        image_size: (height, width) in pixels, at least `MINIMUM_SIDE` each.
+        keep_ranges: keep the activation ranges of a quantized .tflite file.
+
+    Raises:
+        UserError: the size is too small, the model cannot be loaded, or its activation ranges were never measured.
+    """
+    if min(image_size) < MINIMUM_SIDE:
+        problem = f"{image_size[0]}x{image_size[1]} pixels"
+        raise UserError("image_size", problem, f"use at least {MINIMUM_SIDE} pixels per side")
+    if keep_ranges:
+        return load_quantized(run.network, output_stride, image_size)
+    model = run.load(output_stride, image_size)
+    quantization_parameters(model)  # Raises UserError for unmeasured ranges, before any image is read.
+    return model
+
+
+def open_validation(run: TrainedModel, config: ExportConfig | VerifyConfig) -> Source | None:
+    """Open the labeled images to compare on.
+
+    Returns:
+        None if there are none: for a .tflite file without `config.data`, and with a warning for a quantization-aware
+        run whose data are missing, because its export needs no images.
+
+    Raises:
+        UserError: the data are missing, or have another number of classes than the model.
+    """
+    if run.is_tflite and not config.data:
+        return None
+    data = run.data(config.data)
+    try:
+        source = open_source(data, data.val_split, config.seed)
+    except UserError as error:
+        if not run.description.quantized or config.data:
+            raise
+        warnings.warn(f"comparing on drawn scenes, without mIoU: {error}", stacklevel=2)
+        return None
+    check_class_count(source.classes, len(run.description.classes))
+    return source
+
+
+def make_reference(
+    model: keras.Model, source: Source | None, classes: Sequence[str], config: ExportConfig | VerifyConfig
+) -> KerasReference:
+    """Run the Keras model on the first images of `source`, and measure its mIoU on them.
+
+    Args:
+        model: built at a fixed size.
+        source: labeled images; None takes drawn scenes and does not measure mIoU.
+        classes: names by id.
+        config: states the numbers of images and the seed of drawn scenes.
+    """
+    predictor = keras_predictor(model)
+    size, count = model.input_shape[1:3], config.agreement_images
+    images = tuple(first_images(source, count, size, config.seed))
+    examples = tuple(source.examples(config.miou_images)) if source else ()
+    return KerasReference(
+        images,
+        logits=tuple(predictor.run(image) for image in images),
+        examples=examples,
+        scores=evaluate(predictor, examples, classes) if examples else None,
+        builtin_logits=_builtin_logits(model, images),
+    )
+
+
+def first_images(source: Source | None, count: int, size: Size, seed: int) -> list[np.ndarray]:
+    """Return the first `count` images of a source, or of drawn scenes if it is None, padded or stretched to `size`."""
+    source = source or shapes_source("export", max(32, min(size)), seed)
+    return [fit_image(e.image, size, padding_value=PADDING_BYTE).image for e in source.examples(count)]
+
+
+def needed_logit_offset(logits: Sequence[np.ndarray], mask_stride: int) -> float:
+    """Return the constant that must be added to all logits so that the Task Library finds the winner of every pixel.
+
+    The Task Library starts from class 0 with a confidence of 0.0 and takes only higher scores, so a pixel with negative
+    logits becomes class 0. A constant added to all logits changes neither softmax nor argmax and costs nothing.
+
+    Args:
+        logits: `[h, w, classes]` of the Keras model on a few images.
+        mask_stride: image pixels per mask pixel.
+
+    Returns:
+        0.0 if all winning logits are clearly positive, as those of the official networks are. Otherwise the constant
+        that makes the lowest logit zero; a quantized range contains zero anyway, so no resolution is lost.
+    """
+    masks = [x[::mask_stride, ::mask_stride] for x in logits]
+    winner, low, high = min(x.max(-1).min() for x in masks), min(x.min() for x in masks), max(x.max() for x in masks)
+    return 0.0 if float(winner) > _CLEARLY_POSITIVE * (float(high) - float(low)) else -float(low)
+
+
+def _builtin_logits(model: Any, images: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Return the logits of a quantization-aware model when it rounds like the builtin kernels, else ()."""
+    if not activation_ranges(model):
+        return ()
+    round_as_builtin_kernels(model)
+    try:
+        predictor = keras_predictor(model)
+        return tuple(predictor.run(image) for image in images)
+    finally:
+        round_as_builtin_kernels(model, False)
