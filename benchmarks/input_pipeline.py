@@ -1,8 +1,8 @@
 """Speed and memory of the input pipeline on a VOCdevkit: `python benchmarks/input_pipeline.py VOCDEVKIT`.
 
-Bare decoding and the whole pipeline (decode, scale, crop, flip, pad, batch) take turns, so that what else the machine
-does falls on both. Printed are medians over the rounds, the ratio of each round's pair, and CPU time, which other
-programs hardly touch.
+Decoding alone and the whole pipeline (decode, scale, crop, flip, pad, batch) alternate, so that other load on the
+machine affects both. The output has medians over the rounds, the ratio within each round, and CPU time, which other
+programs hardly affect.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.source import Example, Source
 
 
-def bare_decode(source: Source) -> Callable[[int], None]:
-    """Decodes with the pipeline's own decoders and as many threads, and does nothing else."""
+def decode_only(source: Source) -> Callable[[int], None]:
+    """Decode with the pipeline's decoders and number of threads, without any other work."""
     pool = ThreadPoolExecutor(os.cpu_count())
 
     def run(count: int) -> None:
@@ -35,13 +35,13 @@ def bare_decode(source: Source) -> Callable[[int], None]:
     return run
 
 
-def tensorflow_decode(source: Source) -> Callable[[int], None]:
-    """Decodes JPEG and PNG with TensorFlow's operators in tf.data (which turn the palette into colors)."""
+def decode_with_tensorflow(source: Source) -> Callable[[int], None]:
+    """Decode JPEG and PNG with TensorFlow's operators in tf.data (which convert the palette to colors)."""
     images, masks = ([str(p) for p in source.files[i::2]] for i in (0, 1))
 
     def decode(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        picture = tf.io.decode_jpeg(tf.io.read_file(image), channels=3)
-        return tf.shape(picture), tf.shape(tf.io.decode_png(tf.io.read_file(mask)))
+        decoded = tf.io.decode_jpeg(tf.io.read_file(image), channels=3)
+        return tf.shape(decoded), tf.shape(tf.io.decode_png(tf.io.read_file(mask)))
 
     def run(count: int) -> None:
         dataset = tf.data.Dataset.from_tensor_slices((images, masks)).repeat().take(count)
@@ -52,10 +52,10 @@ def tensorflow_decode(source: Source) -> Callable[[int], None]:
 
 
 def whole_pipeline(source: Source, config: TrainingConfig) -> Callable[[int], None]:
-    """Takes batches and throws them away, and waits until as many pictures have been made again.
+    """Take and discard batches, then wait until as many images have been prepared again.
 
-    The pipeline works ahead of what is taken. Beginning and ending with full queues counts each picture once, and
-    leaves nothing running that would slow the other runs down.
+    The pipeline prepares batches in advance. Starting and ending with full queues counts each image once, and no
+    background work slows down the other runs.
     """
     loaded = itertools.count()
     last = [0]
@@ -74,10 +74,10 @@ def whole_pipeline(source: Source, config: TrainingConfig) -> Callable[[int], No
             break
 
     def run(count: int) -> None:
-        wanted = last[0] + count
+        expected = last[0] + count
         for _ in range(count // config.batch_size):
             next(batches)
-        while last[0] < wanted:
+        while last[0] < expected:
             time.sleep(0.002)
 
     return run
@@ -90,25 +90,21 @@ def resident_megabytes() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", help="a VOCdevkit")
-    parser.add_argument("--prepared", help="folder of TFRecord files to measure too; written if it is not there")
+    parser.add_argument("root", help="VOCdevkit folder")
     parser.add_argument("--crop", type=int, default=513)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--pictures", type=int, default=160, help="of each run")
+    parser.add_argument("--images", type=int, default=160, help="number of images per run")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--epochs", type=int, default=3, help="over which memory is watched; 0 leaves that out")
+    parser.add_argument("--epochs", type=int, default=3, help="number of epochs to monitor the memory; 0 disables it")
     arguments = parser.parse_args()
     config = TrainingConfig(batch_size=arguments.batch, crop_size=arguments.crop)
     source = open_source(DataConfig(source="voc", root=arguments.root), "train")
     runs = {
-        "pipeline, files": whole_pipeline(source, config),
-        "bare decode": bare_decode(source),
-        "bare decode, TensorFlow": tensorflow_decode(source),
+        "pipeline": whole_pipeline(source, config),
+        "decoding": decode_only(source),
+        "decoding, TensorFlow": decode_with_tensorflow(source),
     }
-    if arguments.prepared:
-        prepared = DataConfig(source="voc", root=arguments.root, prepared=arguments.prepared)
-        runs["pipeline, TFRecord"] = whole_pipeline(open_source(prepared, "train"), config)
-    measure(runs, arguments.pictures // arguments.batch * arguments.batch, arguments.rounds)
+    measure(runs, arguments.images // arguments.batch * arguments.batch, arguments.rounds)
     batches = iterate(training_batches(source, config, seed=1))
     for epoch in range(arguments.epochs):
         for _ in range((source.size or 0) // config.batch_size):
@@ -116,24 +112,24 @@ def main() -> None:
         print(f"after epoch {epoch + 1}: {resident_megabytes():.0f} MB resident")
 
 
-def measure(runs: dict[str, Callable[[int], None]], pictures: int, rounds: int) -> None:
-    """Prints speed, CPU time and ratio to bare decoding of each run."""
+def measure(runs: dict[str, Callable[[int], None]], images: int, rounds: int) -> None:
+    """Print speed, CPU time and the ratio to decoding of each run."""
     speed: dict[str, list[float]] = {name: [] for name in runs}
     cpu: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
-        run(pictures // 2)
+        run(images // 2)
     for _ in range(rounds):
         for name, run in runs.items():
             wall, processor = time.perf_counter(), time.process_time()
-            run(pictures)
-            speed[name].append(pictures / (time.perf_counter() - wall))
-            cpu[name].append((time.process_time() - processor) / pictures * 1e3)
+            run(images)
+            speed[name].append(images / (time.perf_counter() - wall))
+            cpu[name].append((time.process_time() - processor) / images * 1e3)
     for name in runs:
-        ratios = [mine / bare for mine, bare in zip(speed[name], speed["bare decode"], strict=True)]
-        work = [bare / mine for mine, bare in zip(cpu[name], cpu["bare decode"], strict=True)]
+        ratios = [value / decoding for value, decoding in zip(speed[name], speed["decoding"], strict=True)]
+        cpu_ratios = [decoding / value for value, decoding in zip(cpu[name], cpu["decoding"], strict=True)]
         print(
-            f"{name:<24} {statistics.median(speed[name]):6.0f} pictures/s  {statistics.median(cpu[name]):5.2f} CPU ms  "
-            f"ratio to bare decode {statistics.median(ratios):.2f} (by CPU time {statistics.median(work):.2f})"
+            f"{name:<24} {statistics.median(speed[name]):6.0f} images/s  {statistics.median(cpu[name]):5.2f} CPU ms  "
+            f"ratio to decoding {statistics.median(ratios):.2f} (by CPU time {statistics.median(cpu_ratios):.2f})"
         )
 
 

@@ -1,1 +1,1 @@
-"""TFDS builders of data sets that TensorFlow Datasets lacks; installed as `deeplab.tfds_builders`."""
+"""TFDS builders of data sets that TensorFlow Datasets lacks, installed as `deeplab.tfds_builders`."""

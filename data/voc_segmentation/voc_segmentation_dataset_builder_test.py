@@ -1,16 +1,15 @@
-"""The checks that TFDS makes of every builder, on drawn pictures in the layout of the devkit."""
+"""TFDS's own checks of a dataset builder, on drawn images in the layout of the devkit."""
 
 import pytest
 
 pytest.importorskip("dill", reason="tensorflow_datasets.testing needs dill")
 
 import tensorflow_datasets as tfds
-
 from deeplab.tfds_builders.voc_segmentation import voc_segmentation_dataset_builder as module
 
 
 class VocSegmentationTest(tfds.testing.DatasetBuilderTestCase):
-    """Runs on dummy_data/ as if it were downloaded."""
+    """Builds the data set from dummy_data/ in place of the downloads."""
 
     DATASET_CLASS = module.Builder
     SPLITS = {"train": 2, "val": 2, "trainval": 4, "train_aug": 4}  # noqa: RUF012

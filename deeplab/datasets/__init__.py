@@ -1,1 +1,1 @@
-"""Sources of labeled pictures, their augmentation, and the pipeline that feeds training."""
+"""Sources of labeled images, their augmentation, and the input pipeline of the training."""

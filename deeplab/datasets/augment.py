@@ -1,10 +1,10 @@
-"""The official augmentation, drawn first and resampled once: scale, random crop, padding and flip.
+"""Random scaling, cropping, padding, flipping, rotation and color changes of labeled images.
 
-Pictures are resampled bilinearly and labels to the nearest, both at the same positions: the center of a pixel of the
-result lies at the center of what it covers. Rotation and photometric jitter come on top where asked for.
+The default is the augmentation of tensorflow/models research/deeplab, input_preprocess.py. All random numbers are drawn
+first, then the image is resampled once: bilinearly, and its label with nearest-neighbor interpolation at the same
+positions (pixel centers at i + 1/2).
 """
 
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,175 +12,160 @@ import tensorflow as tf
 
 from deeplab.config import AugmentConfig
 from deeplab.datasets.source import IGNORE_LABEL
+from deeplab.pixels import PIXEL_MEAN
 
 try:
     import cv2
 except ImportError:
-    # OpenCV is no requirement: it resamples in a third of the time, to the same values but for rounding.
+    # OpenCV is optional. It resizes in a third of TensorFlow's time; the results are equal up to rounding.
     cv2 = None  # type: ignore[assignment]
 
-PADDING_GRAY = 127.5
-"""Fills the picture below and right of its content: zero after the network's normalization."""
-
-_scratch = threading.local()
-
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue in a gray value (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What an augmentation does to a picture; whole pixels, rows before columns.
+class Augmentation:
+    """The drawn parameters of one augmentation. Pairs are (rows, columns) in pixels.
 
     Attributes:
-        start: first row and column taken.
-        taken: rows and columns taken.
-        drawn: rows and columns that they fill in the crop, at its top left; padding fills the rest.
-        flip: whether left and right change places.
-        angle: counter-clockwise turn about the picture's center before anything is taken, radians.
-        brightness, contrast, saturation: factors, 1 changes nothing.
+        offset: first row and column of the window that is cut out of the image.
+        window: size of the window.
+        resized: size to which the window is resized. It fills the top left of the crop; padding fills the rest.
+        flip: whether to flip left and right.
+        angle: rotation about the image center before cutting, counter-clockwise, in radians.
+        brightness: factor; 1 changes nothing.
+        contrast: factor; 1 changes nothing.
+        saturation: factor; 1 changes nothing.
     """
 
-    start: tuple[int, int]
-    taken: tuple[int, int]
-    drawn: tuple[int, int]
+    offset: tuple[int, int]
+    window: tuple[int, int]
+    resized: tuple[int, int]
     flip: bool = False
     angle: float = 0.0
     brightness: float = 1.0
     contrast: float = 1.0
     saturation: float = 1.0
 
+    def cut(self, array: np.ndarray) -> np.ndarray:
+        """Return the view of the window in an array `[h, w, ...]`."""
+        (top, left), (rows, columns) = self.offset, self.window
+        return array[top : top + rows, left : left + columns]
+
 
 def augment(
     image: np.ndarray, label: np.ndarray, seed: tuple[int, int], config: AugmentConfig, crop_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scales, crops, pads and flips a picture together with its label; a function of its arguments alone.
-
-    Numbers as in tensorflow/models research/deeplab, input_preprocess.py.
+    """Augment an image and its label; the result depends on the arguments only.
 
     Args:
         image: `[h, w, 3]` uint8.
         label: `[h, w]` uint8.
-        seed: two numbers, at least 0; those of the training and of the position in its stream.
-        config: ranges of the draws.
-        crop_size: side of the result in pixels.
+        seed: two numbers, at least 0: the seed of the training and the position in its stream of examples.
+        config: ranges of the parameters.
+        crop_size: side of the square result in pixels.
 
     Returns:
-        The picture `[crop, crop, 3]` float32, 0..255, padded with 127.5, and the label `[crop, crop]` int32, padded
-        with 255.
+        The image `[crop, crop, 3]` float32, 0..255, padded with 127.5, and the label `[crop, crop]` int32, padded with
+        255.
     """
     crop = np.empty((crop_size, crop_size, 3), np.float32), np.empty((crop_size, crop_size), np.int32)
-    augment_into(*crop, image, label, draw((image.shape[0], image.shape[1]), seed, config, crop_size))
+    augment_into(*crop, image, label, draw_augmentation((image.shape[0], image.shape[1]), seed, config, crop_size))
     return crop
 
 
 def augment_into(
-    image_crop: np.ndarray, label_crop: np.ndarray, image: np.ndarray, label: np.ndarray, plan: Draw
+    image_crop: np.ndarray, label_crop: np.ndarray, image: np.ndarray, label: np.ndarray, augmentation: Augmentation
 ) -> None:
-    """Writes the augmented picture `[crop, crop, 3]` float32 and label `[crop, crop]` int32 where they are wanted."""
-    if plan.angle:
-        image, label = rotated(image, plan.angle, "BILINEAR", PADDING_GRAY), turned_label(label, plan.angle)
-    rows, columns = plan.drawn
-    picture = image_crop[:rows, :columns]
-    take_bilinear(image, plan, picture)
-    jitter(picture, plan)
-    image_crop[:rows, columns:] = PADDING_GRAY
-    image_crop[rows:] = PADDING_GRAY
-    label_crop[:rows, :columns] = take_nearest(label, plan)
-    label_crop[:rows, columns:] = IGNORE_LABEL
-    label_crop[rows:] = IGNORE_LABEL
+    """Write the augmented image and label to `image_crop` (float32) and `label_crop` (int32), see `augment`."""
+    if augmentation.angle:
+        image = rotate(image, augmentation.angle, "BILINEAR", PIXEL_MEAN)
+        label = rotate_label(label, augmentation.angle)
+    rows, columns = augmentation.resized
+    crop_image(image, augmentation, image_crop[:rows, :columns])
+    adjust_colors(image_crop[:rows, :columns], augmentation)
+    label_crop[:rows, :columns] = crop_label(label, augmentation)
+    for crop, padding in ((image_crop, PIXEL_MEAN), (label_crop, IGNORE_LABEL)):
+        crop[:rows, columns:] = padding
+        crop[rows:] = padding
 
 
-def draw(size: tuple[int, int], seed: tuple[int, int], config: AugmentConfig, crop_size: int) -> Draw:
-    """Draws what is done to a picture of `size` (h, w).
+def draw_augmentation(
+    size: tuple[int, int], seed: tuple[int, int], config: AugmentConfig, crop_size: int
+) -> Augmentation:
+    """Draw the parameters for an image of `size` (h, w).
 
-    An axis that is longer than the crop after scaling is cut in the picture itself, at whole pixels, so that nothing
-    outside the crop is ever resampled; the scale of such an axis is met to half a pixel in what is taken.
+    If an axis is longer than the crop after scaling, the window is cut at whole pixels before resizing. Pixels outside
+    the crop are thus never resampled; the scale of this axis is exact up to half a pixel of the window.
     """
     rng = np.random.default_rng(seed)
-    # The optional draws come last: switching one on leaves the crops as they were.
-    pick, above, beside, mirror, turn, *light = rng.random(8)
-    scale = _scale(pick, config)
-    rows = _axis(size[0], scale, above, crop_size)
-    columns = _axis(size[1], scale, beside, crop_size)
-    start, taken, drawn = zip(rows, columns, strict=True)
+    # The optional parameters come last: they do not change the crops when they are enabled.
+    u_scale, u_top, u_left, u_flip, u_angle, *u_colors = rng.random(8)
+    scale = _scale(u_scale, config)
+    rows, columns = _axis(size[0], scale, u_top, crop_size), _axis(size[1], scale, u_left, crop_size)
+    offset, window, resized = zip(rows, columns, strict=True)
     strengths = (config.brightness, config.contrast, config.saturation)
-    factors = (1 + strength * (2 * u - 1) for strength, u in zip(strengths, light, strict=True))
-    angle = np.deg2rad(config.rotation) * (2 * turn - 1)
-    return Draw(start, taken, drawn, bool(mirror < config.flip), float(angle), *map(float, factors))
+    factors = (float(1 + strength * (2 * u - 1)) for strength, u in zip(strengths, u_colors, strict=True))
+    angle = float(np.deg2rad(config.rotation) * (2 * u_angle - 1))
+    return Augmentation(offset, window, resized, bool(u_flip < config.flip), angle, *factors)
 
 
-def take_bilinear(image: np.ndarray, plan: Draw, out: np.ndarray) -> None:
-    """Writes what is taken of `image` `[h, w, c]`, resampled to `plan.drawn`, to `out` `[rows, columns, c]` float32."""
-    content = _content(image, plan)
-    if plan.flip:
-        content = mirrored(content)
-    if plan.taken == plan.drawn:
+def crop_image(image: np.ndarray, augmentation: Augmentation, out: np.ndarray) -> None:
+    """Write the flipped and resized window of `image` `[h, w, c]` to `out` `[rows, columns, c]` float32."""
+    content = augmentation.cut(image)
+    if augmentation.flip:
+        # numpy is slow in copying a view of reversed pixels.
+        reverse = np.arange(content.shape[1])[::-1]
+        content = cv2.flip(content, 1) if cv2 is not None else content.take(reverse, 1)
+    if augmentation.window == augmentation.resized:
         out[...] = content
     elif cv2 is not None:
-        # In float, for OpenCV rounds the weights of bytes; straight to where it belongs, for memory is what costs.
-        cv2.resize(_in_float(content), plan.drawn[::-1], dst=out, interpolation=cv2.INTER_LINEAR)
+        # In float32, because OpenCV rounds the interpolation weights of uint8 images.
+        cv2.resize(content.astype(np.float32), augmentation.resized[::-1], dst=out, interpolation=cv2.INTER_LINEAR)
     else:
-        out[...] = resized_by_tensorflow(content, plan.drawn)
+        out[...] = resize_with_tensorflow(content, augmentation.resized)
 
 
-def mirrored(content: np.ndarray) -> np.ndarray:
-    """`content` `[h, w, c]`, left and right changed; a copy, for numpy's view of pixels backwards is slow to read."""
-    if cv2 is not None:
-        return cv2.flip(content, 1)
-    copy = np.empty(content.shape, content.dtype)
-    for channel in range(content.shape[2]):
-        copy[..., channel] = content[:, ::-1, channel]
-    return copy
-
-
-def _in_float(content: np.ndarray) -> np.ndarray:
-    """A copy in float32 that is good until the next call in this thread."""
-    memory = getattr(_scratch, "memory", None)
-    if memory is None or memory.size < content.size:
-        memory = _scratch.memory = np.empty(content.size, np.float32)
-    copy = memory[: content.size].reshape(content.shape)
-    np.copyto(copy, content)
-    return copy
-
-
-def resized_by_tensorflow(content: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`content` `[h, w, c]` resampled bilinearly to `size` (h, w), float32, where there is no OpenCV."""
+def resize_with_tensorflow(content: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize `[h, w, c]` bilinearly to `size` (h, w), as float32; used if OpenCV is not installed."""
     with tf.device("cpu"):
         images = np.ascontiguousarray(content)[None]
-        # Not .numpy(), which copies.
+        # np.asarray does not copy; .numpy() does.
         return np.asarray(tf.raw_ops.ResizeBilinear(images=images, size=size, half_pixel_centers=True))[0]
 
 
-def take_nearest(label: np.ndarray, plan: Draw) -> np.ndarray:
-    """What is taken of `label` `[h, w, ...]`, each pixel the nearest one of the picture; same type."""
-    rows, columns = (_nearest(taken, drawn) for taken, drawn in zip(plan.taken, plan.drawn, strict=True))
-    if plan.flip:
-        columns = plan.taken[1] - 1 - columns
-    content = _content(label, plan)
-    # The indices are right; "clip" spares numpy a check and a copy. Columns cost by the pixel, rows by the row.
-    if plan.drawn[0] > plan.taken[0]:
+def crop_label(label: np.ndarray, augmentation: Augmentation) -> np.ndarray:
+    """Return the window of a label `[h, w, ...]`, flipped and resized with nearest-neighbor interpolation."""
+    rows, columns = (_nearest(*sizes) for sizes in zip(augmentation.window, augmentation.resized, strict=True))
+    if augmentation.flip:
+        columns = augmentation.window[1] - 1 - columns
+    content = augmentation.cut(label)
+    # mode="clip" avoids a range check and a copy. Columns cost time per pixel and rows per row, so the columns are
+    # selected while the array has fewer rows.
+    if augmentation.resized[0] > augmentation.window[0]:
         return content.take(columns, 1, mode="clip").take(rows, 0, mode="clip")
     return content.take(rows, 0, mode="clip").take(columns, 1, mode="clip")
 
 
-def jitter(picture: np.ndarray, plan: Draw) -> None:
-    """Changes the light of a picture `[h, w, 3]` float32, 0..255: saturation, contrast about the mean, brightness."""
-    if plan.brightness == plan.contrast == plan.saturation == 1:
+def adjust_colors(image: np.ndarray, augmentation: Augmentation) -> None:
+    """Change saturation, contrast about the mean, and brightness of an image `[h, w, 3]` float32, 0..255, in place."""
+    if augmentation.brightness == augmentation.contrast == augmentation.saturation == 1:
         return
-    gray = (picture @ _LUMA)[..., None]
-    changed = gray + np.float32(plan.saturation) * (picture - gray)
+    gray = (image @ _LUMA)[..., None]
+    changed = gray + np.float32(augmentation.saturation) * (image - gray)
     mean = gray.mean()
-    changed = (mean + np.float32(plan.contrast) * (changed - mean)) * np.float32(plan.brightness)
-    np.clip(changed, 0, 255, out=picture)
+    changed = (mean + np.float32(augmentation.contrast) * (changed - mean)) * np.float32(augmentation.brightness)
+    np.clip(changed, 0, 255, out=image)
 
 
-def rotated(image: np.ndarray, angle: float, interpolation: str, fill: float) -> np.ndarray:
-    """`image` `[h, w, c]` turned by `angle` radians counter-clockwise about its center, as float32, corners filled."""
-    middle_x, middle_y = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
+def rotate(image: np.ndarray, angle: float, interpolation: str, fill: float) -> np.ndarray:
+    """Rotate `[h, w, c]` by `angle` radians counter-clockwise about its center; corners get `fill`; returns float32."""
+    center_x, center_y = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
     cos, sin = np.cos(angle), np.sin(angle)
-    # The operator wants where each pixel of the result comes from; rows grow downwards.
-    shift_x = middle_x - cos * middle_x + sin * middle_y
-    shift_y = middle_y - sin * middle_x - cos * middle_y
+    # The transform maps output to input coordinates; y grows downwards.
+    shift_x = center_x - cos * center_x + sin * center_y
+    shift_y = center_y - sin * center_x - cos * center_y
     with tf.device("cpu"):
         return tf.raw_ops.ImageProjectiveTransformV3(
             images=image[None].astype(np.float32),
@@ -191,34 +176,29 @@ def rotated(image: np.ndarray, angle: float, interpolation: str, fill: float) ->
         )[0].numpy()
 
 
-def turned_label(label: np.ndarray, angle: float) -> np.ndarray:
-    """`label` `[h, w]` turned with its picture, each pixel the nearest one, corners ignored."""
-    return rotated(label[..., None], angle, "NEAREST", IGNORE_LABEL)[..., 0].astype(np.uint8)
+def rotate_label(label: np.ndarray, angle: float) -> np.ndarray:
+    """Rotate a label `[h, w]` like its image, with nearest-neighbor interpolation; the corners are ignored."""
+    return rotate(label[..., None], angle, "NEAREST", IGNORE_LABEL)[..., 0].astype(np.uint8)
 
 
-def _scale(pick: float, config: AugmentConfig) -> float:
-    """A factor from the configured set for a number in [0, 1)."""
+def _scale(u: float, config: AugmentConfig) -> float:
+    """Map a random number in [0, 1) to one of the configured scale factors."""
     span = config.max_scale - config.min_scale
     if config.scale_step == 0:
-        return config.min_scale + pick * span
+        return config.min_scale + u * span
     steps = int(span / config.scale_step + 1e-6)
-    return config.min_scale + int(pick * (steps + 1)) * config.scale_step
+    return config.min_scale + int(u * (steps + 1)) * config.scale_step
 
 
-def _axis(size: int, scale: float, place: float, crop_size: int) -> tuple[int, int, int]:
-    """(start, taken, drawn) of one axis; `place` in [0, 1) says where the cut lies."""
+def _axis(size: int, scale: float, u: float, crop_size: int) -> tuple[int, int, int]:
+    """Return (offset, window, resized) of one axis; a random number `u` in [0, 1) determines the offset."""
     scaled = max(int(size * scale), 1)
     if scaled <= crop_size:
         return 0, size, scaled
-    taken = max(min(round(crop_size * size / scaled), size), 1)
-    return int(place * (size - taken + 1)), taken, crop_size
+    window = max(min(round(crop_size * size / scaled), size), 1)
+    return int(u * (size - window + 1)), window, crop_size
 
 
-def _content(image: np.ndarray, plan: Draw) -> np.ndarray:
-    (top, left), (rows, columns) = plan.start, plan.taken
-    return image[top : top + rows, left : left + columns]
-
-
-def _nearest(taken: int, drawn: int) -> np.ndarray:
-    """Indices 0..taken-1 of the pixels that hold the centers of `drawn` evenly spread ones, in whole numbers."""
-    return (2 * np.arange(drawn) + 1) * taken // (2 * drawn)
+def _nearest(window: int, resized: int) -> np.ndarray:
+    """Return the indices 0..window-1 of the pixels that contain the centers of `resized` evenly spaced pixels."""
+    return (2 * np.arange(resized) + 1) * window // (2 * resized)

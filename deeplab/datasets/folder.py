@@ -1,47 +1,45 @@
-"""Any labeled folder: images/ and masks/ with the same names."""
+"""A folder with images/ and masks/ as a data source."""
 
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from deeplab.config import DataConfig
-from deeplab.datasets.image_files import read_image, read_list, read_mask, required_folder, shortened
-from deeplab.datasets.labels import ColorTable, checked_label_ids, ids_of_colors, ids_of_values, read_colors
+from deeplab.datasets.image_files import read_image, read_list, read_mask, required_folder, shorten
+from deeplab.datasets.labels import ColorTable, check_label_ids, ids_of_colors, ids_of_values, read_colors
 from deeplab.datasets.source import Example, Source, checked_example
 from deeplab.errors import UserError
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".gif")
-"""Only what keeps every value as it is: no JPEG."""
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
+"""Lossless formats only."""
 
 
 def folder_source(root: str | Path, split: str, config: DataConfig) -> Source:
-    """A split of a folder with `images` and `masks`, of the same names but for the ending (and `mask_suffix`).
+    """Open a split of a folder with `images` and `masks`, whose files share their stems (plus `mask_suffix`).
 
-    The split is what a list file SPLIT.txt in `root` names, else the sub-folders images/SPLIT and masks/SPLIT, else a
-    seeded share: `val_fraction` of the pictures, the same ones every time, are the validation split.
+    The split consists of the names in `root`/SPLIT.txt, else of the sub-folders images/SPLIT and masks/SPLIT, else of a
+    seeded selection: `val_fraction` of the images are the validation split, the others the training split.
 
-    Masks hold class ids (8-bit gray or palette PNG), other values with `label_ids`, or colors with `colors`. Names
-    of the classes are `config.classes`, else those of the color table, else the lines of classes.txt in `root`.
+    Masks hold class ids (8-bit gray or palette PNG), other values with `label_ids`, or colors with `colors`. The class
+    names are `config.classes`, else those of the color table, else the lines of `root`/classes.txt.
 
     Raises:
-        UserError: a folder, list, name or mask is missing. What is wrong with a file shows when it is loaded.
+        UserError: a folder, a list, the class names or a mask is missing. Damaged files are reported when loaded.
     """
-    root = required_folder(Path(root), "data.root names the folder with images and masks")
-    images, masks = (
-        required_folder(root / "images", "pictures"),
-        required_folder(root / "masks", "one for each picture"),
-    )
+    root = required_folder(Path(root), "data.root is the folder with images and masks")
+    images = required_folder(root / "images", "it holds the images")
+    masks = required_folder(root / "masks", "it holds a mask for each image")
     table = read_colors(Path(config.colors)) if config.colors else None
-    classes = _classes(root, config, table)
-    checked_label_ids(config.label_ids, classes)
+    classes = _class_names(root, config, table)
+    check_label_ids(config.label_ids, classes)
     if (images / split).is_dir():
-        images, masks = images / split, required_folder(masks / split, "masks of the split")
-    image_files, mask_files = _by_stem(images, IMAGE_ENDINGS), _by_stem(masks, MASK_ENDINGS)
+        images, masks = images / split, required_folder(masks / split, "it holds the masks of the split")
+    image_files, mask_files = _files_by_stem(images, IMAGE_SUFFIXES), _files_by_stem(masks, MASK_SUFFIXES)
     if not image_files:
-        raise UserError(str(images), "no pictures", f"they end in {', '.join(IMAGE_ENDINGS)}")
-    names = _names(root, images, split, image_files, config)
-    _require_masks([name + config.mask_suffix for name in names], mask_files, masks)
+        raise UserError(str(images), "no images", f"add files with the suffix {', '.join(IMAGE_SUFFIXES)}")
+    names = _names_of_split(root, images, split, image_files, config)
+    _check_masks([name + config.mask_suffix for name in names], mask_files, masks)
     pairs = [(image_files[name], mask_files[name + config.mask_suffix]) for name in names]
 
     def load(index: int) -> Example:
@@ -55,91 +53,88 @@ def folder_source(root: str | Path, split: str, config: DataConfig) -> Source:
     return Source(f"{root.name}/{split}", classes, len(names), load, tuple(names), files)
 
 
-def shared_out(names: Iterable[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
-    """(training, validation) names; at least one of each, and validation gets `fraction` of them.
+def split_names(names: Iterable[str], val_fraction: float, seed: int) -> tuple[list[str], list[str]]:
+    """Divide at least two names into (training, validation), with at least one name each.
 
-    Names are ranked by a hash of their own, so that a few new pictures move hardly any from one side to the other.
+    The names are ranked by a hash. Adding a few images therefore moves hardly any existing image to the other split.
     """
     ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-    count = min(max(round(len(ranked) * fraction), 1), len(ranked) - 1)
+    count = min(max(round(len(ranked) * val_fraction), 1), len(ranked) - 1)
     return sorted(ranked[count:]), sorted(ranked[:count])
 
 
-def _classes(root: Path, config: DataConfig, table: ColorTable | None) -> tuple[str, ...]:
-    listed = root / "classes.txt"
-    if config.classes is not None:
-        if table is not None and len(config.classes) != len(table.classes):
-            raise UserError("data.classes", f"{len(config.classes)} names, {len(table.classes)} colors", "leave it out")
-        return config.classes
+def _class_names(root: Path, config: DataConfig, table: ColorTable | None) -> tuple[str, ...]:
     if table is not None:
-        return table.classes
-    if listed.is_file():
-        return tuple(read_list(listed))
-    raise UserError(
-        "data.classes",
-        "the names of the classes are not known",
-        f"data.classes=[background,...], a file {listed} with a name a line, or data.colors=FILE.yaml",
+        if config.classes is not None and len(config.classes) != len(table.classes):
+            problem = f"{len(config.classes)} names for {len(table.classes)} colors"
+            raise UserError("data.classes", problem, "remove the key: the color table names the classes")
+        return config.classes or table.classes
+    if config.classes is not None:
+        return config.classes
+    if (root / "classes.txt").is_file():
+        return tuple(read_list(root / "classes.txt"))
+    remedy = (
+        f"give data.classes=[background,...], a file {root / 'classes.txt'} with one name per line, or "
+        "data.colors=FILE.yaml"
     )
+    raise UserError("data.classes", "the class names are unknown", remedy)
 
 
-def _names(root: Path, images: Path, split: str, files: dict[str, Path], config: DataConfig) -> list[str]:
-    """The pictures of the split, without endings."""
-    listed = root / f"{split}.txt"
-    if listed.is_file():
-        names = [_stem(line) for line in read_list(listed)]
+def _names_of_split(root: Path, images: Path, split: str, files: dict[str, Path], config: DataConfig) -> list[str]:
+    """Return the stems of the images of a split."""
+    list_file = root / f"{split}.txt"
+    if list_file.is_file():
+        names = [_stem(line) for line in read_list(list_file)]
         missing = [name for name in names if name not in files]
         if missing:
-            raise UserError(str(listed), f"names {shortened(missing, 3)}, not in {images}", "correct the list")
+            raise UserError(str(list_file), f"names {shorten(missing, 3)}, not in {images}", "correct the list")
         return names
-    if images.name == split and images.parent.name == "images":
-        return sorted(files)
-    if config.train_split == config.val_split == split:
+    split_has_folder = images != root / "images"
+    if split_has_folder or config.train_split == config.val_split == split:
         return sorted(files)
     if split not in (config.train_split, config.val_split):
-        known = f"{config.train_split} and {config.val_split} are shared out"
-        raise UserError(f"split {split}", f"there is neither {listed} nor {images / split}", known)
+        problem = f"neither {list_file} nor {images / split} exists"
+        remedy = f"without them there are {config.train_split} and {config.val_split}, divided by data.val_fraction"
+        raise UserError(f"split {split}", problem, remedy)
     if len(files) < 2:
-        raise UserError(str(images), "one picture cannot be both trained and measured on", "add pictures")
-    training, validation = shared_out(files, config.val_fraction, config.split_seed)
+        raise UserError(str(images), "one image cannot be divided into training and validation", "add images")
+    training, validation = split_names(files, config.val_fraction, config.split_seed)
     return training if split == config.train_split else validation
 
 
-def _require_masks(names: list[str], files: dict[str, Path], folder: Path) -> None:
-    """Raises UserError where a mask is missing, with what lies there instead."""
-    lacking = [name for name in names if name not in files]
-    if not lacking:
+def _check_masks(names: list[str], files: dict[str, Path], folder: Path) -> None:
+    """Raise UserError if a mask is missing; the remedy depends on the files that exist instead."""
+    missing = [name for name in names if name not in files]
+    if not missing:
         return
-    jpegs = [name for name in lacking if any((folder / (name + end)).exists() for end in (".jpg", ".jpeg", ".JPG"))]
-    if jpegs:
-        remedy = f"{jpegs[0]} and others are JPEG, which blurs one class into the next: export the masks as PNG"
+    jpeg = next((n for n in missing if any((folder / (n + end)).exists() for end in (".jpg", ".jpeg", ".JPG"))), None)
+    if jpeg is not None:
+        remedy = f"{jpeg} is a JPEG file, whose compression changes class ids: export the masks as PNG"
     else:
-        there = shortened(sorted(files), 3) or "none"
         remedy = (
-            f"masks are named as their picture and end in {', '.join(MASK_ENDINGS)} (there are {there}); "
-            "data.mask_suffix says what follows the name"
+            f"name each mask like its image, with the suffix {', '.join(MASK_SUFFIXES)} (available: "
+            f"{shorten(sorted(files), 3) or 'none'}), or set data.mask_suffix to the text after the name"
         )
-    raise UserError(
-        str(folder), f"no mask for {len(lacking)} of {len(names)} pictures: {shortened(lacking, 3)}", remedy
-    )
+    raise UserError(str(folder), f"no mask for {len(missing)} of {len(names)} images: {shorten(missing, 3)}", remedy)
 
 
-def _by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """Files by name without ending.
+def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Map stems to files.
 
     Raises:
-        UserError: two files differ in their ending only.
+        UserError: two files have the same stem.
     """
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in endings or path.name.startswith("."):
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
         if path.stem in files:
-            raise UserError(str(path), f"has the name of {files[path.stem].name}", "one file a picture: remove one")
+            raise UserError(str(path), f"has the same stem as {files[path.stem].name}", "remove one of them")
         files[path.stem] = path
     return files
 
 
 def _stem(line: str) -> str:
-    """Lists may give names, file names, or paths; the first column counts."""
+    """Return the stem of a list entry: a stem, a file name or a path, in the first column."""
     name = Path(line.split()[0])
-    return name.stem if name.suffix.lower() in IMAGE_ENDINGS else name.name
+    return name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name

@@ -1,4 +1,4 @@
-"""Class ids out of masks that hold something else: colors, or values of another numbering."""
+"""Conversion of masks to class ids: from colors, or from other values."""
 
 import functools
 from dataclasses import dataclass
@@ -11,104 +11,109 @@ from deeplab.datasets.source import IGNORE_LABEL, ExampleError
 from deeplab.errors import UserError
 
 _UNKNOWN = 254
-_MOST_CLASSES = 254
+"""Marks colors without a class in the lookup table."""
+
+_MAX_CLASSES = _UNKNOWN
+
+Color = tuple[int, int, int]
+"""(red, green, blue), each 0..255."""
 
 
 @dataclass(frozen=True)
 class ColorTable:
-    """The colors of a set of color masks.
+    """The class colors of a set of color masks.
 
     Attributes:
-        path: the file it was read from, for messages.
-        classes: names by id.
-        colors: (red, green, blue) by id, 0..255.
+        path: its file, for messages.
+        classes: class names by id.
+        colors: class colors by id.
         ignored: the color of pixels to ignore, if there is one.
     """
 
     path: str
     classes: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
-    ignored: tuple[int, int, int] | None = None
+    colors: tuple[Color, ...]
+    ignored: Color | None = None
 
 
 def read_colors(path: Path) -> ColorTable:
-    """A color table: a YAML mapping of class names, background first, to [red, green, blue]; `ignore` is no class.
+    """Read a YAML mapping from class names, background first, to [red, green, blue]; the name `ignore` is no class.
 
     Raises:
-        UserError: missing, no such mapping, a color out of range or given twice.
+        UserError: the file is missing or not such a mapping, or a color is out of range or repeated.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"data.colors={path}", "no such file", "a YAML file with a color for each class") from None
+        raise UserError(f"data.colors={path}", "no such file", "give a YAML file with a color per class") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"data.colors={path}", f"cannot be read ({error})", "name: [red, green, blue]") from None
     if not isinstance(content, dict) or not content:
-        raise UserError(str(path), f"holds {content!r}, not a mapping", "one line a class, name: [red, green, blue]")
+        problem = f"expected a mapping, got {content!r}"
+        raise UserError(str(path), problem, "write one line per class: name: [red, green, blue]")
     table = {str(name): _color(path, name, value) for name, value in content.items()}
+    names: dict[Color, str] = {}
+    for name, color in table.items():
+        if color in names:
+            raise UserError(str(path), f"{names[color]} and {name} are both {list(color)}", "use a color per class")
+        names[color] = name
     ignored = table.pop("ignore", None)
-    seen: dict[tuple[int, int, int], str] = {}
-    for name, color in [*table.items(), *([("ignore", ignored)] if ignored else [])]:
-        if color in seen:
-            raise UserError(str(path), f"{seen[color]} and {name} are both {list(color)}", "each class has a color")
-        seen[color] = name
-    if len(table) > _MOST_CLASSES:
-        raise UserError(str(path), f"{len(table)} classes", f"at most {_MOST_CLASSES}")
+    if not 1 <= len(table) <= _MAX_CLASSES:
+        raise UserError(
+            str(path), f"expected 1 to {_MAX_CLASSES} classes, got {len(table)}", "name: [red, green, blue]"
+        )
     return ColorTable(str(path), tuple(table), tuple(table.values()), ignored)
 
 
 def ids_of_colors(mask: np.ndarray, table: ColorTable, name: str) -> np.ndarray:
-    """Class ids `[h, w]` uint8 of a color mask `[h, w, 3]` uint8 that messages call `name`.
+    """Return the class ids `[h, w]` uint8 of a color mask `[h, w, 3]` uint8 that messages call `name`.
 
     Raises:
-        ExampleError: a color that the table lacks; says where it is first met and how much of the mask has it.
+        ExampleError: a color is not in the table. The message states its first position and the affected share.
     """
     wide = mask.astype(np.uint32)
-    ids = _lookup(table)[wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]]
+    ids = _lookup_table(table)[wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]]
     unknown = ids == _UNKNOWN
     if unknown.any():
         row, column = np.argwhere(unknown)[0]
         color = mask[row, column].tolist()
-        distances = [sum(abs(a - b) for a, b in zip(color, known, strict=True)) for known in table.colors]
-        nearest = int(np.argmin(distances))
-        raise ExampleError(
-            "color",
-            name,
+        nearest = int(np.abs(np.array(table.colors) - color).sum(1).argmin())
+        problem = (
             f"color {color} at row {row}, column {column} is not in {table.path} (nearest: {table.classes[nearest]} "
-            f"{list(table.colors[nearest])}); {unknown.mean():.1%} of the mask has no known color",
-            "add the color, or save masks without compression and smoothing (PNG)",
+            f"{list(table.colors[nearest])}), and {unknown.mean():.1%} of the mask has unknown colors"
         )
+        remedy = "add the color, or save masks as PNG without smoothing"
+        raise ExampleError("color", name, problem, remedy)
     return ids
 
 
 def ids_of_values(label: np.ndarray, label_ids: tuple[int, ...]) -> np.ndarray:
-    """Class ids `[h, w]` uint8: value `label_ids[i]` is class i, every other value is ignored."""
+    """Return class ids `[h, w]` uint8: value `label_ids[i]` becomes class i, every other value 255 (ignore)."""
     table = np.full(256, IGNORE_LABEL, np.uint8)
     table[list(label_ids)] = np.arange(len(label_ids))
     return table[label]
 
 
-def checked_label_ids(label_ids: tuple[int, ...] | None, classes: tuple[str, ...]) -> None:
-    """Raises UserError unless there is one value of a byte for each class, none twice."""
+def check_label_ids(label_ids: tuple[int, ...] | None, classes: tuple[str, ...]) -> None:
+    """Raise UserError unless `label_ids` is None or has a distinct value 0..255 for each class."""
     if label_ids is None:
         return
+    key = f"data.label_ids={list(label_ids)}"
     if len(label_ids) != len(classes):
-        raise UserError(
-            f"data.label_ids={list(label_ids)}", f"{len(label_ids)} values for {len(classes)} classes", "one for each"
-        )
+        raise UserError(key, f"expected {len(classes)} values, got {len(label_ids)}", "give one value per class")
     if len(set(label_ids)) != len(label_ids) or not all(0 <= value <= 255 for value in label_ids):
-        raise UserError(f"data.label_ids={list(label_ids)}", "values repeat or leave 0..255", "one for each class")
+        raise UserError(key, "expected distinct values 0..255", "give one value per class")
 
 
-def _color(path: Path, name: object, value: object) -> tuple[int, int, int]:
+def _color(path: Path, name: object, value: object) -> Color:
     if isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value):
         return (value[0], value[1], value[2])
-    raise UserError(str(path), f"{name}: {value!r} is no color", "give [red, green, blue], each 0..255")
+    raise UserError(str(path), f"{name}: expected a color, got {value!r}", "give [red, green, blue], each 0..255")
 
 
 @functools.lru_cache(maxsize=2)
-def _lookup(table: ColorTable) -> np.ndarray:
-    """The id of every color there is, 16 MiB: far quicker than a search for each pixel."""
+def _lookup_table(table: ColorTable) -> np.ndarray:
+    """Return the class id of every 24-bit color (16 MiB): much faster than a search for each pixel."""
     ids = np.full(1 << 24, _UNKNOWN, np.uint8)
     for i, (red, green, blue) in enumerate(table.colors):
         ids[red << 16 | green << 8 | blue] = i

@@ -1,41 +1,43 @@
-"""Drawn scenes for the built-in demo: forms on a textured ground, endless and without a download."""
+"""Drawn scenes of shapes on a textured background: the endless data source of the built-in demo."""
 
 import colorsys
 import math
 import zlib
-from collections.abc import Callable
 
 import numpy as np
 
 from deeplab.datasets.source import IGNORE_LABEL, Example, Source
 
 CLASSES = ("background", "disc", "box", "triangle", "star", "ring", "cross")
-"""Names by id."""
+"""Class names by id."""
 
 VALIDATION_SCENES = 64
-"""How many scenes the validation of an endless source takes where no number is given."""
+"""Default number of validation examples of an endless source."""
 
 HUE_SPREAD = 0.55
-"""How far a hue strays from its class's, in steps to the next class's; beyond 0.5 neighbors are told by form alone."""
+"""Maximum deviation of a hue from the hue of its class, in units of the distance between the hues of two classes.
+
+Beyond 0.5 the hues of neighboring classes overlap, and only the shape identifies the class.
+"""
 
 _Rng = np.random.Generator
 
 
 def shapes_source(split: str, size: int = 160, seed: int = 0) -> Source:
-    """Scenes of two to five forms on a cluttered background.
+    """Create an endless source of scenes with two to five shapes on a cluttered background.
 
-    As with things in photographs, color is a hint: each class has hues of its own, a little into those of its two
-    neighbors, and the ground is grayish with streaks of any color. Texture, light and clutter are independent of the
-    class. Each object has the border of ignored pixels that PASCAL VOC has, 1 to 3 pixels wide. The picture is
-    anti-aliased; a pixel of the mask belongs to the topmost form that covers its center.
+    Color is a hint, as it is for objects in photographs: each class has its range of hues, which overlaps slightly with
+    those of its two neighbors; the background is grayish with streaks of any color. Texture, light and clutter are
+    independent of the class. Each shape has a border of ignored pixels, 1 to 3 pixels wide, as in PASCAL VOC. The image
+    is anti-aliased; a pixel of the mask belongs to the topmost shape that covers its center.
 
     Args:
-        split: any name; another name gives other scenes.
+        split: any name; each name has different scenes.
         size: side of the square scenes in pixels, at least 32.
-        seed: another seed gives other scenes.
+        seed: each seed has different scenes.
 
     Returns:
-        An endless source; scene `i` is a function of (seed, split, size, i).
+        A source whose scene `i` is a function of (seed, split, size, i).
     """
     stream = zlib.crc32(split.encode())
 
@@ -47,14 +49,14 @@ def shapes_source(split: str, size: int = 160, seed: int = 0) -> Source:
 
 
 def draw_scene(rng: _Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """One scene: picture `[size, size, 3]` uint8 and mask `[size, size]` uint8."""
+    """Draw a scene: image `[size, size, 3]` uint8 and mask `[size, size]` uint8."""
     image = _background(rng, size)
     label = np.zeros((size, size), np.uint8)
     placed: list[tuple[float, float, float]] = []
     for _ in range(rng.integers(2, 6)):
-        x, y, radius = _place(rng, size, placed)
+        x, y, radius = _draw_position(rng, size, placed)
         placed.append((x, y, radius))
-        _draw(rng, image, label, (x, y, radius), int(rng.integers(1, len(CLASSES))))
+        _draw_shape(rng, image, label, (x, y, radius), int(rng.integers(1, len(CLASSES))))
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.35)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     light = 1 + strength * (np.float32(np.cos(angle)) * ramp[None, :] + np.float32(np.sin(angle)) * ramp[:, None])
@@ -64,8 +66,8 @@ def draw_scene(rng: _Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 0)), label
 
 
-def _place(rng: _Rng, size: int, placed: list[tuple[float, float, float]]) -> tuple[float, float, float]:
-    """(x, y, radius) in pixels; of a few tries the first that leaves the objects below it recognizable, or the best."""
+def _draw_position(rng: _Rng, size: int, placed: list[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """Draw (x, y, radius) in pixels: the first of six draws that hardly overlaps other shapes, or the best of them."""
     best, best_gap = (0.0, 0.0, 0.0), -math.inf
     for _ in range(6):
         radius = size * rng.uniform(0.13, 0.30)
@@ -78,9 +80,11 @@ def _place(rng: _Rng, size: int, placed: list[tuple[float, float, float]]) -> tu
     return best
 
 
-def _draw(rng: _Rng, image: np.ndarray, label: np.ndarray, place: tuple[float, float, float], class_id: int) -> None:
-    """Paints one form over `image` `[3, h, w]` and `label` `[h, w]`, both in place."""
-    x, y, radius = place
+def _draw_shape(
+    rng: _Rng, image: np.ndarray, label: np.ndarray, position: tuple[float, float, float], class_id: int
+) -> None:
+    """Paint a shape over `image` `[3, h, w]` and `label` `[h, w]` in place."""
+    x, y, radius = position
     size = len(label)
     margin = radius * 1.5 + 3
     left, right = max(0, int(x - margin)), min(size, int(x + margin) + 1)
@@ -90,11 +94,11 @@ def _draw(rng: _Rng, image: np.ndarray, label: np.ndarray, place: tuple[float, f
     angle, stretch = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(-0.15, 0.15))
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     u, v = (cos * dx + sin * dy) * np.float32(stretch), (cos * dy - sin * dx) * np.float32(1 / stretch)
-    distance = _FORMS[class_id - 1](u, v, np.float32(radius))
+    distance = _SHAPE_DISTANCES[class_id - 1](u, v, np.float32(radius))
     cover = np.clip(np.float32(0.5) - distance, 0, 1)
     window = image[:, top:bottom, left:right]
     colors = _color(rng, class_id), _color(rng, class_id)
-    paint = _surface(rng, dx + np.float32(x), dy + np.float32(y), *colors)
+    paint = _texture(rng, dx + np.float32(x), dy + np.float32(y), *colors)
     paint -= window
     paint *= cover
     window += paint
@@ -103,7 +107,7 @@ def _draw(rng: _Rng, image: np.ndarray, label: np.ndarray, place: tuple[float, f
     mask[np.abs(distance) <= rng.uniform(0.5, 1.5)] = IGNORE_LABEL
 
 
-# Signed distances to the outline in pixels, negative inside; `u`, `v` are coordinates from the center, `r` the radius.
+# Signed distances to the outline in pixels, negative inside. `u` and `v` are relative to the center, `r` is the radius.
 
 
 def _disc(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
@@ -126,7 +130,7 @@ def _star(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
     edge = corner - [tip, 0]
     normal = (np.array([-edge[1], edge[0]]) / np.hypot(*edge)).astype(np.float32)
     normal *= np.sign(normal[0])
-    # One edge is enough: fold the plane into half a fifth of the turn.
+    # By symmetry one edge is enough: fold all angles into a tenth of the circle.
     turn = np.abs(np.mod(np.arctan2(v, u) + np.float32(fifth / 2), np.float32(fifth)) - np.float32(fifth / 2))
     length = np.hypot(u, v)
     return (length * np.cos(turn) - np.float32(tip)) * normal[0] + length * np.sin(turn) * normal[1]
@@ -142,21 +146,14 @@ def _cross(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
     return np.minimum(np.maximum(u - arm, v - half), np.maximum(u - half, v - arm))
 
 
-_FORMS: tuple[Callable[[np.ndarray, np.ndarray, np.float32], np.ndarray], ...] = (
-    _disc,
-    _box,
-    _triangle,
-    _star,
-    _ring,
-    _cross,
-)
+_SHAPE_DISTANCES = (_disc, _box, _triangle, _star, _ring, _cross)
 
 
-# While a scene is drawn its channels come first: numpy is three times as fast there as with three values side by side.
+# Scenes are drawn channels-first: three times as fast in numpy as three interleaved values per pixel.
 
 
 def _color(rng: _Rng, class_id: int) -> np.ndarray:
-    """A strong color of a class, or a grayish one of the ground (class 0): `[3, 1, 1]` float32, 0..255."""
+    """Draw a saturated color of a class, or a grayish background color (class 0): `[3, 1, 1]` float32, 0..255."""
     if class_id == 0:
         gray, tint = rng.uniform(30, 225), rng.uniform(-18, 18, 3)
         return (gray + tint).astype(np.float32)[:, None, None]
@@ -165,12 +162,12 @@ def _color(rng: _Rng, class_id: int) -> np.ndarray:
     return np.array(color, np.float32)[:, None, None] * np.float32(255)
 
 
-def _surface(rng: _Rng, x: np.ndarray, y: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """A surface `[3, h, w]` float32 with a texture between two colors `[3, 1, 1]`, 0..255.
+def _texture(rng: _Rng, x: np.ndarray, y: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Draw a texture `[3, h, w]` float32 between the colors `first` and `second`, both `[3, 1, 1]`, 0..255.
 
-    `x` `[1, w]` and `y` `[h, 1]` are the columns and rows of its pixels.
+    `x` `[1, w]` and `y` `[h, 1]` are the column and row numbers of its pixels.
     """
-    contrast = np.float32(rng.uniform(0.15, 0.7)) * (other - one)
+    contrast = np.float32(rng.uniform(0.15, 0.7)) * (second - first)
     kind = rng.integers(5)
     angle, period = rng.uniform(0, np.pi), rng.uniform(5, 16)
     cos, sin = np.float32(np.cos(angle) * np.pi / period), np.float32(np.sin(angle) * np.pi / period)
@@ -182,20 +179,20 @@ def _surface(rng: _Rng, x: np.ndarray, y: np.ndarray, one: np.ndarray, other: np
     elif kind == 2:
         pattern = np.clip(4 * np.sin(along) * np.sin(cos * y - sin * x), -1, 1)
     elif kind == 3:
-        pattern = _blotches(rng, along.shape, int(rng.integers(2, 8)))
+        pattern = _cells(rng, along.shape, int(rng.integers(2, 8)))
     else:
         low, high = along.min(), along.max()
         pattern = (along - low) * (2 / max(high - low, np.float32(1e-6)))
-    surface = contrast * pattern
-    surface += one
-    return surface
+    texture = contrast * pattern
+    texture += first
+    return texture
 
 
 def _background(rng: _Rng, size: int) -> np.ndarray:
-    """A surface with streaks and soft spots, none of them with the outline of a form. `[3, size, size]` float32."""
+    """Draw a texture with streaks and soft spots, whose outlines differ from all shapes: `[3, size, size]` float32."""
     line = np.arange(size, dtype=np.float32)
     x, y = line[None, :], line[:, None]
-    image = _surface(rng, x, y, _color(rng, 0), _color(rng, 0))
+    image = _texture(rng, x, y, _color(rng, 0), _color(rng, 0))
     pixels = image.reshape(3, -1)
     for _ in range(rng.integers(0, 7)):
         angle, offset, width = rng.uniform(0, np.pi), rng.uniform(0.1, 0.9, 2) * size, rng.uniform(0.6, 2.5)
@@ -212,12 +209,12 @@ def _background(rng: _Rng, size: int) -> np.ndarray:
     return image
 
 
-def _blotches(rng: _Rng, shape: tuple[int, ...], cell: int) -> np.ndarray:
-    """Square cells of random value 0..2, `[h, w]`."""
+def _cells(rng: _Rng, shape: tuple[int, ...], cell: int) -> np.ndarray:
+    """Draw square cells with random values 0..2, `[h, w]`."""
     rows, columns = (-(-side // cell) for side in shape)
     return (2 * rng.random((rows, columns), np.float32)).repeat(cell, 0).repeat(cell, 1)[: shape[0], : shape[1]]
 
 
 def _grain(rng: _Rng, size: int, strength: float) -> np.ndarray:
-    """Noise of a camera, `[size, size]`, uniform in +-strength gray levels."""
+    """Draw camera noise `[size, size]`, uniform within +-strength gray levels."""
     return (rng.random((size, size), np.float32) - np.float32(0.5)) * np.float32(2 * strength)

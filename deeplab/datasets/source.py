@@ -1,4 +1,4 @@
-"""What every source of labeled pictures looks like."""
+"""The interface of all data sources: examples by index."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,37 +10,38 @@ import numpy as np
 from deeplab.errors import UserError
 
 IGNORE_LABEL = 255
-"""Label of pixels that take no part in the loss or in any score (the white border in PASCAL VOC)."""
+"""Label of pixels that are excluded from the loss and from all scores (the white border in PASCAL VOC)."""
 
-
-FaultKind = Literal["missing", "unreadable", "size", "value", "color"]
+ProblemKind = Literal["missing", "unreadable", "size", "value", "color"]
 
 
 class ExampleError(UserError):
-    """What is wrong with one example.
+    """A problem with the files of one example.
 
     Args:
-        kind: missing file; unreadable file; picture and mask of different sizes; a value in the mask that is no class;
-            a mask of colors that are no classes.
-        what: the file.
+        kind: "missing" or "unreadable" file, image and mask of different "size", a mask "value" that is not a class id,
+            or a mask "color" that is not a class color.
+        subject: the file.
         problem: what is wrong with it.
         remedy: what to do about it.
-        values: for kind "value", all values of the mask.
+        values: for kind "value", the distinct values of the mask.
     """
 
-    def __init__(self, kind: FaultKind, what: str, problem: str, remedy: str, values: tuple[int, ...] = ()) -> None:
-        super().__init__(what, problem, remedy)
-        self.kind, self.file, self.values = kind, what, values
+    def __init__(
+        self, kind: ProblemKind, subject: str, problem: str, remedy: str, values: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__(subject, problem, remedy)
+        self.kind, self.values = kind, values
 
 
 @dataclass(frozen=True)
 class Example:
-    """A labeled picture.
+    """A labeled image.
 
     Attributes:
-        image: `[h, w, 3]` uint8, RGB.
-        label: `[h, w]` uint8, class ids, 255 = ignore.
-        name: what messages and files call it.
+        image: RGB `[h, w, 3]` uint8.
+        label: class ids `[h, w]` uint8, 255 = ignore.
+        name: name in messages and file names.
     """
 
     image: np.ndarray
@@ -50,16 +51,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Source:
-    """Random access to the examples of one split; the same index always gives the same example.
+    """Random access to the examples of one split. An index always returns the same example.
 
     Attributes:
-        name: of the data set and split, for messages.
-        classes: names by id, background first.
+        name: data set and split, for messages.
+        classes: class names by id, background first.
         size: number of examples, None if endless.
-        load: gives example number `index`, 0 <= index < size; raises UserError naming the file where it cannot be
-            read, where picture and mask differ in size, or where a label is neither a class nor 255.
-        names: what the examples are called, by index; () where only `load` knows.
-        files: everything that is read, to tell whether it has changed; () where nothing is.
+        load: returns the example of an index, 0 <= index < size. Raises UserError if a file cannot be read, if image
+            and mask differ in size, or if a label is neither a class id nor 255.
+        names: names of the examples by index; () if only `load` knows them.
+        files: all files that are read (image, mask, image, mask, ... for images on disk), for change detection; () if
+            there are none.
     """
 
     name: str
@@ -70,7 +72,7 @@ class Source:
     files: tuple[Path, ...] = ()
 
     def examples(self, limit: int | None = None) -> Iterator[Example]:
-        """The first `limit` examples in order; all of them if None (then the source must not be endless)."""
+        """Iterate over the first `limit` examples in order, or over all; an endless source requires a limit."""
         count = self.size if limit is None else limit if self.size is None else min(limit, self.size)
         if count is None:
             raise ValueError(f"{self.name} is endless: give a limit")
@@ -80,33 +82,29 @@ class Source:
 def checked_example(
     image: np.ndarray, label: np.ndarray, classes: tuple[str, ...], image_name: str, label_name: str
 ) -> Example:
-    """An example whose picture and label fit each other and the classes.
+    """Return an example after checking that image, label and classes match.
 
     Args:
-        image: `[h, w, 3]` uint8, RGB.
+        image: RGB `[h, w, 3]` uint8.
         label: `[h, w]` uint8.
-        classes: names by id.
-        image_name: file of the picture, for messages; its stem names the example.
-        label_name: file of the label, for messages.
+        classes: class names by id.
+        image_name: file of the image, for messages; its stem becomes the name of the example.
+        label_name: file of the mask, for messages.
 
     Raises:
-        ExampleError: picture and label differ in size, or a label is neither a class nor 255.
+        ExampleError: image and label differ in size, or a label is neither a class id nor 255.
     """
-    (h, w), (rows, columns) = image.shape[:2], label.shape
-    if (h, w) != (rows, columns):
-        turned = "the picture is shown turned (EXIF): save it turned" if (w, h) == (rows, columns) else ""
-        remedy = turned or "save the mask at the picture's size, enlarged without smoothing (nearest neighbor)"
-        problem = f"the mask is {columns}x{rows} pixels, its picture {image_name} {w}x{h}"
+    (h, w), (label_h, label_w) = image.shape[:2], label.shape
+    if (h, w) != (label_h, label_w):
+        remedy = "save the mask at the image's size, resized with nearest-neighbor interpolation"
+        if (w, h) == (label_h, label_w):
+            remedy = "the image carries an EXIF rotation: apply the rotation and save the image again"
+        problem = f"expected {w}x{h} pixels, the size of {image_name}, got {label_w}x{label_h}"
         raise ExampleError("size", label_name, problem, remedy)
-    # 255 + 1 wraps to 0, so one pass over the bytes finds the largest label that is not to be ignored.
+    # In uint8, 255 + 1 wraps to 0. A single pass thus finds the largest label other than 255.
     largest = int((label + np.uint8(1)).max(initial=0)) - 1
     if largest >= len(classes):
-        raise ExampleError(
-            "value",
-            label_name,
-            f"label {largest} with {len(classes)} classes",
-            f"labels are 0..{len(classes) - 1}, and 255 for pixels to ignore: correct the mask, name more classes, or "
-            "give data.label_ids",
-            tuple(np.unique(label).tolist()),
-        )
+        problem = f"expected labels 0..{len(classes) - 1} and 255 (ignore), got {largest}"
+        remedy = "correct the mask, name more classes, or set data.label_ids"
+        raise ExampleError("value", label_name, problem, remedy, tuple(np.unique(label).tolist()))
     return Example(image, label, PurePath(image_name).stem)

@@ -1,6 +1,5 @@
-"""Random access to TFRecord files whose records are tf.train.Examples with encoded pictures."""
+"""Random access to the encoded images in TFRecord files of tf.train.Examples."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +9,25 @@ import tensorflow as tf
 from deeplab.errors import UserError
 
 _HEADER, _FOOTER = 12, 4
-"""Bytes around a record: its length and the check sum of that; the check sum of the record."""
+"""Bytes before and after a record: its length with a checksum, and the checksum of the record."""
+
+_REMEDY = "delete its folder to prepare the data set again"
 
 
 @dataclass(frozen=True)
 class Record:
-    """Where a record lies: `length` bytes at `offset` of the file `path`."""
+    """The position of a record: `length` bytes at `offset` of the file `path`."""
 
     path: Path
     offset: int
     length: int
 
 
-def index_records(path: Path, skip: int = 0, take: int = -1) -> list[Record]:
-    """The records of a file in order, without the first `skip` and not more than `take` (-1: all).
+def index_records(path: Path, skip: int = 0, take: int | None = None) -> list[Record]:
+    """Return the records of a file in order, without the first `skip`, and at most `take` of them.
 
     Raises:
-        UserError: missing or cut off.
+        UserError: the file is missing or truncated.
     """
     records: list[Record] = []
     try:
@@ -36,37 +37,32 @@ def index_records(path: Path, skip: int = 0, take: int = -1) -> list[Record]:
             while offset < size:
                 file.seek(offset)
                 length = int.from_bytes(file.read(8), "little")
-                if offset + _HEADER + length + _FOOTER > size:
-                    raise UserError(str(path), f"is cut off at byte {size}", "delete its folder, to prepare it again")
                 records.append(Record(path, offset + _HEADER, length))
                 offset += _HEADER + length + _FOOTER
     except OSError as error:
-        raise UserError(str(path), f"cannot be read ({error})", "delete its folder, to prepare it again") from None
-    return records[skip : None if take < 0 else skip + take]
+        raise UserError(str(path), f"cannot be read ({error})", _REMEDY) from None
+    if offset > size:
+        raise UserError(str(path), f"is truncated at byte {size}", _REMEDY)
+    return records[skip : None if take is None else skip + take]
 
 
 def read_features(record: Record, names: Sequence[str]) -> list[bytes]:
-    """The values of the features `names` of a record, each one string of bytes.
+    """Return the features `names` of a record, each a single byte string.
 
     Raises:
-        UserError: unreadable, or a feature is missing or no string of bytes.
+        UserError: the record is damaged, or a feature is missing or not a single byte string.
     """
     try:
-        descriptor = os.open(record.path, os.O_RDONLY)
-        try:
-            content = os.pread(descriptor, record.length, record.offset)
-        finally:
-            os.close(descriptor)
-        features = tf.train.Example.FromString(content).features.feature
-    except Exception as error:  # protobuf's DecodeError has no public name that lasts
-        raise UserError(
-            str(record.path), f"record at byte {record.offset} is broken ({error})", "prepare it again"
-        ) from None
+        with record.path.open("rb", buffering=0) as file:
+            file.seek(record.offset)
+            features = tf.train.Example.FromString(file.read(record.length)).features.feature
+    except Exception as error:  # protobuf does not export its DecodeError publicly
+        raise UserError(str(record.path), f"record at byte {record.offset} is damaged ({error})", _REMEDY) from None
     values: list[bytes] = []
     for name in names:
         value = list(features[name].bytes_list.value) if name in features else []
         if len(value) != 1:
             known = ", ".join(sorted(features))
-            raise UserError(f"feature {name}", f"no encoded picture in {record.path.name}", f"features: {known}")
+            raise UserError(f"feature {name}", f"no encoded image in {record.path.name}", f"features: {known}")
         values.append(value[0])
     return values

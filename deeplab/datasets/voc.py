@@ -1,4 +1,4 @@
-"""PASCAL VOC segmentation in the devkit's own layout, with the masks of the Semantic Boundaries Dataset if wanted."""
+"""PASCAL VOC segmentation in the layout of the devkit, optionally with the masks of the Semantic Boundaries Dataset."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-"""Names by id, in the devkit's spelling."""
+"""Class names by id, in the spelling of the devkit."""
 
 TRAIN_AUG = "train_aug"
-"""The split that joins the training pictures of VOC with all of SBD but VOC's validation pictures."""
+"""The split with the training images of VOC and all images of SBD except the validation images of VOC."""
 
 
 def voc_source(
@@ -25,20 +25,19 @@ def voc_source(
     classes: tuple[str, ...] = CLASSES,
     sbd: str | Path | None = None,
 ) -> Source:
-    """A split of a VOCdevkit, read from its JPEG and palette PNG files.
+    """Open a split of a VOCdevkit: JPEG images and palette PNG masks.
 
     Args:
-        root: the VOCdevkit folder, or the folder of the year within it.
-        split: a list in ImageSets/Segmentation (train, val, trainval or one of your own), or "train_aug".
-        name: folder of the year within `root`.
-        classes: names by id, where a set of your own is kept in this layout.
+        root: the VOCdevkit folder, or the folder of the year in it.
+        split: name of a list in ImageSets/Segmentation (train, val, trainval or another), or "train_aug".
+        name: folder of the year in `root`.
+        classes: class names by id, for other data in this layout.
         sbd: folder of the Semantic Boundaries Dataset, for "train_aug"; see `sbd_masks`.
 
     Raises:
-        UserError: a folder or the list is missing. What is wrong with a file shows when it is loaded.
+        UserError: a folder or the list is missing. Damaged files are reported when loaded.
     """
-    folder = devkit_year(Path(root), name)
-    pairs = split_files(folder, split, None if sbd is None else Path(sbd))
+    pairs = split_files(devkit_year(Path(root), name), split, None if sbd is None else Path(sbd))
 
     def load(index: int) -> Example:
         image, mask = pairs[index]
@@ -49,71 +48,67 @@ def voc_source(
 
 
 def devkit_year(root: Path, name: str) -> Path:
-    """The folder with ImageSets, JPEGImages and SegmentationClass, whether `root` is it or holds it.
+    """Return the folder with ImageSets, JPEGImages and SegmentationClass: `root` itself, or its sub-folder `name`.
 
     Raises:
-        UserError: there is none.
+        UserError: a folder is missing.
     """
     folder = root if (root / "ImageSets").is_dir() else root / name
-    required_folder(root, "data.root names the VOCdevkit folder")
-    required_folder(folder, f"the VOCdevkit should hold {name}")
+    required_folder(root, "data.root is the VOCdevkit folder")
+    required_folder(folder, f"a VOCdevkit contains {name}")
     for part in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
         required_folder(folder / part, "part of a VOCdevkit with segmentation")
     return folder
 
 
 def split_files(folder: Path, split: str, sbd: Path | None = None) -> list[tuple[Path, Path]]:
-    """(picture, mask) of each example of a split in the folder of a year.
+    """Return (image, mask) of each example of a split, given the folder of a year.
 
-    The split "train_aug" is a list of that name if there is one, else VOC's train and all of SBD without VOC's val;
-    VOC's own mask is taken wherever there is one.
+    The split "train_aug" is the list of that name if it exists, else the training images of VOC and all images of SBD
+    except the validation images of VOC. The mask of VOC takes precedence over the mask of SBD.
 
     Raises:
-        UserError: the list is missing, or the masks of SBD are wanted and not there.
+        UserError: the list is missing, or masks of SBD are required and missing.
     """
-    listed = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+    list_file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if split != TRAIN_AUG:
-        return [_own_files(folder, name) for name in _names(listed)]
+        return [_voc_files(folder, name) for name in _names(list_file)]
     masks = sbd_masks(folder, sbd)
-    if listed.is_file():
-        names = _names(listed)
+    if list_file.is_file():
+        names = _names(list_file)
     else:
-        validation = set(_names(listed.with_name("val.txt")))
-        names = sorted({*_names(listed.with_name("train.txt")), *masks} - validation)
-    own = {path.stem for path in (folder / "SegmentationClass").glob("*.png")}
-    lacking = [name for name in names if name not in own and name not in masks]
-    if lacking:
-        raise UserError(f"split {TRAIN_AUG}", f"no mask for {lacking[0]} and {len(lacking) - 1} more", "complete SBD")
-    return [_own_files(folder, n) if n in own else (_own_files(folder, n)[0], masks[n]) for n in names]
+        validation = set(_names(list_file.with_name("val.txt")))
+        names = sorted({*_names(list_file.with_name("train.txt")), *masks} - validation)
+    masks |= {path.stem: path for path in (folder / "SegmentationClass").glob("*.png")}
+    missing = [name for name in names if name not in masks]
+    if missing:
+        raise UserError(f"split {TRAIN_AUG}", f"no mask for {missing[0]} and {len(missing) - 1} more", "complete SBD")
+    return [(_voc_files(folder, name)[0], masks[name]) for name in names]
 
 
 def sbd_masks(folder: Path, sbd: Path | None) -> dict[str, Path]:
-    """Files of SBD's masks by name.
+    """Map the image names of SBD to its masks.
 
-    They are the `cls/*.mat` of the original (`sbd`, `sbd/dataset` or `sbd/benchmark_RELEASE/dataset`), or PNG masks in
-    `sbd` itself or in SegmentationClassAug beside VOC's own.
+    The masks are the `cls/*.mat` of the original data set (in `sbd`, `sbd/dataset` or `sbd/benchmark_RELEASE/dataset`),
+    or PNG files in `sbd`. If `sbd` is None, they are in SegmentationClassAug in the folder of the year.
 
     Raises:
-        UserError: none of these is there.
+        UserError: there are no masks.
     """
-    places = [folder / "SegmentationClassAug"] if sbd is None else [required_folder(sbd, "data.sbd")]
-    for place in places:
-        for masks in (place, place / "cls", place / "dataset/cls", place / "benchmark_RELEASE/dataset/cls"):
-            found = {path.stem: path for path in masks.glob("*.*") if path.suffix in (".png", ".mat")}
-            if found:
-                return found
-    raise UserError(
-        f"split {TRAIN_AUG}",
-        f"no masks of the Semantic Boundaries Dataset in {places[0]}",
-        "data.sbd=FOLDER: the one with cls/*.mat, or one of PNG masks",
-    )
+    base = folder / "SegmentationClassAug" if sbd is None else required_folder(sbd, "data.sbd")
+    for masks in (base, base / "cls", base / "dataset/cls", base / "benchmark_RELEASE/dataset/cls"):
+        files = {path.stem: path for path in masks.glob("*.*") if path.suffix in (".png", ".mat")}
+        if files:
+            return files
+    problem = f"no masks of the Semantic Boundaries Dataset in {base}"
+    raise UserError(f"split {TRAIN_AUG}", problem, "set data.sbd to the folder with cls/*.mat, or with PNG masks")
 
 
 def read_any_mask(path: Path) -> np.ndarray:
-    """Class ids `[h, w]` uint8 of a PNG mask, or of a .mat file of SBD (its struct GTcls).
+    """Read class ids `[h, w]` uint8 from a PNG mask or from a .mat file of SBD (its struct GTcls).
 
     Raises:
-        UserError: missing or unreadable.
+        UserError: the file is missing or unreadable.
     """
     if path.suffix != ".mat":
         return read_mask(path)
@@ -124,14 +119,15 @@ def read_any_mask(path: Path) -> np.ndarray:
     try:
         content = loadmat(str(path), squeeze_me=True, struct_as_record=False)
         return np.ascontiguousarray(content["GTcls"].Segmentation, np.uint8)
-    except Exception as error:  # scipy raises many kinds for a file that is no MATLAB file
-        raise ExampleError("unreadable", str(path), f"cannot be read ({error})", "restore it, or take it out") from None
+    except Exception as error:  # scipy raises various exceptions if the file is not a MATLAB file
+        remedy = "restore it, or remove it from the list"
+        raise ExampleError("unreadable", str(path), f"cannot be read ({error})", remedy) from None
 
 
-def _names(listed: Path) -> list[str]:
-    # Lists of the detection task carry a +-1 behind each name.
-    return [line.split()[0] for line in read_list(listed)]
+def _names(list_file: Path) -> list[str]:
+    # Lists of the detection task have a second column with 1 or -1.
+    return [line.split()[0] for line in read_list(list_file)]
 
 
-def _own_files(folder: Path, name: str) -> tuple[Path, Path]:
+def _voc_files(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / "JPEGImages" / f"{name}.jpg", folder / "SegmentationClass" / f"{name}.png"

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from deeplab.config import DataConfig, ModelConfig, TrainConfig, TrainingConfig
-from deeplab.datasets.folder import folder_source, shared_out
+from deeplab.datasets.folder import folder_source, split_names
 from deeplab.datasets.open import open_source
 from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.errors import UserError
@@ -16,7 +16,7 @@ NAMES = ("background", "leaf")
 
 
 def make_folder(root: Path, count: int = 5, suffix: str = "", classes: tuple[str, ...] = NAMES) -> DataConfig:
-    """Pictures p0.jpg ... with masks whose ids are 0 on the left and i % classes on the right."""
+    """Write images p0.jpg ... with masks whose ids are 0 on the left and 1 + i % (classes - 1) on the right."""
     for part in ("images", "masks"):
         (root / part).mkdir(parents=True, exist_ok=True)
     for i in range(count):
@@ -28,7 +28,7 @@ def make_folder(root: Path, count: int = 5, suffix: str = "", classes: tuple[str
     return DataConfig(source="folder", root=str(root), classes=classes)
 
 
-def test_a_share_is_kept_for_validation_and_stays_the_same(tmp_path: Path):
+def test_a_fixed_fraction_is_held_out_for_validation(tmp_path: Path):
     config = make_folder(tmp_path, 10)
     train, val = (open_source(config, split) for split in ("train", "val"))
     assert (train.size, val.size) == (8, 2)
@@ -38,48 +38,48 @@ def test_a_share_is_kept_for_validation_and_stays_the_same(tmp_path: Path):
     assert any(names != val.names for names in others)
 
 
-def test_new_pictures_move_few_old_ones():
-    before = set(shared_out([f"p{i}" for i in range(100)], 0.2, 0)[1])
-    after = set(shared_out([f"p{i}" for i in range(105)], 0.2, 0)[1])
+def test_new_images_move_few_existing_ones_to_the_other_split():
+    before = set(split_names([f"p{i}" for i in range(100)], 0.2, 0)[1])
+    after = set(split_names([f"p{i}" for i in range(105)], 0.2, 0)[1])
     assert len(before) == 20
     assert len(after) == 21
     assert len(before & after) >= 17
 
 
-def test_either_side_gets_a_picture_at_least():
+def test_both_splits_have_at_least_one_image():
     names = ["p0", "p1", "p2"]
-    assert [len(side) for side in shared_out(names, 0.01, 0)] == [2, 1]
-    assert [len(side) for side in shared_out(names, 0.99, 0)] == [1, 2]
+    assert [len(split) for split in split_names(names, 0.01, 0)] == [2, 1]
+    assert [len(split) for split in split_names(names, 0.99, 0)] == [1, 2]
 
 
-def test_files_of_every_spelling_are_found_and_hidden_ones_are_not(tmp_path: Path):
+def test_upper_case_suffixes_are_found_and_hidden_files_are_not(tmp_path: Path):
     config = dataclasses.replace(make_folder(tmp_path, 2), train_split="all", val_split="all")
     (tmp_path / "images/p0.jpg").rename(tmp_path / "images/scene.v2.JPG")
     (tmp_path / "masks/p0.png").rename(tmp_path / "masks/scene.v2.PNG")
-    (tmp_path / "images/._p1.jpg").write_bytes(b"left by a copying program")
-    (tmp_path / "images/notes.txt").write_text("no picture")
+    (tmp_path / "images/._p1.jpg").write_bytes(b"written by a copying program")
+    (tmp_path / "images/notes.txt").write_text("not an image")
     assert open_source(config, "all").names == ("p1", "scene.v2")
     (tmp_path / "all.txt").write_text("scene.v2\n")
     assert open_source(config, "all").names == ("scene.v2",)
 
 
-def test_splits_that_cannot_be_are_refused(tmp_path: Path):
+def test_impossible_splits_are_refused(tmp_path: Path):
     config = make_folder(tmp_path, 1)
-    with pytest.raises(UserError, match=r"images: one picture cannot be both trained and measured on"):
+    with pytest.raises(UserError, match=r"images: one image cannot be divided into training and validation"):
         open_source(config, "train")
     with pytest.raises(
-        UserError, match=r"split test: there is neither .*test.txt nor .*test; train and val are shared"
+        UserError, match=r"split test: neither .*test.txt nor .*test exists; without them there are train and val"
     ):
         folder_source(tmp_path, "test", config)
     street = street_folder(tmp_path / "street")
-    with pytest.raises(UserError, match=r"data.classes: 2 names, 3 colors"):
+    with pytest.raises(UserError, match=r"data.classes: 2 names for 3 colors"):
         open_source(dataclasses.replace(street, classes=NAMES), "train")
     (tmp_path / "images/p0.jpg").unlink()
-    with pytest.raises(UserError, match=r"images: no pictures; they end in .jpg"):
+    with pytest.raises(UserError, match=r"images: no images; add files with the suffix .jpg"):
         open_source(config, "train")
 
 
-def test_list_files_and_sub_folders_name_the_splits(tmp_path: Path):
+def test_list_files_and_sub_folders_define_the_splits(tmp_path: Path):
     config = make_folder(tmp_path / "lists", 4)
     (tmp_path / "lists/train.txt").write_text("p2.jpg\nimages/p0.jpg\n")
     (tmp_path / "lists/val.txt").write_text("p3\n")
@@ -97,34 +97,44 @@ def test_list_files_and_sub_folders_name_the_splits(tmp_path: Path):
     assert (open_source(config, "train").size, open_source(config, "val").size) == (3, 1)
 
 
-def test_what_is_missing_is_said(tmp_path: Path):
+def test_missing_parts_are_reported(tmp_path: Path):
     config = make_folder(tmp_path, 3)
-    with pytest.raises(UserError, match=r"data.classes: the names of the classes are not known"):
+    with pytest.raises(UserError, match=r"data.classes: the class names are unknown"):
         folder_source(tmp_path, "train", dataclasses.replace(config, classes=None))
     (tmp_path / "classes.txt").write_text("background\nleaf\n")
     assert folder_source(tmp_path, "train", dataclasses.replace(config, classes=None)).classes == NAMES
     Image.open(tmp_path / "masks/p1.png").save(tmp_path / "masks/p1.jpg")
     (tmp_path / "masks/p1.png").unlink()
-    both = dataclasses.replace(config, train_split="all", val_split="all")
-    with pytest.raises(UserError, match=r"no mask for 1 of 3 pictures: p1; p1 and others are JPEG"):
-        folder_source(tmp_path, "all", both)
+    config = dataclasses.replace(config, train_split="all", val_split="all")
+    with pytest.raises(UserError, match=r"no mask for 1 of 3 images: p1; p1 is a JPEG file, .* as PNG"):
+        folder_source(tmp_path, "all", config)
     (tmp_path / "masks/p1.jpg").unlink()
-    with pytest.raises(UserError, match=r"no mask for 1 of 3 pictures: p1; .*data.mask_suffix"):
-        folder_source(tmp_path, "all", both)
+    with pytest.raises(UserError, match=r"no mask for 1 of 3 images: p1; .*data.mask_suffix"):
+        folder_source(tmp_path, "all", config)
     (tmp_path / "masks").rename(tmp_path / "labels")
-    with pytest.raises(UserError, match=r"masks: no such folder .*there are: classes.txt, images, labels"):
-        folder_source(tmp_path, "all", both)
+    with pytest.raises(UserError, match=r"masks: no such folder .* contains classes.txt, images, labels"):
+        folder_source(tmp_path, "all", config)
 
 
-def test_two_files_of_one_name_are_refused(tmp_path: Path):
+def test_two_images_with_the_same_stem_are_refused(tmp_path: Path):
     config = make_folder(tmp_path, 2)
     Image.new("RGB", (32, 24)).save(tmp_path / "images/p0.png")
-    with pytest.raises(UserError, match=r"p0.png: has the name of p0.jpg"):
+    with pytest.raises(UserError, match=r"p0.png: has the same stem as p0.jpg"):
         open_source(config, "train")
 
 
+def test_file_names_with_separators_are_reported_whole(tmp_path: Path):
+    config = dataclasses.replace(make_folder(tmp_path, 1), train_split="all", val_split="all")
+    for part, suffix in (("images", "jpg"), ("masks", "png")):
+        (tmp_path / f"{part}/p0.{suffix}").rename(tmp_path / f"{part}/a; b: c.{suffix}")
+    Image.new("L", (7, 5)).save(tmp_path / "masks/a; b: c.png")
+    with pytest.raises(UserError) as caught:
+        open_source(config, "all").load(0)
+    assert caught.value.subject == str(tmp_path / "masks/a; b: c.png")
+
+
 def street_folder(root: Path) -> DataConfig:
-    """As CamVid is: color masks, `_L` behind their names, a void color in the top four rows."""
+    """Write a folder in the layout of CamVid: color masks, `_L` after the name, a void color in the top four rows."""
     colors = {"sky": [128, 128, 128], "road": [128, 64, 128], "car": [64, 0, 128]}
     make_folder(root, 6, suffix="_L", classes=tuple(colors))
     palette = np.array([*colors.values(), [0, 0, 0]], np.uint8)
@@ -138,7 +148,7 @@ def street_folder(root: Path) -> DataConfig:
 
 
 def pet_folder(root: Path) -> DataConfig:
-    """As the Oxford pets are: 1 the animal, 2 background, 3 the border between."""
+    """Write a folder with the mask values of the Oxford pets: 1 animal, 2 background, 3 border."""
     make_folder(root, 4)
     for path in (root / "masks").iterdir():
         ids = np.where(np.asarray(Image.open(path)) == 1, 1, 2).astype(np.uint8)
@@ -158,19 +168,19 @@ def test_color_masks_with_a_suffix_make_batches(tmp_path: Path):
     assert set(np.unique(label)) <= {0, 1, 2, 255}
 
 
-def test_masks_of_another_numbering_are_ids(tmp_path: Path):
+def test_other_mask_values_are_mapped_to_ids(tmp_path: Path):
     config = pet_folder(tmp_path)
     label = open_source(config, "train").load(0).label
     assert (label[:, :15] == 0).all()
     assert (label[:, 15:17] == 255).all()
     assert (label[:, 17:] == 1).all()
-    with pytest.raises(UserError, match=r"data.label_ids=\[2\]: 1 values for 2 classes"):
+    with pytest.raises(UserError, match=r"data.label_ids=\[2\]: expected 2 values, got 1"):
         open_source(dataclasses.replace(config, label_ids=(2,)), "train")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [street_folder, pet_folder])
-def test_such_folders_train(tmp_path: Path, make: Callable[[Path], DataConfig]):
+def test_a_model_trains_on_color_masks_and_on_other_values(tmp_path: Path, make: Callable[[Path], DataConfig]):
     from deeplab.training.train import train
 
     scores = train(

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeplab.datasets.labels import checked_label_ids, ids_of_colors, ids_of_values, read_colors
+from deeplab.datasets.labels import check_label_ids, ids_of_colors, ids_of_values, read_colors
 from deeplab.errors import UserError
 
 
@@ -20,7 +20,7 @@ def test_colors_become_ids_in_the_order_of_the_table(tmp_path: Path):
     np.testing.assert_array_equal(ids_of_colors(mask, table, "m.png"), [[1, 0, 255]])
 
 
-def test_an_unknown_color_is_named_with_place_and_share(tmp_path: Path):
+def test_an_unknown_color_is_reported_with_position_and_share(tmp_path: Path):
     table = read_colors(_table(tmp_path, "sky: [0, 0, 0]\nroad: [100, 0, 0]\n"))
     mask = np.zeros((2, 2, 3), np.uint8)
     mask[1, 0] = 99, 1, 0
@@ -31,29 +31,34 @@ def test_an_unknown_color_is_named_with_place_and_share(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sky: [0, 0]", r"sky: \[0, 0\] is no color"),
-        ("sky: [0, 0, 256]", "is no color"),
-        ("- sky", "not a mapping"),
+        ("sky: [0, 0]", r"sky: expected a color, got \[0, 0\]"),
+        ("sky: [0, 0, 256]", "expected a color"),
+        ("- sky", "expected a mapping"),
         ("sky: [0, 0, 0]\nroad: [0, 0, 0]", r"sky and road are both \[0, 0, 0\]"),
         ("sky: [0, 0", "cannot be read"),
+        ("ignore: [0, 0, 0]", "expected 1 to 254 classes, got 0"),
     ],
 )
-def test_a_faulty_table_is_refused(tmp_path: Path, text: str, message: str):
+def test_an_invalid_color_table_is_refused(tmp_path: Path, text: str, message: str):
     with pytest.raises(UserError, match=message):
         read_colors(_table(tmp_path, text))
     with pytest.raises(UserError, match="no such file"):
         read_colors(tmp_path / "none.yaml")
 
 
-def test_values_become_ids_and_the_rest_is_ignored():
-    # Pets: 1 the animal, 2 background, 3 the border.
+def test_values_become_ids_and_other_values_are_ignored():
+    # Oxford pets: 1 animal, 2 background, 3 border.
     np.testing.assert_array_equal(ids_of_values(np.array([[1, 2, 3, 0]], np.uint8), (2, 1)), [[1, 0, 255, 255]])
     np.testing.assert_array_equal(ids_of_values(np.array([[0, 255]], np.uint8), (0, 255)), [[0, 1]])
 
 
-def test_values_are_one_for_each_class():
-    checked_label_ids(None, ("a", "b"))
-    checked_label_ids((0, 255), ("a", "b"))
-    for values, message in (((0,), "1 values for 2"), ((0, 0), "repeat"), ((0, 256), "leave")):
+def test_label_ids_need_a_distinct_value_per_class():
+    check_label_ids(None, ("a", "b"))
+    check_label_ids((0, 255), ("a", "b"))
+    for values, message in (
+        ((0,), "expected 2 values, got 1"),
+        ((0, 0), "expected distinct values 0..255"),
+        ((0, 256), "expected distinct values 0..255"),
+    ):
         with pytest.raises(UserError, match=message):
-            checked_label_ids(values, ("a", "b"))
+            check_label_ids(values, ("a", "b"))

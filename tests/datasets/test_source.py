@@ -12,25 +12,25 @@ def _pair(label: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((*ids.shape, 3), np.uint8), ids
 
 
-def test_classes_and_ignore_are_all_that_a_label_may_hold():
+def test_labels_other_than_class_ids_and_255_are_refused():
     image, label = _pair([[0, 1], [2, 255]])
     example = checked_example(image, label, CLASSES, "folder/one.jpg", "folder/one.png")
     assert example.name == "one"
     assert example.label is label
-    with pytest.raises(UserError, match=r"folder/one.png: label 3 with 3 classes; .*0\.\.2"):
+    with pytest.raises(UserError, match=r"folder/one.png: expected labels 0\.\.2 and 255 \(ignore\), got 3; "):
         checked_example(image, np.array([[0, 3], [1, 255]], np.uint8), CLASSES, "one.jpg", "folder/one.png")
-    with pytest.raises(UserError, match="label 254"):
+    with pytest.raises(UserError, match="got 254"):
         checked_example(image, np.array([[0, 3], [254, 255]], np.uint8), CLASSES, "one.jpg", "one.png")
 
 
-def test_a_mask_of_nothing_but_ignore_is_no_error():
+def test_a_mask_with_only_ignored_pixels_is_valid():
     image, label = _pair([[255, 255]])
     assert checked_example(image, label, CLASSES, "a", "b").label.max() == 255
 
 
-def test_picture_and_mask_have_one_size():
+def test_image_and_mask_of_different_size_are_refused():
     image, label = _pair([[0, 1], [2, 255]])
-    with pytest.raises(UserError, match=r"one.png: the mask is 1x2 pixels, its picture one.jpg 2x2; .*nearest"):
+    with pytest.raises(UserError, match=r"one.png: expected 2x2 pixels, the size of one.jpg, got 1x2; .*nearest"):
         checked_example(image, label[:, :1], CLASSES, "one.jpg", "one.png")
 
 
