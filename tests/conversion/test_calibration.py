@@ -1,23 +1,23 @@
-"""Which pictures calibrate, and that they span the input."""
+"""Calibration images cover the classes and span the input."""
 
 import numpy as np
 import pytest
 
-from deeplab.conversion.calibration import choose_calibration, spanning
+from deeplab.conversion.calibration import choose_calibration, with_full_range
 from deeplab.datasets.source import Example, Source
 
 
 def _source(size=40):
     def load(index):
         label = np.zeros((20, 30), np.uint8)
-        # Class 7 is in one picture only, and 255 is no class.
+        # Class 7 is in one image only; 255 is the ignore label.
         label[0, :2] = (7 if index == 31 else index % 3, 255)
-        return Example(np.full((20, 30, 3), 100 + index, np.uint8), label, f"picture {index}")
+        return Example(np.full((20, 30, 3), 100 + index, np.uint8), label, f"image {index}")
 
     return Source("test", ("a",) * 8, size, load)
 
 
-def test_the_same_seed_takes_the_same_pictures():
+def test_the_seed_determines_the_images():
     first, again = (choose_calibration(_source(), 4, (33, 33), seed=5) for _ in range(2))
     other = choose_calibration(_source(), 4, (33, 33), seed=6)
     assert first.names == again.names
@@ -25,13 +25,13 @@ def test_the_same_seed_takes_the_same_pictures():
     assert len(set(first.names)) == 4
 
 
-def test_rare_classes_are_taken_first():
+def test_an_image_with_a_rare_class_is_chosen():
     chosen = choose_calibration(_source(), 10, (33, 33), seed=0)
-    assert "picture 31" in chosen.names
+    assert "image 31" in chosen.names
     assert chosen.classes == 4
 
 
-def test_pictures_are_padded_with_gray_not_augmented():
+def test_images_are_padded_with_gray_and_not_augmented():
     chosen = choose_calibration(_source(), 3, (33, 40), seed=0)
     index = int(chosen.names[1].split()[1])
     image = chosen.images[1]
@@ -41,14 +41,14 @@ def test_pictures_are_padded_with_gray_not_augmented():
     assert (image[:, 30:] == 127.5).all()
 
 
-def test_a_small_source_gives_all_it_has():
+def test_all_images_of_a_small_source_are_chosen():
     assert len(choose_calibration(_source(3), 16, (33, 33), seed=0).names) == 3
 
 
 @pytest.mark.parametrize("value", [0, 100, 255])
-def test_dull_pictures_are_made_to_span_the_input(value):
+def test_uniform_images_are_changed_to_span_the_input(value):
     images = (np.full((5, 5, 3), value, np.float32), np.full((5, 5, 3), 60, np.float32))
-    spanned = spanning(images)
+    spanned = with_full_range(images)
     for channel in range(3):
         assert spanned[0][..., channel].min() == 0
         assert spanned[0][..., channel].max() == 255
