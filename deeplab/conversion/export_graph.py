@@ -43,7 +43,7 @@ def export_graph(
     body = keras.Model(model.get_layer("normalize").output, model.get_layer("logits").output)
     quantized = bool(activation_ranges(model))
     rounded = _logit_rounding(model, logit_offset) if quantized else lambda logits: logits
-    padded = tuple(feature_size(padded_size(side), mask_stride) for side in size)
+    padded = (feature_size(padded_size(size[0]), mask_stride), feature_size(padded_size(size[1]), mask_stride))
     height, width = (feature_size(side, mask_stride) for side in size)
 
     def function(image: Any) -> Any:

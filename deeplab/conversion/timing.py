@@ -6,16 +6,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from deeplab.tflite.interpreter import TfliteModel
+from deeplab.tflite.tflite_file import TfliteSource
 
 
-def median_milliseconds(contents: Mapping[str, bytes], threads: int = 1, rounds: int = 15) -> dict[str, float]:
+def median_milliseconds(files: Mapping[str, TfliteSource], threads: int = 1, rounds: int = 15) -> dict[str, float]:
     """Return the median time per image of each file; arguments as for `interleaved_milliseconds`."""
-    times = interleaved_milliseconds(contents, threads, rounds)
+    times = interleaved_milliseconds(files, threads, rounds)
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
 def interleaved_milliseconds(
-    contents: Mapping[str, bytes], threads: int = 1, rounds: int = 15
+    files: Mapping[str, TfliteSource], threads: int = 1, rounds: int = 15
 ) -> dict[str, np.ndarray]:
     """Return the milliseconds of each file in each round, `[rounds]`, for the network alone with XNNPACK kernels.
 
@@ -23,12 +24,12 @@ def interleaved_milliseconds(
     times of two files within a round is a fair comparison.
 
     Args:
-        contents: files by name.
+        files: .tflite files by name.
         threads: threads of each interpreter.
         rounds: measured images per file, after one warm-up image.
     """
     rng = np.random.default_rng(0)
-    models = {name: TfliteModel(content, threads) for name, content in contents.items()}
+    models = {name: TfliteModel(file, threads) for name, file in files.items()}
     inputs = {
         name: model.prepare(rng.integers(0, 256, (*model.image_size, 3), np.uint8)) for name, model in models.items()
     }

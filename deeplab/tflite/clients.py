@@ -62,7 +62,7 @@ def _segment(
         model_path, images_path, masks_path = (Path(folder) / n for n in ("model.tflite", "images.npy", "masks.npy"))
         model_path.write_bytes(file.content)
         np.save(images_path, np.stack(images))
-        command = [sys.executable, _PROGRAM, client, model_path, images_path, masks_path]
+        command = [sys.executable, *map(str, (_PROGRAM, client, model_path, images_path, masks_path))]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=folder, check=False)
         except subprocess.TimeoutExpired as error:
