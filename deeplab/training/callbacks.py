@@ -1,6 +1,8 @@
-"""What watches a training: saved states, log.csv, TensorBoard, the progress bar."""
+"""Callbacks that record a training: state checkpoints, log.csv, TensorBoard, the progress bar.
 
-import csv
+They read the logs of an update only if they show them: reading waits until the device has finished the update.
+"""
+
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,128 +15,121 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deeplab.datasets.source import Example
-from deeplab.files import atomic_write
 from deeplab.rendering.masks import overlay
-from deeplab.training.csv_log import kept_rows
+from deeplab.training.csv_log import append_row, start_table
 
 COLUMNS = ("step", "loss", "cross_entropy", "learning_rate", "images_per_second")
 
 
-def comparison(example: Example, prediction: np.ndarray) -> np.ndarray:
-    """Picture, truth and prediction `[h, w]` side by side, `[h, 3w, 3]` uint8."""
-    truth, found = overlay(example.image, example.label), overlay(example.image, prediction)
-    return np.concatenate([example.image, truth, found], axis=1)
-
-
-class SaveState(keras.callbacks.Callback):
-    """Calls `save` with the number of updates made: every so many, and after the last."""
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Calls `save` with the number of updates made: every `every` updates, and after the last one."""
 
     def __init__(self, save: Callable[[int], Any], every: int, steps: int) -> None:
         super().__init__()
         self.save, self.every, self.steps = save, every, steps
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves where it is due."""
+        """Save if due."""
         done = batch + 1
         if done % self.every == 0 or done == self.steps:
             self.save(done)
 
 
 class CsvLog(keras.callbacks.Callback):
-    """Adds a line to log.csv every so many updates; lines beyond `start`, of a run that was cut off, are dropped."""
+    """Adds a row to log.csv every `every` updates; rows after step `start` of an interrupted run are removed."""
 
     def __init__(self, path: Path, every: int, start: int) -> None:
         super().__init__()
         self.path, self.every = path, every
-        kept = kept_rows(path, COLUMNS, start)
-        with atomic_write(path) as aside, aside.open("w", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *kept])
+        start_table(path, COLUMNS, start)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Writes a line where it is due."""
+        """Write a row if due."""
         if (batch + 1) % self.every == 0:
-            with self.path.open("a", newline="") as file:
-                csv.writer(file).writerow([batch + 1, *(f"{logs[name]:.6g}" for name in COLUMNS[1:])])
+            append_row(self.path, [batch + 1, *(f"{logs[name]:.6g}" for name in COLUMNS[1:])])
 
 
-class TensorBoard(keras.callbacks.Callback):
-    """Scalars every `every` updates; every `pictures_every`, what the model makes of a few validation pictures."""
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes scalars every `every` updates, and predictions of validation images every `images_every` updates."""
 
     def __init__(
         self,
         folder: Path,
         every: int,
-        pictures_every: int,
+        images_every: int,
         examples: Sequence[Example],
         predict: Callable[[np.ndarray], np.ndarray],
     ) -> None:
         super().__init__()
         self.writer = tf.summary.create_file_writer(str(folder))
-        self.every, self.pictures_every, self.examples, self.predict = every, pictures_every, examples, predict
+        self.every, self.images_every, self.examples, self.predict = every, images_every, examples, predict
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Writes what is due."""
+        """Write what is due."""
         done = batch + 1
         with self.writer.as_default(step=done):
             if done % self.every == 0:
                 for name in COLUMNS[1:]:
                     tf.summary.scalar(f"training/{name}", logs[name])
-            if done % self.pictures_every == 0:
+            if done % self.images_every == 0:
                 for number, example in enumerate(self.examples):
-                    panel = comparison(example, self.predict(example.image))
+                    # Image, label and prediction next to each other, `[1, h, 3w, 3]`.
+                    masks = [overlay(example.image, ids) for ids in (example.label, self.predict(example.image))]
+                    panel = np.concatenate([example.image, *masks], axis=1)
                     tf.summary.image(f"validation/{number}", panel[None])
 
-    def measured(self, done: int, mious: dict[int, float]) -> None:
-        """Writes the mIoU at each output stride, measured after `done` updates."""
+    def write_validation(self, done: int, mious: dict[int, float]) -> None:
+        """Write the mIoU at each output stride after `done` updates."""
         with self.writer.as_default(step=done):
             for stride, miou in mious.items():
                 tf.summary.scalar(f"validation/miou_os{stride}", miou)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Writes out what is still held."""
+        """Flush and close the file."""
         self.writer.close()
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Step, loss, images a second and time left: a bar in a terminal, else a line every so many updates."""
+    """Shows step, loss, images per second and remaining time: a bar in a terminal, else a line every `every` updates.
+
+    The loss and the speed in the bar change every `every` updates too.
+    """
 
     def __init__(self, steps: int, start: int, every: int) -> None:
         super().__init__()
-        self.steps, self.start, self.every = steps, start, every
+        self.steps, self.every = steps, every
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        # Not rich's own idea of a terminal: an environment that asks for colors is none.
+        # Not rich's detection of a terminal, which also accepts environment variables that request colors.
         self.live = sys.stdout.isatty()
         console = Console(file=sys.stdout)
         self.bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
         self.task = self.bar.add_task("", total=steps, completed=start)
-        self.speeds: list[float] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Shows the bar."""
+        """Show the bar."""
         if self.live:
             self.bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Moves on."""
+        """Advance the bar, and show the logs if due."""
         done = batch + 1
-        # A median, because the first update is compiled and others wait for a checkpoint.
-        self.speeds = [*self.speeds[-50:], logs["images_per_second"]]
-        text = f"loss {logs['loss']:.3f}  {float(np.median(self.speeds)):.1f} images/s"
-        if self.live:
-            self.bar.update(self.task, completed=done, description=text)
-        elif done % self.every == 0 or done == self.steps:
-            print(f"step {done}/{self.steps}  {text}", flush=True)
+        self.bar.update(self.task, completed=done)
+        if done % self.every == 0 or done == self.steps:
+            text = f"loss {logs['loss']:.3f}  {logs['images_per_second']:.1f} images/s"
+            self.bar.update(self.task, description=text)
+            if not self.live:
+                print(f"step {done}/{self.steps}  {text}", flush=True)
 
-    def measured(self, done: int, mious: dict[int, float]) -> None:
-        """Says how well the network does after `done` updates."""
-        found = "  ".join(f"OS{stride} {miou:.4f}" for stride, miou in mious.items())
-        line = f"step {done}/{self.steps}  validation mIoU {found}"
+    def show_validation(self, done: int, mious: dict[int, float]) -> None:
+        """Show the mIoU at each output stride after `done` updates."""
+        values = "  ".join(f"OS{stride} {miou:.4f}" for stride, miou in mious.items())
+        line = f"step {done}/{self.steps}  validation mIoU {values}"
         if self.live:
             self.bar.console.print(line, highlight=False)
         else:
             print(line, flush=True)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Takes the bar away."""
+        """Remove the bar."""
         if self.live:
             self.bar.stop()

@@ -1,4 +1,8 @@
-"""Which devices and machines train together, and what they tell each other."""
+"""Devices and workers that train together, in the terms of tf.distribute.
+
+A worker is one process, usually on a machine of its own; worker 0 is the chief. A replica is the copy of the network on
+one device.
+"""
 
 import json
 import os
@@ -14,151 +18,157 @@ import tensorflow as tf
 from deeplab.config import TrainingConfig
 from deeplab.errors import UserError
 
-PATIENCE = 3600.0
-"""Seconds that a worker waits for the others, which may be measuring; one that dies is noticed at once."""
+TIMEOUT = 3600.0
+"""Seconds that a worker waits for another one, for example for the chief's evaluation. A dead one is detected at once.
+"""
+
+LOST_WORKER_ERRORS = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.CancelledError,
+    tf.errors.InternalError,
+    tf.errors.FailedPreconditionError,
+)
+"""What TensorFlow raises when another worker no longer answers."""
 
 
 @dataclass(frozen=True, eq=False)
-class Machines:
-    """Who trains.
+class Workers:
+    """All workers of a training, as seen by one of them.
 
     Attributes:
-        strategy: how variables and gradients are shared.
-        worker: which of `workers` processes this is, from 0. The first alone reads and writes the run folder.
-        workers: how many processes there are, one a machine.
+        strategy: shares variables and gradients between the replicas.
+        index: index of this worker, from 0.
+        count: number of workers.
     """
 
     strategy: tf.distribute.Strategy
-    worker: int = 0
-    workers: int = 1
+    index: int = 0
+    count: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this process is the one with the run folder."""
-        return self.worker == 0
+    def is_chief(self) -> bool:
+        """Whether this is the chief, the only worker that reads and writes the run folder."""
+        return self.index == 0
 
     @property
     def replicas(self) -> int:
-        """Copies of the network over all machines."""
+        """The number of replicas on all workers."""
         return int(self.strategy.num_replicas_in_sync)
 
     @property
-    def mine(self) -> range:
-        """Which of the replicas, counted over all machines, are on this one."""
-        here = self.replicas // self.workers
-        return range(self.worker * here, (self.worker + 1) * here)
+    def replica_ids(self) -> range:
+        """The ids of the replicas on this worker, counted over all workers."""
+        local = self.replicas // self.count
+        return range(self.index * local, (self.index + 1) * local)
 
 
-def find_machines(config: TrainingConfig) -> Machines:
-    """The devices that `config.devices` asks for. Has to come before anything else of TensorFlow.
+def find_workers(config: TrainingConfig) -> Workers:
+    """Set up the devices that `config.devices` selects. Must be called before TensorFlow creates anything.
 
     Raises:
-        UserError: TF_CONFIG is missing or wrong, there is no TPU, or the batch cannot be shared out evenly.
+        UserError: TF_CONFIG is missing or wrong, or the batch cannot be divided evenly among the replicas.
     """
     kind = config.devices
     if kind == "auto":
         gpus = len(tf.config.list_physical_devices("GPU"))
         kind = "multi_worker" if "TF_CONFIG" in os.environ else "mirrored" if gpus > 1 else "one"
     if kind == "multi_worker":
-        found = _several_machines()
+        workers = _multi_worker()
     elif kind == "mirrored":
-        here = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        found = Machines(tf.distribute.MirroredStrategy([device.name for device in here]))
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        workers = Workers(tf.distribute.MirroredStrategy([device.name for device in devices]))
     else:
-        found = Machines(tf.distribute.get_strategy())
-    if config.batch_size % (found.replicas * config.accumulation):
-        parts = f"{found.replicas} replicas" + f" of {config.accumulation} parts" * (config.accumulation > 1)
-        raise UserError("training.batch_size", f"{config.batch_size} does not go into {parts}", "choose a multiple")
-    return found
+        workers = Workers(tf.distribute.get_strategy())
+    divisor = workers.replicas * config.accumulation
+    if config.batch_size % divisor:
+        product = f"{workers.replicas} replicas x training.accumulation={config.accumulation}"
+        problem = f"expected a multiple of {divisor} ({product}), got {config.batch_size}"
+        raise UserError("training.batch_size", problem, "change it, or the number of devices")
+    return workers
 
 
-def from_first(machines: Machines, variables: Sequence[Any]) -> None:
-    """Gives all machines the values that the first has: what it loaded, or was told by its run folder."""
-    if machines.workers == 1:
+def broadcast_from_chief(workers: Workers, variables: Sequence[Any]) -> None:
+    """Assign the chief's values of `variables` on all workers. Every worker must call this."""
+    if workers.count == 1:
         return
-
     tensors = [v.value if isinstance(v, keras.Variable) else v for v in variables]
 
     @tf.function(autograph=False)
-    def exchanged() -> Any:
+    def exchange() -> Any:
         def on_replica() -> list[tf.Tensor]:
             context = tf.distribute.get_replica_context()
-            # All others add zeros. In float64, where any float32 and any seed is exact.
-            share = tf.cast(tf.equal(context.replica_id_in_sync_group, 0), tf.float64)
-            values = [share * tf.cast(v, tf.float64) for v in tensors]
+            # All other replicas add zeros. float64 represents every float32 and every seed exactly.
+            factor = tf.cast(tf.equal(context.replica_id_in_sync_group, 0), tf.float64)
+            values = [factor * tf.cast(v, tf.float64) for v in tensors]
             return list(context.all_reduce(tf.distribute.ReduceOp.SUM, values))
 
-        return machines.strategy.run(on_replica)
+        return workers.strategy.run(on_replica)
 
-    for variable, values in zip(variables, exchanged(), strict=True):
-        value = machines.strategy.experimental_local_results(values)[0]
+    for variable, values in zip(variables, exchange(), strict=True):
+        value = workers.strategy.experimental_local_results(values)[0]
         variable.assign(tf.cast(value, variable.dtype))
 
 
+def broadcast_value(workers: Workers, value: Any) -> np.ndarray:
+    """Return the chief's `value`, a number or an array of a known shape, as float64. Every worker must call this."""
+    variable = tf.Variable(np.asarray(value, np.float64), trainable=False)
+    broadcast_from_chief(workers, [variable])
+    return np.asarray(variable.numpy())
+
+
 @contextmanager
-def lost_workers_told(machines: Machines) -> Iterator[None]:
-    """Turns what TensorFlow raises when another machine is gone into one clear line.
+def report_lost_workers(workers: Workers) -> Iterator[None]:
+    """Report the errors that TensorFlow raises after another worker was lost as one line.
 
     Raises:
-        UserError: another worker stopped answering.
+        UserError: another worker no longer answers.
     """
-    gone = (
-        tf.errors.UnavailableError,
-        tf.errors.AbortedError,
-        tf.errors.DeadlineExceededError,
-        tf.errors.CancelledError,
-        tf.errors.InternalError,
-        tf.errors.FailedPreconditionError,
-    )
     try:
         yield
-    except gone as error:
-        if machines.workers == 1:
+    except LOST_WORKER_ERRORS as error:
+        if workers.count == 1:
             raise
         reason = str(error.message).split("\n")[0][:160]
         raise UserError(
-            f"worker {machines.worker} of {machines.workers}",
+            f"worker {workers.index} of {workers.count}",
             f"another worker stopped answering ({reason})",
-            "start all of them again: the training goes on from its last saved state",
+            "start all of them again: the training resumes from its last checkpoint",
         ) from error
 
 
-def batches_of(
-    machines: Machines, make: Callable[[int, range], tf.data.Dataset]
+def distribute_batches(
+    workers: Workers, make: Callable[[int, range], tf.data.Dataset]
 ) -> tf.distribute.DistributedDataset | tf.data.Dataset:
-    """The batches that this machine's replicas take.
+    """Return the batches for the replicas of this worker.
 
     Args:
-        machines: who trains.
-        make: from how many pieces a batch has, and which of them are wanted, to the dataset of these pieces in turn.
+        workers: all workers.
+        make: from the number of replicas that share a batch and the ids of the local ones to a dataset of the local
+            replicas' parts, one after the other.
     """
-    return machines.strategy.distribute_datasets_from_function(lambda _: make(machines.replicas, machines.mine))
+    return workers.strategy.distribute_datasets_from_function(lambda _: make(workers.replicas, workers.replica_ids))
 
 
-def _several_machines() -> Machines:
-    """All the machines that TF_CONFIG names."""
+def _multi_worker() -> Workers:
+    """Connect to all workers that TF_CONFIG lists."""
     content = os.environ.get("TF_CONFIG", "")
-    example = (
-        """TF_CONFIG='{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'"""
-    )
+    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
     try:
         settings = json.loads(content)
-        workers, task = settings["cluster"]["worker"], settings["task"]
-        if set(settings["cluster"]) != {"worker"} or task["type"] != "worker" or not 0 <= task["index"] < len(workers):
-            raise ValueError("only workers, and an index among them, are known")
+        addresses, task = settings["cluster"]["worker"], settings["task"]
+        if set(settings["cluster"]) != {"worker"} or task["type"] != "worker":
+            raise ValueError("tasks other than workers are not supported")
+        if not 0 <= task["index"] < len(addresses):
+            raise ValueError(f"task index {task['index']}, but {len(addresses)} workers")
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError("TF_CONFIG", f"{content!r} names no machines ({error})", f"set it to {example}, say") from None
-    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=PATIENCE)
+        problem = f"{content!r} does not list workers ({error})"
+        raise UserError("TF_CONFIG", problem, f"set it to TF_CONFIG='{example}'") from None
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=TIMEOUT)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except (RuntimeError, tf.errors.OpError) as error:
         reason = str(error).split("\n")[0][:160]
-        raise UserError(
-            "TF_CONFIG", f"the machines do not find each other ({reason})", "look at hosts and ports"
-        ) from None
-    return Machines(strategy, int(task["index"]), len(workers))
-
-
-def as_variable(value: Any) -> tf.Variable:
-    """A number that machines can tell each other."""
-    return tf.Variable(np.asarray(value, np.float64), trainable=False)
+        raise UserError("TF_CONFIG", f"the workers cannot connect ({reason})", "check hosts and ports") from None
+    return Workers(strategy, int(task["index"]), len(addresses))

@@ -1,54 +1,116 @@
 """The training loop.
 
-It is ours because Keras 3's `fit` fails under MultiWorkerMirroredStrategy. Keras callbacks hang around it as around
-`fit`.
+Keras 3's `fit` fails under MultiWorkerMirroredStrategy, so the toolkit has its own loop, which calls Keras callbacks as
+`fit` does.
 """
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from deeplab.config import TrainingConfig
 from deeplab.errors import UserError
-from deeplab.training.train_step import Step
+from deeplab.training.train_step import TrainStep
+
+
+class UpdateLogs(Mapping[str, float]):
+    """The logs of one update, converted from tensors when they are first read.
+
+    Reading any value waits until the device has finished the update. It raises UserError if the loss is not finite, so
+    a callback that reads the logs before it saves something never saves a diverged update.
+    """
+
+    def __init__(self, config: TrainingConfig, step: int, tensors: Mapping[str, Any], first: int, since: float) -> None:
+        """Hold the `tensors` of update number `step`; update `first` ended at the time `since` (perf_counter)."""
+        self._config, self._step, self._tensors, self._first, self._since = config, step, tensors, first, since
+        self._values: dict[str, float] = {}
+
+    def read(self) -> dict[str, float]:
+        """Return all values as floats.
+
+        Raises:
+            UserError: the loss is not finite.
+        """
+        if not self._values:
+            self._values = {name: float(tensor) for name, tensor in self._tensors.items()}
+            images = self._config.batch_size * (self._step - self._first)
+            self._values["images_per_second"] = images / (time.perf_counter() - self._since)
+        if not math.isfinite(self._values["loss"]):
+            problem = f"the loss is {self._values['loss']} at step {self._step}"
+            remedy = f"lower training.learning_rate ({self._config.learning_rate:g}), or check the data"
+            raise UserError("training", problem, remedy)
+        return self._values
+
+    def __getitem__(self, name: str) -> float:
+        return self.read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.read())
+
+    def __len__(self) -> int:
+        return len(self.read())
 
 
 def run_loop(
-    step: Step,
+    train_step: TrainStep,
     batches: Iterator[Any],
     model: keras.Model,
     config: TrainingConfig,
     callbacks: Sequence[keras.callbacks.Callback],
     start: int = 0,
 ) -> None:
-    """Makes the updates `start` to `config.steps`, telling `callbacks` of each as Keras `fit` would.
+    """Make the updates `start` to `config.steps`, with the calls to `callbacks` that Keras `fit` makes.
 
-    A callback gets the number of the update, from 0, and "loss", "cross_entropy", "learning_rate" and
-    "images_per_second"; it ends the training early by `model.stop_training = True`.
+    A callback receives the index of the update, from 0, and `UpdateLogs` with "loss", "cross_entropy", "learning_rate"
+    and "images_per_second" (the mean since the previous update at which logs are due). It stops the training with
+    `model.stop_training = True`.
+
+    Logs are read before the callbacks are called if they are due, see `_logs_are_due`; otherwise after the next update
+    was dispatched, so that a GPU never waits for Python between two updates.
 
     Raises:
-        UserError: the loss is no longer finite. No callback has seen that update, so nothing of it was saved.
+        UserError: the loss is not finite. No callback for which logs are due has seen that update.
     """
-    told = keras.callbacks.CallbackList(list(callbacks), model=model, steps=config.steps, initial_step=start)
+    for callback in callbacks:
+        # Not keras.callbacks.CallbackList, which converts all logs of every update.
+        callback.set_model(model)
+        callback.set_params({"steps": config.steps, "initial_step": start})
     model.stop_training = False
-    told.on_train_begin()
+    for callback in callbacks:
+        callback.on_train_begin()
     try:
-        for number in range(start, config.steps):
-            begin = time.perf_counter()
-            told.on_train_batch_begin(number)
-            logs = {name: float(value) for name, value in step(next(batches)).items()}
-            if not math.isfinite(logs["loss"]):
-                raise UserError(
-                    "training",
-                    f"the loss is {logs['loss']} at step {number + 1}",
-                    f"lower training.learning_rate ({config.learning_rate:g}), or look at the data",
-                )
-            logs["images_per_second"] = config.batch_size / (time.perf_counter() - begin)
-            told.on_train_batch_end(number, logs)
+        previous: UpdateLogs | None = None
+        first, since = start, time.perf_counter()
+        for index in range(start, config.steps):
+            done = index + 1
+            for callback in callbacks:
+                callback.on_train_batch_begin(index)
+            tensors = train_step(next(batches))
+            if previous is not None:
+                previous.read()
+            logs = previous = UpdateLogs(config, done, tensors, first, since)
+            due = _logs_are_due(done, start, config)
+            if due:
+                logs.read()
+            for callback in callbacks:
+                callback.on_train_batch_end(index, logs)
             if model.stop_training:
+                logs.read()
                 break
+            if due:
+                first, since = done, time.perf_counter()
     finally:
-        told.on_train_end()
+        for callback in callbacks:
+            callback.on_train_end()
+
+
+def _logs_are_due(done: int, start: int, config: TrainingConfig) -> bool:
+    """Return whether logs are shown, or weights saved or evaluated, after `done` updates.
+
+    The first update is included because it is compiled, which the speed of later ones must not contain.
+    """
+    intervals = (config.log_every, config.save_every, config.evaluate_every)
+    return done in (start + 1, config.steps) or any(interval and done % interval == 0 for interval in intervals)

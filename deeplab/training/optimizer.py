@@ -1,4 +1,4 @@
-"""The optimizer: its schedule, what decays, and which variables learn faster."""
+"""The optimizer: learning-rate schedule, weight decay, and learning-rate factors of single variables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,16 +8,16 @@ from keras import ops
 
 from deeplab.config import TrainingConfig
 from deeplab.errors import UserError
+from deeplab.model.backbones.features import BACKBONE_PREFIX
 from deeplab.model.quantization.layers import Range, unfolded_layers
-from deeplab.pretrained.import_report import BACKBONE
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
 class SlowStartPoly(keras.optimizers.schedules.LearningRateSchedule):
-    """A constant low rate for the first updates, then lr * (1 - n / N) ** power, n counted from there.
+    """A constant low rate for the first updates, then lr * (1 - n / N) ** power, with n counted from their end.
 
-    "Poly": DeepLabv2, arXiv:1606.00915, sec. 4.1.1; the slow start as in tensorflow/models research/deeplab,
-    utils/train_utils.py.
+    The poly rule is that of DeepLabv2, arXiv:1606.00915, sec. 4.1.1; the slow start that of tensorflow/models
+    research/deeplab, utils/train_utils.py.
     """
 
     def __init__(self, learning_rate: float, steps: int, power: float, slow_steps: int, slow_rate: float) -> None:
@@ -26,34 +26,34 @@ class SlowStartPoly(keras.optimizers.schedules.LearningRateSchedule):
         self.slow_steps, self.slow_rate = slow_steps, slow_rate
 
     def __call__(self, step: Any) -> Any:
-        """The rate of the update after `step` others, a float32 scalar."""
+        """Return the learning rate of update number `step`, from 0, a float32 scalar."""
         step = ops.cast(step, "float32")
         left = 1.0 - ops.clip((step - self.slow_steps) / (self.steps - self.slow_steps), 0.0, 1.0)
         poly = self.learning_rate * ops.power(left, self.power)
         return ops.where(step < self.slow_steps, ops.cast(self.slow_rate, "float32"), poly) if self.slow_steps else poly
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments it was made with."""
+        """Return the arguments of the constructor."""
         names = ("learning_rate", "steps", "power", "slow_steps", "slow_rate")
         return {name: getattr(self, name) for name in names}
 
 
 def make_optimizer(config: TrainingConfig, model: keras.Model) -> keras.optimizers.Optimizer:
-    """A built optimizer for the trainable variables of `model`, with the multipliers of `config`.
+    """Build an optimizer for the trainable variables of `model`, with the learning-rate factors of `config`.
 
-    SGD with momentum leaves weight decay to the loss; AdamW (arXiv:1711.05101) does it itself, on the same kernels.
+    With SGD, weight decay is part of the loss; AdamW (arXiv:1711.05101) applies it to the same kernels itself.
 
     Raises:
-        UserError: a factor is for layers that the model has not.
+        UserError: `layer_multipliers` has a prefix that no layer has.
     """
     schedule = SlowStartPoly(
         config.learning_rate, config.steps, config.power, config.slow_start_steps, config.slow_start_learning_rate
     )
-    for beginning in config.layer_multipliers:
-        if not any(layer.name.startswith(beginning) for layer in model.layers):
+    for prefix in config.layer_multipliers:
+        if not any(layer.name.startswith(prefix) for layer in model.layers):
             names = sorted({layer.name.partition("_")[0] for layer in model.layers if layer.weights})
-            found = f"no layer begins with {beginning!r}"
-            raise UserError("training.layer_multipliers", found, f"they begin with {', '.join(names)}")
+            problem = f"no layer name starts with {prefix!r}"
+            raise UserError("training.layer_multipliers", problem, f"layer names start with {', '.join(names)}")
     multipliers = {v.path: multiplier(v, config) for v in model.trainable_variables}
     optimizer: keras.optimizers.Optimizer
     if config.optimizer == "sgd":
@@ -70,37 +70,43 @@ def make_optimizer(config: TrainingConfig, model: keras.Model) -> keras.optimize
 
 
 def multiplier(variable: keras.Variable, config: TrainingConfig) -> float:
-    """The factor on the learning rate of one variable.
+    """Return the learning-rate factor of one variable.
 
-    As slim's gradient multipliers (tensorflow/models research/deeplab, utils/train_utils.py), where a bias of the last
-    layers has both factors. On the rate rather than on the gradient: the same for SGD, and not lost on AdamW.
+    These are slim's gradient multipliers (tensorflow/models research/deeplab, utils/train_utils.py), where a bias of
+    the last layers has both factors. They multiply the learning rate instead of the gradient, which is the same for SGD
+    and has an effect on AdamW too.
     """
-    ours = [beginning for beginning in config.layer_multipliers if variable.path.startswith(beginning)]
-    factor = config.backbone_multiplier if variable.path.startswith(BACKBONE) else config.last_layers_multiplier
-    if ours:
-        factor = config.layer_multipliers[max(ours, key=len)]
+    prefixes = [prefix for prefix in config.layer_multipliers if variable.path.startswith(prefix)]
+    in_backbone = variable.path.startswith(BACKBONE_PREFIX)
+    factor = config.backbone_multiplier if in_backbone else config.last_layers_multiplier
+    if prefixes:
+        factor = config.layer_multipliers[max(prefixes, key=len)]
     return factor * config.bias_multiplier if variable.name == "bias" else factor
 
 
-def freeze(model: keras.Model, config: TrainingConfig) -> None:
-    """Takes what must not learn out of the training: all batch norms, all of the backbone, ranges that are fixed."""
+def set_trainable(model: keras.Model, config: TrainingConfig) -> None:
+    """Set which layers are trainable: frozen are all batch norms, the backbone or fixed ranges if `config` says so."""
     for layer in unfolded_layers(model):
         norm = isinstance(layer, keras.layers.BatchNormalization)
         if norm:
             layer.synchronized = config.batch_norm == "sync"
-        still = config.backbone_multiplier == 0 and layer.name.startswith(BACKBONE)
-        fixed = isinstance(layer, Range) and config.quantization.ranges == "fixed"
-        layer.trainable = not (still or fixed or (norm and config.batch_norm == "frozen"))
+        frozen_backbone = config.backbone_multiplier == 0 and layer.name.startswith(BACKBONE_PREFIX)
+        fixed_range = isinstance(layer, Range) and config.quantization.ranges == "fixed"
+        layer.trainable = not (frozen_backbone or fixed_range or (norm and config.batch_norm == "frozen"))
 
 
 def decayed_kernels(model: keras.Model) -> list[keras.Variable]:
-    """What weight decay acts on: the kernels of convolutions that learn, not depthwise ones, biases or batch norms."""
+    """Return the kernels that weight decay acts on: those of trainable convolutions, except depthwise ones."""
     convolutions = (layer for layer in unfolded_layers(model) if isinstance(layer, keras.layers.Conv2D))
     return [layer.kernel for layer in convolutions if layer.trainable]
 
 
 class _Multiplied:
-    """Gives each variable its own factor on the learning rate."""
+    """Multiplies the learning rate of each variable by its factor.
+
+    Attributes:
+        multipliers: factor by variable path.
+    """
 
     multipliers: dict[str, float]
 
@@ -110,13 +116,13 @@ class _Multiplied:
         pairs = list(zip(grads, trainable_variables, strict=True))
         factors = [self.multipliers[v.path] for v in trainable_variables]
         for factor in sorted(set(factors)):
-            mine = [pair for pair, its in zip(pairs, factors, strict=True) if its == factor]
-            super()._backend_update_step(*zip(*mine, strict=True), factor * learning_rate)  # type: ignore[misc]
+            group = [pair for pair, its in zip(pairs, factors, strict=True) if its == factor]
+            super()._backend_update_step(*zip(*group, strict=True), factor * learning_rate)  # type: ignore[misc]
 
 
 class MultipliedSGD(_Multiplied, keras.optimizers.SGD):
-    """SGD with a factor for each variable."""
+    """SGD with a learning-rate factor for each variable."""
 
 
 class MultipliedAdamW(_Multiplied, keras.optimizers.AdamW):
-    """AdamW with a factor for each variable."""
+    """AdamW with a learning-rate factor for each variable."""

@@ -1,4 +1,4 @@
-"""Whose a run folder is: one process at a time, and one set of settings for good."""
+"""Locks a run folder and checks that its settings match."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +11,10 @@ from deeplab.config import TrainConfig, build, to_mapping
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
 from deeplab.run_folder import STATE_FOLDER, TRAIN_FILE, WEIGHTS_FILE
-from deeplab.training.checkpoint import saved_states
+from deeplab.training.checkpoint import list_checkpoints
 
-FREE_TO_CHANGE = (
+CHANGEABLE_SETTINGS = (
+    "run",
     "output_stride",
     "image_size",
     "check_data",
@@ -22,27 +23,26 @@ FREE_TO_CHANGE = (
     "training.log_every",
     "training.preview_images",
 )
-"""Settings that a training may go on with although they differ, for they do not touch its weights."""
+"""Settings that may differ when a training resumes, because they do not affect its weights."""
 
-LOCK, FIRST_STAGE = ".lock", "first_stage"
-"""In the run folder: what keeps others out, and the run of a training that comes first."""
+LOCK_FILE, FIRST_STAGE_FOLDER = ".lock", "first_stage"
 
 STAGE_KEYS = ("data", "training")
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keeps other trainings out of a run folder. The system lifts the lock when the process ends, however it does.
+def lock_run_folder(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder. The system removes the lock when the process ends, also when killed.
 
     Raises:
-        UserError: another process trains there, or the folder cannot be written.
+        UserError: another process trains in the folder, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK)
+        lock = filelock.FileLock(folder / LOCK_FILE)
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        remedy = "wait for its end, or choose another run=FOLDER"
+        remedy = "wait until it ends, or choose another run=FOLDER"
         raise UserError(f"run={folder}", "another process trains in this folder", remedy) from None
     except OSError as error:
         raise UserError(f"run={folder}", f"cannot be written ({error.strerror})", "choose another folder") from error
@@ -52,47 +52,47 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def claim(folder: Path, config: TrainConfig) -> None:
-    """Writes the settings into the run folder; those of a run that has begun to learn must be the same.
+def check_settings(folder: Path, config: TrainConfig) -> None:
+    """Write train.json; if the folder has weights or checkpoints, its settings must match `config`.
 
     Raises:
-        UserError: a setting that the weights depend on differs, by name.
+        UserError: a setting differs that affects the weights; the message names it.
     """
-    wanted = to_mapping(config)
+    mapping = to_mapping(config)
     path = folder / TRAIN_FILE
-    if path.is_file() and ((folder / WEIGHTS_FILE).is_file() or saved_states(folder / STATE_FOLDER)):
-        here, there = _flat(wanted), _flat(to_mapping(build(TrainConfig, read_json(path))))
-        for key in sorted(here.keys() | there.keys()):
-            before, now = there.get(key), here.get(key)
-            if key not in ("run", *FREE_TO_CHANGE) and before != now:
-                problem = f"was trained with {key}={before}, not {now}"
-                raise UserError(f"run={folder}", problem, "set it back, or choose another run=FOLDER")
-    wanted.pop("run")
-    write_json(path, wanted)
+    if path.is_file() and ((folder / WEIGHTS_FILE).is_file() or list_checkpoints(folder / STATE_FOLDER)):
+        current, previous = _flatten(mapping), _flatten(to_mapping(build(TrainConfig, read_json(path))))
+        for key in sorted(current.keys() | previous.keys()):
+            if key not in CHANGEABLE_SETTINGS and previous.get(key) != current.get(key):
+                problem = f"was trained with {key}={previous.get(key)}, not {current.get(key)}"
+                raise UserError(f"run={folder}", problem, "restore the setting, or choose another run=FOLDER")
+    mapping.pop("run")
+    write_json(path, mapping)
 
 
-def first_stage_of(config: TrainConfig) -> TrainConfig:
-    """The settings of the training that comes before that of `config`.
+def first_stage_config(config: TrainConfig) -> TrainConfig:
+    """Return the settings of the first stage, a training whose weights the training of `config` starts from.
 
     Raises:
-        UserError: `config.first_stage` changes something else than data and training, or has a wrong key.
+        UserError: `config.first_stage` changes anything other than data and training, or has an unknown key.
     """
     changes = dict(config.first_stage or {})
     others = sorted(set(changes) - set(STAGE_KEYS))
     if others:
-        raise UserError(f"first_stage.{others[0]}", "cannot differ", f"a stage has its own {' and '.join(STAGE_KEYS)}")
+        remedy = f"only {' and '.join(STAGE_KEYS)} may differ between the stages"
+        raise UserError(f"first_stage.{others[0]}", "cannot differ", remedy)
     mapping = to_mapping(config)
     for key, change in changes.items():
         if not isinstance(change, dict):
-            raise UserError(f"first_stage.{key}", f"{change!r} is no mapping", "give keys and values")
+            raise UserError(f"first_stage.{key}", f"expected a mapping, got {change!r}", "give keys and values")
         mapping[key] = mapping[key] | change
-    mapping |= {"run": str(Path(config.run) / FIRST_STAGE), "first_stage": None}
+    mapping |= {"run": str(Path(config.run) / FIRST_STAGE_FOLDER), "first_stage": None}
     return build(TrainConfig, mapping, "first_stage")
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Nested mappings as one, "training.steps" for the key; lists and tuples alike."""
+def _flatten(value: Any, path: str = "") -> dict[str, Any]:
+    """Flatten nested mappings into one with keys such as "training.steps"; tuples become lists."""
     if not isinstance(value, dict):
         return {path: list(value) if isinstance(value, tuple) else value}
-    inner = (_flat(v, f"{path}.{k}" if path else k) for k, v in value.items() if v or not isinstance(v, dict))
+    inner = (_flatten(v, f"{path}.{k}" if path else k) for k, v in value.items() if v or not isinstance(v, dict))
     return {key: item for part in inner for key, item in part.items()}

@@ -1,5 +1,6 @@
-"""One update of the weights, under tf.distribute: one device, several devices and several machines alike."""
+"""One update of the weights under tf.distribute: on one device, several devices or several workers."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from deeplab.model.quantization.transform import track_ranges
 from deeplab.training.loss import cross_entropy, mining_share, weight_decay
 from deeplab.training.optimizer import decayed_kernels
 
-Step = Callable[[Any], dict[str, tf.Tensor]]
+TrainStep = Callable[[Any], dict[str, tf.Tensor]]
+"""Makes one update on a batch and returns its logs."""
 
 
 def make_train_step(
@@ -20,128 +22,136 @@ def make_train_step(
     config: TrainingConfig,
     class_weights: Sequence[float] | None = None,
     averages: Sequence[tf.Variable] = (),
-) -> Step:
-    """One update on one global batch (image `[b, h, w, 3]` float32, label `[b, h, w]` int32), as a compiled function.
+) -> TrainStep:
+    """Return a compiled function that makes one update on a global batch.
 
-    The loss is the mean over the valid pixels of the global batch, however they are spread over the replicas and over
-    the parts of `config.accumulation`. To that end gradients are those of sums, and are divided last.
+    The loss is the mean over the valid pixels of the global batch, whatever their distribution over the replicas and
+    over the parts of `config.accumulation`. Therefore gradients of sums are added up, and the total is divided at the
+    end.
 
     Args:
-        model: from pixels to logits `[b, h, w, classes]`, or to a list of those of the main and an auxiliary head.
-        optimizer: from `make_optimizer`.
-        config: the recipe.
+        model: from images to logits `[b, h, w, classes]`, or to a list of the logits of the main and an auxiliary head.
+        optimizer: from `make_optimizer`. A resumed one has its number of updates restored already.
+        config: the training recipe.
         class_weights: factor on the loss of each class.
-        averages: moving averages of `averaged_variables(model)`; they move with each update.
+        averages: moving averages of `averaged_variables(model)`, which each update moves.
 
     Returns:
-        From a batch to the "loss" (weight decay included), the "cross_entropy" of the main head and the
-        "learning_rate".
+        A function from a batch (image `[b, h, w, 3]` float32, label `[b, h, w]` int32) to its scalar logs: the "loss"
+        including weight decay, the "cross_entropy" of the main head and the "learning_rate".
     """
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
     decay = config.weight_decay if config.optimizer == "sgd" else 0.0
     kernels = decayed_kernels(model) if decay else []
     variables = model.trainable_variables
-    places = {id(variable): place for place, variable in enumerate(variables)}
-    mined = config.mining_top < 1
+    index_of = {id(variable): index for index, variable in enumerate(variables)}
 
     def gradients_of_sum(images: tf.Tensor, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Gradients of the mean over all pixels, valid or not; the sum of the main loss; how many pixels it has."""
+        """Return the gradients of the summed loss, the sum of the main loss, and its number of pixels."""
         pixels = tf.cast(tf.size(labels), tf.float32)
+        mined = config.mining_top < 1
         share = mining_share(optimizer.iterations, config.mining_top, config.mining_steps) if mined else None
         with tf.GradientTape() as tape:
             outputs = model(images, training=True)
             main, *others = outputs if isinstance(outputs, list) else [outputs]
             total, number = cross_entropy(labels, main, class_weights, config.label_smoothing, share)
+            # Divided by the number of pixels to stay within the range of float16; the gradients are multiplied again.
             loss = total / pixels
             for other in others:
-                more, _ = cross_entropy(labels, other, class_weights, config.label_smoothing, share)
-                loss += config.auxiliary_weight * more / pixels
+                auxiliary, _ = cross_entropy(labels, other, class_weights, config.label_smoothing, share)
+                loss += config.auxiliary_weight * auxiliary / pixels
             loss = optimizer.scale_loss(loss)
         return [pixels * g for g in tape.gradient(loss, [v.value for v in variables])], total, number
 
     compiled = tf.function(gradients_of_sum, autograph=False, jit_compile=True) if config.xla else gradients_of_sum
 
     def on_replica(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Apply the update; return this replica's part of the cross entropy and of the weight decay."""
         context = tf.distribute.get_replica_context()
-        gradients, total, number = _in_parts(compiled, images, labels, config.accumulation)
+        gradients, total, number = _accumulate(compiled, images, labels, config.accumulation)
         number = tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, number), 1.0)
         gradients = [g / number for g in gradients]
-        # The optimizer adds up the gradients of the replicas, so each takes its share of what all have in common.
+        # The optimizer adds up the gradients of all replicas, so each replica adds its fraction of the weight decay.
         scale = optimizer.scale_loss(tf.constant(decay / replicas))
         for kernel in kernels:
-            gradients[places[id(kernel)]] += scale * kernel.value
+            gradients[index_of[id(kernel)]] += scale * kernel.value
         if config.clip_norm is not None:
-            gradients = _shortened(gradients, config.clip_norm, optimizer.scale_loss(tf.constant(1.0)))
-        shrinking = weight_decay(kernels, decay) / replicas
+            gradients = _clip(gradients, config.clip_norm, optimizer.scale_loss(tf.constant(1.0)))
+        regularization = weight_decay(kernels, decay) / replicas
         optimizer.apply(gradients, variables)
-        return total / number, shrinking
+        return total / number, regularization
 
-    # Keras' code needs no autograph, which would take most of the time of tracing.
+    # Keras code needs no autograph, which would take most of the tracing time.
     @tf.function(autograph=False)
-    def update(batch: Any, following: bool) -> dict[str, tf.Tensor]:
-        del following  # It only tells the two functions apart that there are when int8 is simulated.
+    def update(batch: Any, tracking: bool) -> dict[str, tf.Tensor]:
+        del tracking  # Selects one of two traces: `track_ranges` changes what the model computes.
         rate = tf.identity(tf.cast(optimizer.learning_rate, tf.float32))
         parts = strategy.run(on_replica, args=batch)
-        entropy, shrinking = (strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in parts)
+        entropy, regularization = (strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in parts)
         if averages:
-            _move(averages, averaged_variables(model), optimizer.iterations, config.ema_decay)
-        return {"loss": entropy + shrinking, "cross_entropy": entropy, "learning_rate": rate}
+            _move_averages(averages, averaged_variables(model), optimizer.iterations, config.ema_decay)
+        return {"loss": entropy + regularization, "cross_entropy": entropy, "learning_rate": rate}
 
-    def step(batch: Any) -> dict[str, tf.Tensor]:
-        following = config.quantize_aware and int(optimizer.iterations.numpy()) < config.quantization.delay
+    # Counted here, because reading optimizer.iterations would wait for the device.
+    updates = itertools.count(int(optimizer.iterations.numpy()))
+
+    def train_step(batch: Any) -> dict[str, tf.Tensor]:
+        tracking = config.quantize_aware and next(updates) < config.quantization.delay
         if config.quantize_aware:
-            track_ranges(model, config.quantization.range_momentum if following else None)
-        return update(batch, following)
+            track_ranges(model, config.quantization.range_momentum if tracking else None)
+        return update(batch, tracking)
 
-    return step
+    return train_step
 
 
 def averaged_variables(model: keras.Model) -> list[keras.Variable]:
-    """What a moving average of the weights is over: all that is learned and the statistics of batch norm."""
+    """Return the variables that have a moving average: the weights and the batch-norm statistics."""
     return [v for v in model.variables if v.dtype == "float32"]
 
 
 def make_averages(model: keras.Model) -> list[tf.Variable]:
-    """Moving averages that begin at the values of `averaged_variables(model)`."""
+    """Create the moving averages of `averaged_variables(model)`, initialized with the current values."""
     return [tf.Variable(v.value, trainable=False) for v in averaged_variables(model)]
 
 
-def _move(averages: Sequence[tf.Variable], variables: Sequence[keras.Variable], updates: Any, decay: float) -> None:
-    """Moves the averages a little towards the variables; a young one moves faster, as in tf.train."""
+def _move_averages(
+    averages: Sequence[tf.Variable], variables: Sequence[keras.Variable], updates: Any, decay: float
+) -> None:
+    """Move the averages towards the variables, faster in the first updates, as tf.train.ExponentialMovingAverage."""
     updates = tf.cast(updates, tf.float32)
     kept = tf.minimum(decay, (1.0 + updates) / (10.0 + updates))
     for average, variable in zip(averages, variables, strict=True):
         average.assign(kept * average + (1.0 - kept) * variable.value)
 
 
-def _shortened(gradients: list[tf.Tensor], limit: float, scale: tf.Tensor) -> list[tf.Tensor]:
-    """One replica's share of the gradients, by which the sum over all replicas is no longer than `limit` times `scale`.
+def _clip(gradients: list[tf.Tensor], limit: float, scale: tf.Tensor) -> list[tf.Tensor]:
+    """Scale one replica's gradients so that the norm of their sum over all replicas is at most `limit * scale`.
 
-    `scale` is that of the loss, which the gradients still carry.
+    `scale` is the loss scale, which the gradients still contain.
     """
     context = tf.distribute.get_replica_context()
     several = context.num_replicas_in_sync > 1
     summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients) if several else gradients
     norm = tf.linalg.global_norm(summed) / scale
-    shorter = limit / tf.maximum(norm, limit)
-    return [shorter * g for g in gradients]
+    factor = limit / tf.maximum(norm, limit)
+    return [factor * g for g in gradients]
 
 
-def _in_parts(
+def _accumulate(
     function: Callable[[tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]],
     images: tf.Tensor,
     labels: tf.Tensor,
     parts: int,
 ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-    """The sum of what `function` gives for each of `parts` equal parts of a batch, one part in memory at a time."""
+    """Return the sum of `function` over `parts` equal parts of a batch, with one part in memory at a time."""
     if parts == 1:
         return function(images, labels)
     size = tf.shape(labels)[0] // parts
 
     def part(number: Any) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        piece = slice(number * size, (number + 1) * size)
-        return function(images[piece], labels[piece])
+        rows = slice(number * size, (number + 1) * size)
+        return function(images[rows], labels[rows])
 
     def add(number: Any, summed: Any) -> Any:
         return number + 1, tf.nest.map_structure(tf.add, summed, part(number))

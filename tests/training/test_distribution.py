@@ -1,4 +1,4 @@
-"""Several devices and several machines against one, by whole trainings in processes of their own."""
+"""Trainings on several devices and several workers, in separate processes, compared with one device."""
 
 import json
 import os
@@ -15,23 +15,23 @@ import pytest
 from deeplab.config import TrainingConfig
 from deeplab.errors import UserError
 from deeplab.run_folder import load_model
-from deeplab.training.distribution import Machines, find_machines
+from deeplab.training.distribution import Workers, find_workers
 
 PROJECT = Path(__file__).parents[2]
 SETTINGS = [
-    # Each batch norm amplifies rounding, and this backbone has the fewest: MobileNetV2's 52 make 1e-3 of 1e-7.
+    # Each batch norm amplifies rounding; this backbone has the fewest. MobileNetV2 has 52, which turn 1e-7 into 1e-3.
     "model.backbone=mobilenet_v3_small",
     "model.depth_multiplier=0.1",
     "model.head=v3",
     "model.aspp_rates=[]",
     "model.aspp_channels=8",
-    # Each replica draws a dropout of its own.
+    # Dropout differs between replicas.
     "model.dropout=0.0",
     "data.val_size=2",
     "output_stride=[16]",
     "training.batch_size=4",
     "training.crop_size=65",
-    # Small pictures are padded with ignored pixels, so that replicas have unevenly many that count.
+    # Small images are padded with ignored pixels, so that replicas have different numbers of valid pixels.
     "training.augment.min_scale=0.25",
     "training.augment.max_scale=2.0",
     "training.clip_norm=0.5",
@@ -79,7 +79,7 @@ def start_workers(run: Path, *settings: str) -> list[subprocess.Popen]:
     return [start(run, *settings, environment={"TF_CONFIG": json.dumps(config)}) for config in configs]
 
 
-def ended(processes: list[subprocess.Popen], timeout: float = 600) -> list[str]:
+def wait_for(processes: list[subprocess.Popen], timeout: float = 600) -> list[str]:
     outputs = []
     for process in processes:
         output, _ = process.communicate(timeout=timeout)
@@ -97,63 +97,63 @@ def assert_equal(one: list[np.ndarray], other: list[np.ndarray]) -> None:
 
 
 @pytest.fixture(scope="module")
-def settled(tmp_path_factory) -> str:
-    """Weights to begin with: under the statistics of a new network, frozen, next to nothing would pass through it."""
-    run = tmp_path_factory.mktemp("settled") / "run"
+def pretrained(tmp_path_factory) -> str:
+    """Return initial weights with useful batch-norm statistics; with the initial ones, frozen, activations vanish."""
+    run = tmp_path_factory.mktemp("pretrained") / "run"
     settings = ("training.steps=40", "training.batch_norm=train", "training.learning_rate=0.02")
     process = start(run, *settings, "training.recalibration_batches=4")
-    (output,) = ended([process])
+    (output,) = wait_for([process])
     assert process.returncode == 0, output
     return f"pretrained={run}"
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, settled) -> dict[str, list[np.ndarray]]:
-    """The weights after 5 updates in one process on one device, by the mode of batch norm."""
-    folder = tmp_path_factory.mktemp("alone")
-    found = {}
-    before = weights(Path(settled.removeprefix("pretrained=")))
+def single(tmp_path_factory, pretrained) -> dict[str, list[np.ndarray]]:
+    """Return the weights after 5 updates on one device, by the mode of batch norm."""
+    folder = tmp_path_factory.mktemp("single")
+    trained = {}
+    before = weights(Path(pretrained.removeprefix("pretrained=")))
     for mode, settings in MODES.items():
-        process = start(folder / mode, "training.steps=5", settled, *settings)
-        (output,) = ended([process])
+        process = start(folder / mode, "training.steps=5", pretrained, *settings)
+        (output,) = wait_for([process])
         assert process.returncode == 0, output
-        found[mode] = weights(folder / mode)
-        moved = [float(np.abs(a - b).max()) for a, b in zip(before, found[mode], strict=True)]
-        assert max(moved) > 1e-3, "nothing was learned that could be compared"
-    return found
+        trained[mode] = weights(folder / mode)
+        moved = [float(np.abs(a - b).max()) for a, b in zip(before, trained[mode], strict=True)]
+        assert max(moved) > 1e-3, "the weights have hardly changed"
+    return trained
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
-def test_two_workers_give_the_weights_of_one_process(mode, alone, settled, tmp_path):
-    processes = start_workers(tmp_path / "two", "training.steps=5", settled, *MODES[mode])
-    outputs = ended(processes)
+def test_two_workers_train_to_the_weights_of_one(mode, single, pretrained, tmp_path):
+    processes = start_workers(tmp_path / "two", "training.steps=5", pretrained, *MODES[mode])
+    outputs = wait_for(processes)
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
-    assert_equal(alone[mode], weights(tmp_path / "two"))
+    assert_equal(single[mode], weights(tmp_path / "two"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
-def test_two_devices_give_the_weights_of_one(mode, alone, settled, tmp_path):
-    settings = ("training.steps=5", settled, *MODES[mode], "training.devices=mirrored")
+def test_two_devices_train_to_the_weights_of_one(mode, single, pretrained, tmp_path):
+    settings = ("training.steps=5", pretrained, *MODES[mode], "training.devices=mirrored")
     process = start(tmp_path / "two", *settings, logical=True)
-    (output,) = ended([process])
+    (output,) = wait_for([process])
     assert process.returncode == 0, output
-    assert_equal(alone[mode], weights(tmp_path / "two"))
+    assert_equal(single[mode], weights(tmp_path / "two"))
 
 
 @pytest.mark.slow
-def test_when_a_worker_dies_the_other_says_so_and_both_resume(tmp_path):
+def test_lost_worker_is_reported_and_the_training_resumes(tmp_path):
     run = tmp_path / "two"
     settings = ("training.steps=400", "training.save_every=2", *MODES["frozen"])
     processes = start_workers(run, *settings)
     begin = time.monotonic()
     while not list((run / "state").glob("step-*.npz")):
-        assert time.monotonic() - begin < 400, "no state was saved"
-        assert all(process.poll() is None for process in processes), "a worker ended by itself"
+        assert time.monotonic() - begin < 400, "no checkpoint was saved"
+        assert all(process.poll() is None for process in processes), "a worker ended early"
         time.sleep(0.1)
     processes[1].send_signal(signal.SIGKILL)
-    first, _ = ended(processes, timeout=120)
+    first, _ = wait_for(processes, timeout=120)
     assert processes[0].returncode == 1
     lines = [line for line in first.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
@@ -161,16 +161,16 @@ def test_when_a_worker_dies_the_other_says_so_and_both_resume(tmp_path):
     assert "Traceback" not in first
     steps = sorted(int(path.stem.removeprefix("step-")) for path in (run / "state").glob("step-*.npz"))
     again = start_workers(run, *settings)
-    # Gone on with until the next states are there; the whole 400 are not waited for.
+    # Resumed until there is another checkpoint, not to the end.
     begin = time.monotonic()
     while not any(int(p.stem.removeprefix("step-")) > steps[-1] + 2 for p in (run / "state").glob("step-*.npz")):
-        assert time.monotonic() - begin < 400, "no further state was saved"
-        assert all(process.poll() is None for process in again), "a worker ended by itself"
+        assert time.monotonic() - begin < 400, "no further checkpoint was saved"
+        assert all(process.poll() is None for process in again), "a worker ended early"
         time.sleep(0.1)
     for process in again:
         process.terminate()
-    first, _ = ended(again, timeout=120)
-    assert f"goes on after step {steps[-1]}" in first
+    first, _ = wait_for(again, timeout=120)
+    assert f"resuming run={run} from step {steps[-1]}" in first
 
 
 @pytest.mark.parametrize(
@@ -178,22 +178,22 @@ def test_when_a_worker_dies_the_other_says_so_and_both_resume(tmp_path):
     ["", "{", "{}", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
      '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}'],
 )  # fmt: skip
-def test_a_tf_config_that_names_no_machines_is_told(content, monkeypatch):
+def test_wrong_tf_config_is_refused(content, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", content)
-    with pytest.raises(UserError, match=r"TF_CONFIG: .* names no machines .*set it to"):
-        find_machines(TrainingConfig(devices="multi_worker"))
+    with pytest.raises(UserError, match=r"TF_CONFIG: .* does not list workers .*set it to"):
+        find_workers(TrainingConfig(devices="multi_worker"))
 
 
-def test_a_tpu_that_is_not_there_is_told(monkeypatch):
-    monkeypatch.setenv("TPU_NAME", "local")
-    with pytest.raises(UserError, match=r"training\.devices=tpu: no TPU"):
-        find_machines(TrainingConfig(devices="tpu"))
+def test_batch_that_cannot_be_divided_among_the_parts_is_refused(monkeypatch):
+    monkeypatch.setattr(Workers, "replicas", 4)
+    with pytest.raises(UserError, match=r"batch_size: expected a multiple of 8 \(4 replicas x .*=2\), got 12"):
+        find_workers(TrainingConfig(devices="one", batch_size=12, accumulation=2))
 
 
-def test_each_machine_has_its_own_replicas():
+def test_each_worker_has_its_own_replicas():
     class Four:
         num_replicas_in_sync = 4
 
-    assert list(Machines(Four(), 1, 2).mine) == [2, 3]
-    assert Machines(Four(), 0, 2).first
-    assert not Machines(Four(), 1, 2).first
+    assert list(Workers(Four(), 1, 2).replica_ids) == [2, 3]
+    assert Workers(Four(), 0, 2).is_chief
+    assert not Workers(Four(), 1, 2).is_chief

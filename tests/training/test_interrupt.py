@@ -9,6 +9,8 @@ from deeplab.errors import UserError
 from deeplab.training.interrupt import StopOnSignal
 from deeplab.training.loop import run_loop
 
+LOGS = {"loss": 1.0, "cross_entropy": 1.0, "learning_rate": 0.1}
+
 
 def endless():
     while True:
@@ -16,28 +18,27 @@ def endless():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_behind_the_update_it_came_in_and_stops(number, capfd):
-    made, saved = [], []
+def test_signal_stops_after_the_update_during_which_it_arrives(number, capfd):
+    made = []
     before = signal.getsignal(number)
 
     def step(_):
         made.append(len(made))
         if len(made) == 3:
             os.kill(os.getpid(), number)
-        return {"loss": 1.0, "cross_entropy": 1.0, "learning_rate": 0.1}
+        return LOGS
 
-    stop = StopOnSignal(saved.append)
+    stop = StopOnSignal()
     run_loop(step, endless(), keras.Sequential(), TrainingConfig(steps=10), [stop])
-    assert (len(made), saved) == (3, [3])
+    assert (len(made), stop.caught, stop.step) == (3, number.name, 3)
     assert signal.getsignal(number) is before
     assert f"{number.name}: stopping after this step" in capfd.readouterr().err
-    with pytest.raises(UserError, match=rf"stopped by {number.name} after step 3; its state is saved; the same"):
+    with pytest.raises(UserError, match=rf"stopped by {number.name} after step 3; a checkpoint is saved; run the same"):
         stop.raise_if_stopped()
 
 
-def test_without_a_signal_nothing_is_said():
-    stop = StopOnSignal(lambda step: None)
-    step = {"loss": 1.0, "cross_entropy": 1.0, "learning_rate": 0.1}
-    run_loop(lambda _: step, endless(), keras.Sequential(), TrainingConfig(steps=3), [stop])
+def test_training_without_a_signal_raises_nothing():
+    stop = StopOnSignal()
+    run_loop(lambda _: LOGS, endless(), keras.Sequential(), TrainingConfig(steps=3), [stop])
     stop.raise_if_stopped()
     assert stop.caught == ""

@@ -5,7 +5,7 @@ import pytest
 from deeplab.config import ModelConfig, TrainingConfig
 from deeplab.errors import UserError
 from deeplab.model.build import build_model
-from deeplab.training.optimizer import SlowStartPoly, decayed_kernels, freeze, make_optimizer, multiplier
+from deeplab.training.optimizer import SlowStartPoly, decayed_kernels, make_optimizer, multiplier, set_trainable
 
 SMALL = ModelConfig(depth_multiplier=0.25, aspp_rates=(6,), aspp_channels=8, decoder_channels=8, classes=3, dropout=0.0)
 
@@ -15,19 +15,19 @@ def one_convolution() -> keras.Model:
     return keras.Model(image, keras.layers.Conv2D(2, 1, kernel_initializer="ones", name="logits")(image))
 
 
-def test_poly_schedule():
+def test_poly_schedule_matches_the_formula():
     schedule = SlowStartPoly(0.5, 100, 0.9, 0, 0.0)
     rates = [float(schedule(step)) for step in (0, 25, 50, 100, 120)]
     np.testing.assert_allclose(rates, [0.5, 0.5 * 0.75**0.9, 0.5 * 0.5**0.9, 0.0, 0.0], rtol=1e-5)
 
 
-def test_a_slow_start_is_low_and_flat_and_poly_counts_from_its_end():
+def test_poly_schedule_starts_after_the_slow_start():
     schedule = SlowStartPoly(0.5, 100, 2.0, 20, 0.01)
     rates = [float(schedule(step)) for step in (0, 19, 20, 60, 100)]
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.5, 0.5 * 0.25, 0.0], rtol=1e-5)
 
 
-def test_weight_decay_acts_on_convolution_kernels_alone():
+def test_weight_decay_acts_on_kernels_of_full_convolutions_only():
     model = build_model(SMALL)
     paths = {kernel.path for kernel in decayed_kernels(model)}
     assert "logits/kernel" in paths
@@ -49,16 +49,16 @@ def test_weight_decay_acts_on_convolution_kernels_alone():
         ("decoder_low_level/kernel", 3.0),
     ],
 )
-def test_multipliers_by_part_of_the_network(path, factor):
-    others = {"decoder_": 7.0, "decoder_low": 3.0}
-    config = TrainingConfig(backbone_multiplier=0.5, last_layers_multiplier=10.0, layer_multipliers=others)
+def test_multiplier_depends_on_the_part_of_the_network(path, factor):
+    prefixes = {"decoder_": 7.0, "decoder_low": 3.0}
+    config = TrainingConfig(backbone_multiplier=0.5, last_layers_multiplier=10.0, layer_multipliers=prefixes)
     (variable,) = [v for v in build_model(SMALL).trainable_variables if v.path == path]
     assert multiplier(variable, config) == factor
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_multiplier_is_a_factor_on_the_step(optimizer):
-    """The first step of Adam is its learning rate whatever the gradient, so a factor on that would be lost."""
+def test_multiplier_scales_the_update(optimizer):
+    """The first update of Adam is its learning rate, whatever the gradient: a factor on the gradient has no effect."""
     model = one_convolution()
     config = TrainingConfig(optimizer=optimizer, learning_rate=0.1, power=0.0, weight_decay=0.0, bias_multiplier=3.0)
     make_optimizer(config, model).apply([np.full((1, 1, 1, 2), 0.5, "float32"), np.full(2, 0.5, "float32")])
@@ -68,8 +68,8 @@ def test_a_multiplier_is_a_factor_on_the_step(optimizer):
     np.testing.assert_allclose(bias, -3 * step, rtol=1e-4)
 
 
-def test_adamw_decays_kernels_and_nothing_else():
-    """Without a gradient only the decay is left: w * (1 - lr * wd)."""
+def test_adamw_decays_only_kernels():
+    """With a zero gradient, only the decay remains: w * (1 - lr * wd)."""
     model = one_convolution()
     model.layers[-1].bias.assign([1.0, 1.0])
     config = TrainingConfig(optimizer="adamw", learning_rate=0.1, weight_decay=0.5)
@@ -80,23 +80,23 @@ def test_adamw_decays_kernels_and_nothing_else():
 
 
 @pytest.mark.parametrize(("mode", "norms"), [("train", 1.0), ("sync", 1.0), ("frozen", 0.0)])
-def test_what_learns(mode, norms):
+def test_batch_norm_mode_sets_which_layers_are_trainable(mode, norms):
     model = build_model(SMALL)
-    freeze(model, TrainingConfig(batch_norm=mode))
-    found = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert np.mean([layer.trainable for layer in found]) == norms
-    assert {layer.synchronized for layer in found} == {mode == "sync"}
+    set_trainable(model, TrainingConfig(batch_norm=mode))
+    batch_norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert np.mean([layer.trainable for layer in batch_norms]) == norms
+    assert {layer.synchronized for layer in batch_norms} == {mode == "sync"}
     assert model.get_layer("backbone_stem").trainable
 
 
-def test_a_backbone_without_a_learning_rate_is_left_out():
+def test_backbone_with_multiplier_0_is_not_trainable():
     model = build_model(SMALL)
-    freeze(model, TrainingConfig(backbone_multiplier=0.0))
+    set_trainable(model, TrainingConfig(backbone_multiplier=0.0))
     parts = {v.path.partition("_")[0] for v in model.trainable_variables}
     assert "backbone" not in parts
     assert {"decoder", "aspp0/kernel"} <= parts
 
 
-def test_a_multiplier_for_layers_that_are_not_there_is_refused():
-    with pytest.raises(UserError, match=r"training\.layer_multipliers: no layer begins with 'dekoder'"):
+def test_multiplier_for_missing_layers_is_refused():
+    with pytest.raises(UserError, match=r"training\.layer_multipliers: no layer name starts with 'dekoder'"):
         make_optimizer(TrainingConfig(layer_multipliers={"dekoder": 2.0}), build_model(SMALL))

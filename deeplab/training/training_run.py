@@ -1,0 +1,217 @@
+"""One training in its run folder, from its initial weights or its last checkpoint to the scores."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from deeplab.config import ModelConfig, TrainConfig
+from deeplab.data_check.check import check_before_training
+from deeplab.data_check.class_weights import class_weights, training_counts
+from deeplab.datasets.open import open_source
+from deeplab.datasets.pipeline import iterate, training_batches
+from deeplab.datasets.source import Source
+from deeplab.errors import UserError
+from deeplab.evaluation.scores import Scores
+from deeplab.model.batch_norm_statistics import reestimate_batch_norm, unfold_batch_norm
+from deeplab.model.quantization.transform import measure_ranges
+from deeplab.pretrained import import_weights
+from deeplab.run_folder import LOG_FILE, STATE_FOLDER, ModelDescription, load_weights, save_model, save_scores
+from deeplab.training.batch_norm_warnings import warn_about_statistics
+from deeplab.training.callbacks import CsvLog, ProgressBar, SaveCheckpoints, TensorBoardLog
+from deeplab.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from deeplab.training.distribution import Workers, broadcast_from_chief, broadcast_value, distribute_batches
+from deeplab.training.interrupt import StopOnSignal
+from deeplab.training.loop import run_loop
+from deeplab.training.run_lock import check_settings
+from deeplab.training.train_state import make_train_state
+from deeplab.training.train_step import averaged_variables, make_train_step
+from deeplab.training.training_page import TrainingPage
+from deeplab.training.validation import BEST_WEIGHTS_FILE, ValidationCallback, Validator
+
+KEPT_CHECKPOINTS = 2
+"""Number of state checkpoints that stay on disk."""
+
+UNFOLDING_BATCHES = 4
+"""Number of batches that measure the statistics of imported folded batch norms."""
+
+
+class TrainingRun:
+    """One training in its run folder: `restore`, `fit`, `finish`, in this order and on every worker.
+
+    Attributes:
+        config: all settings; the model has the number of classes of the data.
+        workers: all workers; only the chief reads and writes the run folder.
+        folder: the run folder.
+        train_source: the training split.
+        val_source: the validation split.
+        state: network, optimizer and moving averages.
+        validator: evaluates on the validation split; None except on the chief.
+        start: number of updates made before this process continues.
+    """
+
+    def __init__(self, config: TrainConfig, workers: Workers) -> None:
+        """Check the settings and the data, and build the network with random weights.
+
+        Raises:
+            UserError: settings or data are wrong, or differ from those the run folder was trained with.
+        """
+        self.workers, self.folder, self.start = workers, Path(config.run), 0
+        self.train_source, self.val_source = (
+            open_source(config.data, split, config.seed) for split in (config.data.train_split, config.data.val_split)
+        )
+        self.config = dataclasses.replace(config, model=_match_classes(config.model, self.train_source))
+        if workers.is_chief:
+            check_settings(self.folder, self.config)
+            check_before_training(config.data, self.folder, config.seed)
+        keras.utils.set_random_seed(config.seed)
+        with workers.strategy.scope():
+            self.state = make_train_state(self.config)
+        # Made outside the scope: variables that only the chief creates must not wait for the other workers.
+        self.validator = Validator(self.config, self.val_source) if workers.is_chief else None
+
+    def restore(self, pretrained: str | None) -> None:
+        """Load the last checkpoint, or else the pretrained weights, and broadcast them to all workers.
+
+        Raises:
+            UserError: the checkpoint or the pretrained weights do not fit, or they are required and missing.
+        """
+        steps = self.config.training.steps
+        if self.workers.is_chief:
+            checkpoints = list_checkpoints(self.folder / STATE_FOLDER)
+            if checkpoints:
+                self.start = load_checkpoint(checkpoints[-1], self.state.parts)
+                complete = self.start >= steps
+                print(
+                    f"run={self.folder} is complete"
+                    if complete
+                    else f"resuming run={self.folder} from step {self.start}"
+                )
+            elif pretrained is not None:
+                self._import_weights(pretrained)
+            elif self.config.training.quantize_aware:
+                problem = "quantization-aware training needs pretrained weights"
+                raise UserError("pretrained", problem, "set it to the run of a float training")
+        self.start = int(broadcast_value(self.workers, self.start))
+        broadcast_from_chief(self.workers, [v for part in self.state.parts.values() for v in part])
+        warn_about_statistics(self.state.model, self.config.training, self.workers.replicas)
+
+    def fit(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """Make the remaining updates.
+
+        Raises:
+            UserError: the loss is not finite, or a signal stopped the training.
+        """
+        settings = self.config.training
+        if self.start >= settings.steps:
+            return
+        weights = self._class_weights()
+        with self.workers.strategy.scope():
+            step = make_train_step(self.state.model, self.state.optimizer, settings, weights, self.state.averages)
+
+        def make_batches(replicas: int, replica_ids: range) -> tf.data.Dataset:
+            first = self.start * settings.batch_size
+            return training_batches(
+                self.train_source, settings, self.config.seed, first, replicas=replicas, local_replicas=replica_ids
+            )
+
+        stop = StopOnSignal()
+        # Checkpoints are saved last, when everything else of the update is on disk.
+        save = SaveCheckpoints(self._save_checkpoint, settings.save_every, settings.steps)
+        batches = iterate(distribute_batches(self.workers, make_batches))
+        run_loop(step, batches, self.state.model, settings, [*self._callbacks(), stop, save, *callbacks], self.start)
+        if stop.caught:
+            self._save_checkpoint(stop.step)
+        stop.raise_if_stopped()
+
+    def finish(self) -> dict[int, Scores]:
+        """Save the final weights and evaluate them; return the scores by output stride, {} except on the chief."""
+        scores = {}
+        if self.validator is not None:
+            settings, network = self.config.training, self.validator.network
+            network.set_weights(self.state.weights())
+            if settings.result == "best" and (self.folder / BEST_WEIGHTS_FILE).is_file():
+                load_weights(network, self.folder / BEST_WEIGHTS_FILE)
+            if settings.recalibration_batches:
+                reestimate_batch_norm(network, self._images(settings.recalibration_batches))
+            self.validator.set_weights(network.get_weights())
+            description = ModelDescription(self.config.model, self.train_source.classes, settings.quantize_aware)
+            save_model(self.folder, network, description)
+            scores = self.validator.evaluate()
+            save_scores(self.folder, {str(stride): score.to_mapping() for stride, score in scores.items()})
+        # A barrier: a worker that ended before the chief would look like a lost one.
+        broadcast_value(self.workers, 0)
+        return scores
+
+    def _import_weights(self, pretrained: str) -> None:
+        """Load pretrained weights, and initialize what they lack: batch-norm statistics, ranges, moving averages."""
+        settings, state = self.config.training, self.state
+        report = import_weights(state.float_network, pretrained, allow_missing=self.config.allow_missing)
+        print(report)
+        if report.folded and settings.batch_norm != "frozen":
+            unfold_batch_norm(state.float_network, self._images(UNFOLDING_BATCHES))
+        if settings.quantize_aware:
+            measure_ranges(state.network, self._images(settings.quantization.range_batches))
+        for average, variable in zip(state.averages, averaged_variables(state.model), strict=False):
+            average.assign(variable.value)
+
+    def _images(self, batches: int) -> Iterator[np.ndarray]:
+        """Return the images `[b, h, w, 3]` of the first training batches."""
+        dataset = training_batches(self.train_source, self.config.training, self.config.seed)
+        return (image.numpy() for image, _ in itertools.islice(iterate(dataset), batches))
+
+    def _class_weights(self) -> tuple[float, ...] | None:
+        """Return the factor on the loss of each class; the chief counts the classes if they depend on the data."""
+        setting, classes = self.config.training.class_weights, self.train_source.classes
+        if setting is None:
+            return None
+        if not isinstance(setting, str):
+            if len(setting) != len(classes):
+                problem = f"expected {len(classes)} weights, one per class, got {len(setting)}"
+                raise UserError("training.class_weights", problem, f"in this order: {', '.join(classes)}")
+            return setting
+        weights: Sequence[float] = [1.0] * len(classes)
+        if self.workers.is_chief:
+            weights = class_weights(training_counts(self.config.data, self.folder, self.config.seed), setting)
+        return tuple(broadcast_value(self.workers, weights).tolist())
+
+    def _save_checkpoint(self, step: int) -> None:
+        if self.workers.is_chief:
+            save_checkpoint(self.folder / STATE_FOLDER, step, self.state.parts, KEPT_CHECKPOINTS)
+
+    def _callbacks(self) -> list[keras.callbacks.Callback]:
+        """Return the callbacks that record the training; none except on the chief."""
+        if self.validator is None:
+            return []
+        settings, validator = self.config.training, self.validator
+        examples = list(
+            self.val_source.examples(min(settings.preview_images, self.val_source.size or settings.preview_images))
+        )
+
+        def predict(image: np.ndarray) -> np.ndarray:
+            validator.set_weights(self.state.weights())
+            return validator.predict(image)
+
+        bar = ProgressBar(settings.steps, self.start, settings.log_every)
+        board = TensorBoardLog(self.folder, settings.log_every, settings.save_every, examples, predict)
+        reports = [bar.show_validation, board.write_validation]
+        return [
+            bar,
+            CsvLog(self.folder / LOG_FILE, settings.log_every, self.start),
+            ValidationCallback(self.folder, self.config, validator, self.state.weights, self.start, reports),
+            board,
+            TrainingPage(self.folder, self.config, examples, predict),
+        ]
+
+
+def _match_classes(model: ModelConfig, source: Source) -> ModelConfig:
+    """Return `model` with as many classes as the data has; raise UserError if another number was set."""
+    classes = len(source.classes)
+    if model.classes not in (classes, ModelConfig.classes):
+        problem = f"expected {classes}, the number of classes of {source.name}, got {model.classes}"
+        raise UserError("model.classes", problem, "leave it out")
+    return dataclasses.replace(model, classes=classes)
