@@ -1,9 +1,9 @@
-"""The official models inside our network: logits and masks against the files, and mIoU at every output stride.
+"""Compare the official models in Keras with their .tflite files, and measure their mIoU at every output stride.
 
-    python benchmarks/official_models.py --models FOLDER --voc VOCDEVKIT [--pictures N] [--part logits agreement miou]
+    python benchmarks/official_models.py --models FOLDER --voc VOCDEVKIT [--images N] [--part logits agreement miou]
 
-FOLDER holds the three official .tflite files with the starter's picture and golden mask. mIoU follows the official
-protocol: pictures padded to 513 at the bottom and on the right, never scaled, and measured on their own area.
+FOLDER contains the three official .tflite files with the image and the golden mask of the starter model. mIoU follows
+the official protocol: images are padded to 513 at the bottom and on the right, not scaled, and the padding is ignored.
 """
 
 import argparse
@@ -28,40 +28,40 @@ STARTER = "starter_deeplabv3_257_float.tflite"
 QUANTIZED = {"1.0": "deeplabv3_mnv2_pascal_quant.tflite", "0.5": "deeplabv3_mnv2_dm05_pascal_quant.tflite"}
 SIZE = 513
 OUTPUT_STRIDES = (32, 16, 8)
-AGREEMENT_PICTURES, LOGIT_PICTURES = 50, 16
+AGREEMENT_IMAGES, LOGIT_IMAGES = 50, 16
 
 
 def logits(models: Path, voc: Source) -> None:
-    """The starter model: the largest deviation of a logit, and the golden mask."""
+    """Print the maximum deviation of a logit of the starter model, and its agreement with the golden mask."""
     file = TfliteModel(models / STARTER)
-    ours = load_tflite(models / STARTER, output_stride=8, image_size=257)
-    picture = np.array(Image.open(models / "segmentation_input_rotation0.jpg").convert("RGB"))
+    model = load_tflite(models / STARTER, output_stride=8, image_size=257)
+    example = np.array(Image.open(models / "segmentation_input_rotation0.jpg").convert("RGB"))
     golden = np.array(Image.open(models / "segmentation_golden_rotation0.png")) // 10
-    real = [e.image for e in voc.examples(LOGIT_PICTURES)]
-    pictures = [picture, *(np.array(Image.fromarray(image).resize((257, 257))) for image in real)]
-    scores = [np.asarray(ours(p[None].astype(np.float32), training=False))[0] for p in pictures]
-    theirs = [file(p) for p in pictures]
-    worst = max(float(np.abs(a - b).max()) for a, b in zip(scores, theirs, strict=True))
-    reach = max(float(np.abs(b).max()) for b in theirs)
-    print(f"starter, {len(pictures)} pictures: largest deviation of a logit {worst:.2e} (logits reach {reach:.1f})")
-    print(f"starter: {(scores[0].argmax(-1) == golden).mean():.4%} of the golden mask's pixels", flush=True)
+    photographs = [e.image for e in voc.examples(LOGIT_IMAGES)]
+    images = [example, *(np.array(Image.fromarray(image).resize((257, 257))) for image in photographs)]
+    actual = [np.asarray(model(image[None].astype(np.float32), training=False))[0] for image in images]
+    expected = [file(image) for image in images]
+    deviation = max(float(np.abs(a - b).max()) for a, b in zip(actual, expected, strict=True))
+    largest = max(float(np.abs(b).max()) for b in expected)
+    print(f"starter, {len(images)} images: maximum deviation of a logit {deviation:.2e} (largest logit {largest:.1f})")
+    print(f"starter: {(actual[0].argmax(-1) == golden).mean():.4%} of the golden mask's pixels", flush=True)
 
 
 def agreement(models: Path, voc: Source) -> None:
-    """The quantized files: share of pixels with the same class in the file and in our float model."""
+    """Print the share of pixels with the same class in each quantized file and in its float model."""
     for depth, name in QUANTIZED.items():
         file = tflite_predictor(TfliteModel(models / name))
-        ours = keras_predictor(load_tflite(models / name, output_stride=16), SIZE)
-        shares = [(file(e.image) == ours(e.image)).mean() for e in voc.examples(AGREEMENT_PICTURES)]
+        model = keras_predictor(load_tflite(models / name, output_stride=16), SIZE)
+        shares = [(file(e.image) == model(e.image)).mean() for e in voc.examples(AGREEMENT_IMAGES)]
         print(
-            f"depth {depth}, {len(shares)} pictures at {SIZE}, output stride 16: {np.mean(shares):.2%} of the pixels "
-            f"agree with the file, {np.min(shares):.2%} in the worst picture",
+            f"depth {depth}, {len(shares)} images at {SIZE}, output stride 16: {np.mean(shares):.2%} of the pixels "
+            f"agree with the file, {np.min(shares):.2%} in the worst image",
             flush=True,
         )
 
 
-def miou(models: Path, voc: Source, pictures: int | None) -> None:
-    """The table of mIoU in per cent."""
+def miou(models: Path, voc: Source, images: int | None) -> None:
+    """Print a table of mIoU in percent."""
     columns = ["file", *(f"OS{s}" for s in OUTPUT_STRIDES)]
     rows = []
     for depth, name in QUANTIZED.items():
@@ -72,11 +72,11 @@ def miou(models: Path, voc: Source, pictures: int | None) -> None:
             for stride in OUTPUT_STRIDES
         ]
         row = []
-        for column, make in zip(columns, predictors, strict=True):
-            begin, predict = time.perf_counter(), make()
-            scores = evaluate(predict, voc.examples(pictures), voc.classes)
-            seconds = time.perf_counter() - begin
-            print(f"# depth {depth} {column}: {100 * scores.miou:.2f} ({len(scores.names)} pictures, {seconds:.0f} s)")
+        for column, make_predictor in zip(columns, predictors, strict=True):
+            start = time.perf_counter()
+            scores = evaluate(make_predictor(), voc.examples(images), voc.classes)
+            seconds = time.perf_counter() - start
+            print(f"# depth {depth} {column}: {100 * scores.miou:.2f} ({len(scores.names)} images, {seconds:.0f} s)")
             row.append(100 * scores.miou)
         rows.append((depth, row))
     print("".join(f"{title:>8}" for title in ("depth", *columns)))
@@ -86,19 +86,19 @@ def miou(models: Path, voc: Source, pictures: int | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, required=True, help="folder of the official files")
+    parser.add_argument("--models", type=Path, required=True, help="folder with the official files")
     parser.add_argument("--voc", type=Path, required=True, help="a VOCdevkit")
-    parser.add_argument("--pictures", type=int, help="of the val list, for mIoU; all by default")
+    parser.add_argument("--images", type=int, help="number of val images for mIoU; all by default")
     parts = ("logits", "agreement", "miou")
     parser.add_argument("--part", nargs="+", choices=parts, default=parts)
-    chosen = parser.parse_args()
-    voc = voc_source(chosen.voc, "val")
-    if "logits" in chosen.part:
-        logits(chosen.models, voc)
-    if "agreement" in chosen.part:
-        agreement(chosen.models, voc)
-    if "miou" in chosen.part:
-        miou(chosen.models, voc, chosen.pictures)
+    options = parser.parse_args()
+    voc = voc_source(options.voc, "val")
+    if "logits" in options.part:
+        logits(options.models, voc)
+    if "agreement" in options.part:
+        agreement(options.models, voc)
+    if "miou" in options.part:
+        miou(options.models, voc, options.images)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def assign_weights(model: keras.Model, source: SourceWeights, *, allow_missing: 
         allow_missing: accept a source that does not cover the whole backbone.
 
     Raises:
-        UserError: part of the backbone would keep its initial weights, no layer matches, or a weight is not finite.
+        UserError: the source does not cover the backbone, matches no layer, or has weights that are not finite.
     """
     loaded: list[str] = []
     reinitialized: list[str] = []
@@ -112,9 +112,8 @@ def assign_weights(model: keras.Model, source: SourceWeights, *, allow_missing: 
             mismatched.add(layer.name)
             reinitialized += names
         previous_loaded = layer.name in assignments
-    _check_finite_and_nonempty(model, source, assignments)
-    if not allow_missing:
-        _check_backbone(model, source, reinitialized + missing)
+    uncovered = [name for name in reinitialized + missing if name.startswith(BACKBONE_PREFIX)]
+    _check(model, source, assignments, [] if allow_missing else uncovered)
     for name, values in assignments.items():
         model.get_layer(name).set_weights([np.asarray(value, np.float32) for value in values])
     model_layers = {layer.name for layer in model.layers}
@@ -124,26 +123,21 @@ def assign_weights(model: keras.Model, source: SourceWeights, *, allow_missing: 
     )
 
 
-def _check_finite_and_nonempty(model: keras.Model, source: SourceWeights, assignments: LayerWeights) -> None:
-    """Raise UserError if nothing would be assigned, or a value that is not finite."""
+def _check(model: keras.Model, source: SourceWeights, assignments: LayerWeights, uncovered: list[str]) -> None:
+    """Raise UserError if nothing is assigned, a value is not finite, or backbone variables are `uncovered`."""
     if not assignments:
         problem = f"none of its weights matches {model.name}"
         raise UserError(source.source, problem, "set model=NAME to the model of these weights")
     for name, values in assignments.items():
         if not all(np.isfinite(value).all() for value in values):
             raise UserError(source.source, f"weights of layer {name} are not finite", "use another file")
-
-
-def _check_backbone(model: keras.Model, source: SourceWeights, unassigned: list[str]) -> None:
-    """Raise UserError if variables of the backbone are among `unassigned`."""
-    names = [name for name in unassigned if name.startswith(BACKBONE_PREFIX)]
-    if names:
-        layer = names[0].partition("/")[0]
+    if uncovered:
+        layer = uncovered[0].partition("/")[0]
         expected = _shapes(model.get_layer(layer).weights)
         actual = f"shapes {_shapes(source.weights[layer])}" if layer in source.weights else "no such layer"
         raise UserError(
             source.source,
-            f"has no weights for {len(names)} variables of the backbone; the first are of {layer}: expected shapes "
+            f"has no weights for {len(uncovered)} variables of the backbone; the first are of {layer}: expected shapes "
             f"{expected}, got {actual}",
             "set model= (or depth_multiplier, round_channels) to the model of these weights, or allow_missing=true",
         )

@@ -99,12 +99,11 @@ def _output_stride(convolutions: dict[str, TfliteConvolution]) -> int:
 
 @dataclass(frozen=True)
 class _Branch:
-    """A branch of ASPP: its kind (one of `_KINDS`), its rate in the file and its operators."""
+    """A branch of ASPP: its kind (one of `_KINDS`), its rate, and its convolutions by the suffix of their names."""
 
     kind: str
     rate: int
-    convolution: Operator
-    depthwise: Operator | None = None
+    convolutions: dict[str, Operator]
 
 
 _KINDS = ("image_pooling", "aspp0", "atrous")
@@ -130,11 +129,8 @@ class _Matcher:
             low_level = x if number == LOW_BLOCK else low_level
             x = self.match(f"{name}_project", x, "CONV_2D", 1, "NONE")
             if stride == 1 and self._channels(shortcut) == self._channels(x):
-                inputs = {self._origin(shortcut), x}
-                adds = [
-                    op for op in self.consumers(x) if op.name == "ADD" and set(map(self._origin, op.inputs)) == inputs
-                ]
-                if len(adds) != 1:
+                adds = [op for op in self.consumers(x) if op.name == "ADD"]
+                if len(adds) != 1 or set(map(self._origin, adds[0].inputs)) != {self._origin(shortcut), x}:
                     raise UnsupportedNetworkError(f"{name} has no shortcut")
                 x = self.merges[f"{name}_add"] = adds[0].outputs[0]
         return x, low_level
@@ -149,45 +145,42 @@ class _Matcher:
             x = self.match("aspp0", features, "CONV_2D", 1, "RELU")
             return self.match("concat_projection", x, "CONV_2D", 1, "RELU"), ()
         branches = [self._branch(features, tensor) for tensor in joins[0].inputs]
-        order = sorted(range(len(branches)), key=lambda i: (_KINDS.index(branches[i].kind), branches[i].rate))
-        kinds = [branches[i].kind for i in order]
+        kinds = [branch.kind for branch in branches]
         if kinds.count("aspp0") != 1 or kinds.count("image_pooling") > 1:
             raise UnsupportedNetworkError(f"its head concatenates {', '.join(kinds)}")
-        names = [f"aspp{i - kinds.index('aspp0')}" if kind != "image_pooling" else kind for i, kind in enumerate(kinds)]
-        for name, i in zip(names, order, strict=True):
-            branch = branches[i]
-            if name == "image_pooling":
-                self.merges["image_pooling_mean"] = branch.convolution.inputs[0]
-            if branch.depthwise is not None:
-                self.convolutions[f"{name}_depthwise"] = self._read_convolution(branch.depthwise)
-                name = f"{name}_pointwise"
-            self.convolutions[name] = self._read_convolution(branch.convolution)
         x = self.match("concat_projection", joins[0].outputs[0], "CONV_2D", 1, "RELU")
-        # The input channels of the projection follow the file's order of branches; bring them into ours.
+        # The input channels of the projection are in the file's order of branches; bring them into ours.
         projection = self.convolutions["concat_projection"]
-        ends = np.cumsum([self._channels(branch.convolution.outputs[0]) for branch in branches])
-        parts = np.split(projection.kernel, ends[:-1], axis=2)
-        kernel = np.concatenate([parts[i] for i in order], axis=2)
+        ends = np.cumsum([self._channels(tensor) for tensor in joins[0].inputs])
+        parts = zip(branches, np.split(projection.kernel, ends[:-1], axis=2), strict=True)
+        ordered = sorted(parts, key=lambda part: (_KINDS.index(part[0].kind), part[0].rate))
+        kernel = np.concatenate([part for _, part in ordered], axis=2)
         self.convolutions["concat_projection"] = replace(projection, kernel=kernel)
-        return x, tuple(branches[i].rate for i in order if branches[i].kind == "atrous")
+        for number, (branch, _) in enumerate(ordered, start=-kinds.count("image_pooling")):
+            name = "image_pooling" if number < 0 else f"aspp{number}"
+            if number < 0:
+                self.merges["image_pooling_mean"] = branch.convolutions[""].inputs[0]
+            for suffix, op in branch.convolutions.items():
+                if _activation(op) != "RELU":
+                    raise UnsupportedNetworkError(f"{name}{suffix}: expected activation RELU, got {_activation(op)}")
+                self.convolutions[name + suffix] = self._read_convolution(op)
+        return x, tuple(branch.rate for branch, _ in ordered if branch.kind == "atrous")
 
     def _branch(self, features: int, tensor: int) -> _Branch:
         """Return the branch of ASPP that computes `tensor`, an input of the concatenation."""
         convolution = self.graph.producer(self._origin(tensor))
         if convolution is None or convolution.name != "CONV_2D":
             raise UnsupportedNetworkError("a branch of its head does not end in a convolution")
-        self._check_relu(convolution)
-        first, source = self._origin(convolution.inputs[0]), self._origin(features)
+        first, features = self._origin(convolution.inputs[0]), self._origin(features)
         size = self._kernel_size(convolution)
-        if first == source and size in (1, 3):
-            return _Branch("aspp0" if size == 1 else "atrous", _rate(convolution), convolution)
+        if first == features and size in (1, 3):
+            return _Branch("aspp0" if size == 1 else "atrous", _rate(convolution), {"": convolution})
         before = self.graph.producer(first)
-        if before is not None and size == 1 and self._origin(before.inputs[0]) == source:
+        if before is not None and size == 1 and self._origin(before.inputs[0]) == features:
             if before.name in POOLING and self.graph.tensors[first].shape[1:3] == (1, 1):
-                return _Branch("image_pooling", 1, convolution)
+                return _Branch("image_pooling", 1, {"": convolution})
             if before.name == "DEPTHWISE_CONV_2D" and self._kernel_size(before) == 3:
-                self._check_relu(before)
-                return _Branch("atrous", _rate(before), convolution, before)
+                return _Branch("atrous", _rate(before), {"_depthwise": before, "_pointwise": convolution})
         raise UnsupportedNetworkError(f"unknown branch of its head at {self.graph.tensors[tensor].name!r}")
 
     def match_decoder(self, encoded: int, low_level: int, join: Operator) -> int:
@@ -248,9 +241,9 @@ class _Matcher:
 
     def _read_convolution(self, op: Operator) -> TfliteConvolution:
         """Read the constants of a convolution in the layout of Keras."""
-        if op.options["padding"] != "SAME" and self._kernel_size(op) > 1:
-            raise UnsupportedNetworkError(f"{self._name(op)!r} does not use SAME padding")
         output = op.outputs[0]
+        if op.options["padding"] != "SAME" and self._kernel_size(op) > 1:
+            raise UnsupportedNetworkError(f"{self.graph.tensors[output].name!r} does not use SAME padding")
         kernel = self._constant(op.inputs[1]).transpose(1, 2, 3, 0)
         has_bias = len(op.inputs) > 2 and op.inputs[2] >= 0
         bias = self._constant(op.inputs[2]) if has_bias else np.zeros(self._channels(output), np.float32)
@@ -273,14 +266,6 @@ class _Matcher:
 
     def _channels(self, tensor: int) -> int:
         return self.graph.tensors[tensor].shape[-1]
-
-    def _name(self, op: Operator) -> str:
-        return self.graph.tensors[op.outputs[0]].name
-
-    def _check_relu(self, op: Operator) -> None:
-        """Raise UnsupportedNetworkError if a convolution of the head has another activation than ReLU."""
-        if _activation(op) != "RELU":
-            raise UnsupportedNetworkError(f"{self._name(op)!r}: expected activation RELU, got {_activation(op)}")
 
 
 def _activation(op: Operator) -> str:
