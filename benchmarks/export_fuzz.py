@@ -2,8 +2,8 @@
 
     python -m benchmarks.export_fuzz [--cases 200] [--damages 50] [--seed 0] [--clients 0.2]
 
-Each case draws a network (backbone, head, output stride, size, classes), a quantization and an output. The result must be
-a file that passes all its checks, or a UserError. Each damaged file must fail its checks. Everything else is a fault of
+Each case draws a network (backbone, head, output stride, size, classes), a quantization and an output. It must become a
+file that passes all its checks, or a UserError. Each damaged file must fail its checks. Everything else is a fault of
 the toolkit and is printed with its case. Case N of a seed is the same in every run: `--only N`.
 
 The kernels are random, and the batch-norm statistics are those of the case's images, so that activations have the scale

@@ -55,7 +55,7 @@ class CheckId(Enum):
     SCORE_ERROR = "score_error", "relative error of the scores", _ROUNDING
     PIXEL_AGREEMENT = "pixel_agreement", "pixels that agree with Keras", _ROUNDING
     CLEAR_PIXEL_AGREEMENT = "clear_pixel_agreement", "clear pixels that agree with Keras", _ROUNDING
-    MASK_SHIFT = "mask_shift", "shift at which the masks agree most"
+    MASK_SHIFT = "mask_shift", "best-matching shift of the masks"
     MIOU_DROP = "miou_drop", "mIoU drop in points", _ACCURACY
     SIMULATED_XNNPACK = "simulated_xnnpack", "pixels as simulated, XNNPACK kernels"
     SIMULATED_BUILTIN = "simulated_builtin", "pixels as simulated, builtin kernels"

@@ -76,13 +76,13 @@ def sha256(content: bytes) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that the export uses, except those not installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def print_reports(reports: Sequence[Report], paths: Iterable[Path]) -> None:

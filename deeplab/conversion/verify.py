@@ -91,9 +91,9 @@ def run_verify(config: VerifyConfig) -> None:
         print(c)
     failed = failed_checks(checks)
     if failed:
-        found = str(failed[0]) if len(failed) == 1 else ", ".join(c.id.title for c in failed)
+        names = str(failed[0]) if len(failed) == 1 else ", ".join(c.id.title for c in failed)
         remedy = "copy or export it again; convert a file of another tool with export.py run=FILE out=NEW.tflite"
-        raise UserError(str(config.verify), f"{len(failed)} of {len(checks)} checks failed: {found}", remedy)
+        raise UserError(str(config.verify), f"{len(failed)} of {len(checks)} checks failed: {names}", remedy)
 
 
 def infer_quantization(graph: TfliteGraph) -> Quantization:
