@@ -1,10 +1,10 @@
-"""Kills a training at random moments until it is done, and compares it with one that was left in peace.
+"""Kills a training at random times until it is complete, and compares it with an uninterrupted one.
 
     python -m benchmarks.kill_and_resume [--kills 10] [--seed 0]
 
-After every kill each file of the run folder is read: none may be half written. In the end the weights must be equal bit
-for bit, and so must the curves. Exit code 1 if not. The moments are drawn over the whole life of a process: while it
-loads, compiles, trains, saves and measures.
+After each kill, every file of the run folder is read: none may be incomplete. At the end the weights must be bit-equal,
+and the logs too, except for the speed; otherwise the exit code is 1. The times are drawn from the whole duration of a
+process: while it loads, compiles, trains, saves and evaluates.
 """
 
 import argparse
@@ -39,43 +39,41 @@ SETTINGS = (
 
 
 def main() -> None:
-    """Runs both trainings and prints what was found."""
+    """Run both trainings and print the differences."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    moments = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as place:
-        straight, killed = Path(place) / "straight", Path(place) / "killed"
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        straight, killed = Path(folder) / "straight", Path(folder) / "killed"
         begin = time.monotonic()
         subprocess.run(command(straight), check=True, stdout=subprocess.DEVNULL)
-        life = time.monotonic() - begin
-        print(f"straight run: {life:.0f} s")
+        duration = time.monotonic() - begin
+        print(f"uninterrupted run: {duration:.0f} s", flush=True)
         kills, files = 0, 0
         while kills < options.kills:
-            delay = moments.uniform(0, life)
+            delay = rng.uniform(0, duration)
             if kill_after(killed, delay):
                 kills += 1
                 files += check_files(killed)
-                print(f"kill {kills} after {delay:5.1f} s, at step {last_step(killed)}")
+                print(f"kill {kills} after {delay:5.1f} s, at step {last_step(killed)}", flush=True)
             else:
-                # It got to its end before its time: what is left of it is gone, and the next goes on from a state.
+                # It ended before the kill: its result is removed, and the next one resumes from a checkpoint.
                 (killed / "model.weights.h5").unlink()
         subprocess.run(command(killed), check=True, stdout=subprocess.DEVNULL)
         differing = differences(straight, killed)
-        print(
-            f"{kills} kills, {files} files read whole, {len(differing)} differences: {', '.join(differing) or 'none'}"
-        )
+        print(f"{kills} kills, {files} complete files, {len(differing)} differences: {', '.join(differing) or 'none'}")
         sys.exit(1 if differing else 0)
 
 
 def command(run: Path) -> list[str]:
-    """What trains into `run`."""
+    """Return the command that trains into `run`."""
     return [sys.executable, str(PROJECT / "train.py"), f"run={run}", *SETTINGS]
 
 
 def kill_after(run: Path, seconds: float) -> bool:
-    """Trains for so long; whether the process had to be killed."""
+    """Train for `seconds` at most; return whether the process had to be killed."""
     with subprocess.Popen(command(run), stdout=subprocess.DEVNULL) as process:
         try:
             process.wait(seconds)
@@ -85,7 +83,7 @@ def kill_after(run: Path, seconds: float) -> bool:
 
 
 def check_files(run: Path) -> int:
-    """Reads every file that bears its final name; returns how many there were."""
+    """Read every file that has its final name; return their number."""
     paths = [path for path in run.rglob("*") if path.is_file() and not path.name.startswith((".", "events."))]
     for path in paths:
         if path.suffix == ".npz":
@@ -102,23 +100,23 @@ def check_files(run: Path) -> int:
 
 
 def last_step(run: Path) -> int:
-    """The last step in the log."""
+    """Return the last step in the log."""
     path = run / "log.csv"
     rows = path.read_text().splitlines()[1:] if path.is_file() else []
     return int(rows[-1].split(",")[0]) if rows else 0
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Names of what is not equal: weights bit for bit, curves to the digit but for the speed."""
-    found = [name for name in ("model.weights.h5", "best.weights.h5") if arrays(one / name) != arrays(other / name)]
+    """Return the names of the files that differ: weights in any bit, tables in any digit except for the speed."""
+    differing = [name for name in ("model.weights.h5", "best.weights.h5") if arrays(one / name) != arrays(other / name)]
     for name in ("log.csv", "validation.csv"):
         rows = [table(run / name) for run in (one, other)]
-        found += [name] if rows[0] != rows[1] else []
-    return found
+        differing += [name] if rows[0] != rows[1] else []
+    return differing
 
 
 def arrays(path: Path) -> dict[str, bytes]:
-    """Every array of a weights file, as bytes."""
+    """Return the bytes of every array of a weights file."""
     content: dict[str, bytes] = {}
     with h5py.File(path) as file:
         file.visititems(
@@ -128,7 +126,7 @@ def arrays(path: Path) -> dict[str, bytes]:
 
 
 def table(path: Path) -> list[list[str]]:
-    """A CSV file without the column of speeds."""
+    """Return the rows of a CSV file without the column of the speed."""
     with path.open(newline="") as file:
         header, *rows = list(csv.reader(file))
     kept = [i for i, name in enumerate(header) if name != "images_per_second"]

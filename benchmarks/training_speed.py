@@ -1,12 +1,13 @@
-"""Speed and memory of a training step: ours in several ways, the whole loop, and TensorFlow Model Garden.
+"""Measures the speed and memory of a training step: several settings, the whole loop, and TensorFlow Model Garden.
 
     python -m benchmarks.training_speed [--rounds 5] [--part step xla precision loop] [--peer PYTHON] [--voc VOCDEVKIT]
 
-MobileNetV2 DeepLabv3 with the mobile head, 513 pixels, output stride 16, batch 4, float32, batch norm trained. Each
-candidate is a process of its own; they step in turn, in an order that changes from round to round, and what is
-compared is the median of the ratios within the rounds, so that a machine that is slow for a while is slow for all.
+The network is MobileNetV2 DeepLabv3 with the mobile head at 513 pixels, output stride 16, batch size 4, float32, with
+trained batch norm. Each candidate runs in a separate process. They make steps in turn, in an order that changes from
+round to round. The comparison is the median of the ratios within the rounds, so that a temporarily slow machine is slow
+for all of them.
 
-The peer needs an environment of its own, for it brings other packages:
+The peer needs a separate environment because its packages conflict with those of this project:
 
     python3.11 -m venv garden && garden/bin/pip install tf-models-official==2.19.1
     python -m benchmarks.training_speed --peer garden/bin/python
@@ -30,16 +31,16 @@ PROJECT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(PROJECT), "CUDA_VISIBLE_DEVICES": ""}
 SIZE, BATCH, CLASSES = 513, 4, 21
 STEPS = 3
-"""Updates a turn."""
+"""Updates per turn."""
 
 
 def main() -> None:
-    """Prints a table of the candidates."""
+    """Print a table of the candidates."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--part", nargs="+", choices=["step", "xla", "precision", "loop"], default=["step"])
-    parser.add_argument("--peer", help="the Python of an environment with tf-models-official")
-    parser.add_argument("--voc", help="a VOCdevkit, for the whole loop")
+    parser.add_argument("--peer", help="the Python executable of an environment with tf-models-official")
+    parser.add_argument("--voc", help="a VOCdevkit folder, for the whole loop")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def compare(kinds: dict[str, str], rounds: int) -> None:
-    """Lets the candidates step in turn."""
+    """Let the candidates make steps in turn, and print their speed."""
     workers = {
         kind: subprocess.Popen(
             [python, __file__, "--worker", kind],
@@ -71,21 +72,21 @@ def compare(kinds: dict[str, str], rounds: int) -> None:
         )
         for kind, python in kinds.items()
     }
-    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    measured: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     for number in range(rounds + 1):
         order = random.Random(number).sample(list(workers), len(workers))
         for kind in order:
             result = _turn(workers[kind], kind)
             if number:  # The first round compiles.
-                found[kind].append(result)
+                measured[kind].append(result)
         print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
     for worker in workers.values():
         worker.kill()
     print(f"{'candidate':<22}{'images/s':>10}{'CPU s/step':>12}{'peak MB':>9}{'speed by wall':>15}{'by CPU':>9}")
-    for kind, results in found.items():
+    for kind, results in measured.items():
         wall, cpu = (statistics.median(r[name] for r in results) for name in ("wall", "cpu"))
         ratios = [
-            statistics.median(ours[name] / its[name] for ours, its in zip(found["ours"], results, strict=True))
+            statistics.median(ours[name] / other[name] for ours, other in zip(measured["ours"], results, strict=True))
             for name in ("wall", "cpu")
         ]
         peak = max(r["peak_mb"] for r in results)
@@ -93,11 +94,11 @@ def compare(kinds: dict[str, str], rounds: int) -> None:
 
 
 def compare_loop(voc: Path, rounds: int) -> None:
-    """The whole command, with data, logs and saved states, against the bare step within the same process."""
-    with tempfile.TemporaryDirectory() as place:
+    """Compare the whole loop, with data, logs and checkpoints, with the bare step in the same process."""
+    with tempfile.TemporaryDirectory() as folder:
         ratios = []
         for number in range(rounds):
-            run = json.dumps({"voc": str(voc), "run": f"{place}/{number}"})
+            run = json.dumps({"voc": str(voc), "run": f"{folder}/{number}"})
             done = subprocess.run(
                 [sys.executable, __file__, "--worker", f"loop {run}"],
                 stdout=subprocess.PIPE,
@@ -110,7 +111,7 @@ def compare_loop(voc: Path, rounds: int) -> None:
             bare, loop = result["bare"], result["loop"]
             ratios.append(bare / loop)
             print(f"round {number + 1}: bare step {bare:.2f} s, in the loop {loop:.2f} s", flush=True)
-        print(f"the whole loop runs at {statistics.median(ratios):.2f} of the bare step")
+        print(f"speed of the whole loop / speed of the bare step: {statistics.median(ratios):.2f}")
 
 
 def _turn(worker: subprocess.Popen[str], kind: str) -> dict[str, float]:
@@ -125,11 +126,11 @@ def _turn(worker: subprocess.Popen[str], kind: str) -> dict[str, float]:
 
 
 def _serve(kind: str) -> None:
-    """Makes updates whenever it is told to, and tells what they took."""
+    """Make updates for every line on standard input, and print their time as JSON."""
     if kind.startswith("loop "):
         print(json.dumps(_loop(**json.loads(kind.removeprefix("loop ")))))
         return
-    # What libraries print goes elsewhere.
+    # Output of libraries goes to standard error.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     step = _garden_step() if kind == "garden" else _our_step(*kind.split()[1:])
@@ -145,23 +146,23 @@ def _serve(kind: str) -> None:
         print(json.dumps(result), file=out, flush=True)
 
 
-def _our_step(way: str = "float32") -> Callable[[], float]:
-    """One of our updates on pictures that stay the same."""
+def _our_step(setting: str = "float32") -> Callable[[], float]:
+    """Return a function that makes an update on constant images."""
     from deeplab.config import ModelConfig, TrainConfig, TrainingConfig
     from deeplab.training.train_state import make_train_state
     from deeplab.training.train_step import make_train_step
 
     model = ModelConfig(head="v3", aspp_rates=(), classes=CLASSES)
-    precision: Any = "float32" if way == "xla" else way
-    training = TrainingConfig(batch_size=BATCH, crop_size=SIZE, precision=precision, xla=way == "xla")
-    learner = make_train_state(TrainConfig(model=model, training=training))
-    step = make_train_step(learner.model, learner.optimizer, training)
-    images, labels = _pictures()
+    precision: Any = "float32" if setting == "xla" else setting
+    training = TrainingConfig(batch_size=BATCH, crop_size=SIZE, precision=precision, xla=setting == "xla")
+    state = make_train_state(TrainConfig(model=model, training=training))
+    step = make_train_step(state.model, state.optimizer, training)
+    images, labels = _images()
     return lambda: float(step((images, labels))["loss"])
 
 
 def _garden_step() -> Callable[[], float]:
-    """One update of TensorFlow Model Garden's experiment of the same network, without its synchronized batch norm."""
+    """Return an update of the same network in TensorFlow Model Garden, without its synchronized batch norm."""
     import tensorflow as tf
     import tf_keras
     from official.core import exp_factory
@@ -174,7 +175,7 @@ def _garden_step() -> Callable[[], float]:
     task = semantic_segmentation.SemanticSegmentationTask(config.task)
     model = task.build_model()
     optimizer = tf_keras.optimizers.SGD(0.007, momentum=0.9)
-    images, labels = _pictures()
+    images, labels = _images()
     features = images * (2.0 / 255.0) - 1.0
     valid = labels != 255
     info = {
@@ -190,8 +191,8 @@ def _garden_step() -> Callable[[], float]:
     return lambda: float(step(features, info)["loss"])
 
 
-def _pictures() -> Any:
-    """Noise, with labels in blocks and a tenth ignored."""
+def _images() -> Any:
+    """Return images of noise, with labels in blocks of which a tenth is ignored."""
     import numpy as np
     import tensorflow as tf
 
@@ -203,7 +204,7 @@ def _pictures() -> Any:
 
 
 def _loop(voc: str, run: str, updates: int = 24) -> dict[str, float]:
-    """Seconds of an update in the whole loop, and bare, in one process; medians but for what is saved."""
+    """Return the mean seconds of an update in the whole loop, and without it, in one process."""
     import contextlib
 
     import keras
@@ -213,7 +214,7 @@ def _loop(voc: str, run: str, updates: int = 24) -> dict[str, float]:
     from deeplab.training.train import train
 
     class Clock(keras.callbacks.Callback):
-        """Notes when an update ends, all other callbacks included, for it is the last."""
+        """Records when each update ends, including all other callbacks, because it is called last."""
 
         times: list[float] = []  # noqa: RUF012
 
@@ -226,8 +227,7 @@ def _loop(voc: str, run: str, updates: int = 24) -> dict[str, float]:
         "run": run,
         "model": {"head": "v3", "aspp_rates": []},
         "data": {"source": "voc", "root": voc, "eval_size": SIZE},
-        # The published 500 steps between two states, scaled down as the number of updates is.
-        "training": {"steps": 1000, "batch_size": BATCH, "crop_size": SIZE, "save_every": 500, "pictures": 0},
+        "training": {"steps": 1000, "batch_size": BATCH, "crop_size": SIZE, "save_every": 500, "preview_images": 0},
     }
     clock = Clock()
     with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(KeyboardInterrupt):
@@ -240,7 +240,7 @@ def _loop(voc: str, run: str, updates: int = 24) -> dict[str, float]:
         bare()
         times.append(time.perf_counter() - begin)
     tf.keras.backend.clear_session()
-    # The mean of the loop, for what happens now and then counts; the first updates compile and fill buffers.
+    # The mean, because occasional work such as logging counts; the first updates compile and fill buffers.
     ends = clock.times[4:]
     return {"loop": (ends[-1] - ends[0]) / (len(ends) - 1), "bare": statistics.mean(times)}
 

@@ -1,6 +1,6 @@
 """Devices and workers that train together, in the terms of tf.distribute.
 
-A worker is one process, usually on a machine of its own; worker 0 is the chief. A replica is the copy of the network on
+A worker is one process, usually on a separate machine; worker 0 is the chief. A replica is the copy of the network on
 one device.
 """
 
