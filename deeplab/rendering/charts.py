@@ -164,8 +164,9 @@ def confusion_matrix(matrix: np.ndarray, names: Sequence[str]) -> Markup:
         if classes <= 40:
             size = min(10.0, max(cell, 4.0))
             middles = [i + 0.5 for i in range(classes)]
-            axes.set_yticks(middles, [f"{_cut(name, 14)} {i}" for i, name in enumerate(names)], fontsize=size)
-            axes.set_xticks(middles, list(map(str, range(classes))), fontsize=min(size, 0.75 * cell))
+            axes.set_yticks(middles, [f"{_cut(name, 12)} {i}" for i, name in enumerate(names)], fontsize=size)
+            step = 1 if cell >= 16 else 2
+            axes.set_xticks(middles[::step], [str(i) for i in range(0, classes, step)], fontsize=size)
             axes.xaxis.tick_top()
         return _svg(figure, repr((names, matrix.tolist())))
 

@@ -34,12 +34,12 @@ def test_a_missing_value_is_an_error():
 
 def test_the_images_of_a_triple_are_thumbnails_in_data_urls():
     image = np.full((200, 600, 3), 100, np.uint8)
-    label, prediction = np.zeros((200, 600), np.uint8), np.full((200, 600), 2, np.uint8)
+    label, prediction = np.full((200, 600), 1, np.uint8), np.full((200, 600), 2, np.uint8)
     triple = image_triple("one", image, label, prediction)
     assert triple["caption"] == "one"
     assert list(triple["images"]) == ["image", "label", "prediction"]
-    # Background is left uncolored; class 2 is two fifths of the image and three fifths of (0, 128, 0).
-    for url, expected in zip(triple["images"].values(), [(100, 100, 100), (100, 100, 100), (40, 117, 40)], strict=True):
+    # Two fifths of the image and three fifths of (128, 0, 0) for class 1, (0, 128, 0) for class 2.
+    for url, expected in zip(triple["images"].values(), [(100, 100, 100), (117, 40, 40), (40, 117, 40)], strict=True):
         kind, content = url.split(",")
         assert kind == "data:image/jpeg;base64"
         with Image.open(io.BytesIO(base64.b64decode(content))) as thumbnail:
