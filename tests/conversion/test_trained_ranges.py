@@ -172,7 +172,7 @@ def test_a_run_with_unmeasured_ranges_is_a_user_error(tmp_path):
     save_model(tmp_path, quantize_aware(build_model(TINY, 16)), ModelDescription(TINY, CLASSES, quantized=True))
     data = DataConfig(source="shapes")
     write_json(tmp_path / "train.json", to_mapping(TrainConfig(data=data, training=TrainingConfig(crop_size=SIZE))))
-    with pytest.raises(UserError, match="ranges hold nothing"):
+    with pytest.raises(UserError, match="ranges are empty"):
         export(ExportConfig(run=str(tmp_path), miou_images=0, agreement_images=1))
 
 
