@@ -15,7 +15,7 @@ class StopOnSignal(keras.callbacks.Callback):
 
     Attributes:
         caught: name of the signal that arrived, or "".
-        step: number of updates made when the training stopped.
+        step: number of updates made.
     """
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Stop the training if a signal has arrived."""
+        self.step = batch + 1
         if self.caught:
-            self.step = batch + 1
             self.model.stop_training = True
 
     def on_train_end(self, logs: Any = None) -> None:

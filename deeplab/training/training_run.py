@@ -85,12 +85,8 @@ class TrainingRun:
             checkpoints = list_checkpoints(self.folder / STATE_FOLDER)
             if checkpoints:
                 self.start = load_checkpoint(checkpoints[-1], self.state.parts)
-                complete = self.start >= steps
-                print(
-                    f"run={self.folder} is complete"
-                    if complete
-                    else f"resuming run={self.folder} from step {self.start}"
-                )
+                resuming = f"resuming run={self.folder} from step {self.start}"
+                print(resuming if self.start < steps else f"run={self.folder} is complete; evaluating it")
             elif pretrained is not None:
                 self._import_weights(pretrained)
             elif self.config.training.quantize_aware:

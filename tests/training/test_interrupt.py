@@ -37,6 +37,20 @@ def test_signal_stops_after_the_update_during_which_it_arrives(number, capfd):
         stop.raise_if_stopped()
 
 
+def test_signal_after_the_last_update_reports_that_step():
+    """A later callback, such as one that saves, receives the signal."""
+
+    class Signal(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    stop = StopOnSignal()
+    run_loop(lambda _: LOGS, endless(), keras.Sequential(), TrainingConfig(steps=5), [stop, Signal()])
+    with pytest.raises(UserError, match="stopped by SIGTERM after step 5"):
+        stop.raise_if_stopped()
+
+
 def test_training_without_a_signal_raises_nothing():
     stop = StopOnSignal()
     run_loop(lambda _: LOGS, endless(), keras.Sequential(), TrainingConfig(steps=3), [stop])
