@@ -1,4 +1,4 @@
-"""The deep backbones with few repeats: every kind of block, a fraction of the time."""
+"""The deep backbones with few repetitions: every kind of block in a fraction of the time."""
 
 from functools import partial
 

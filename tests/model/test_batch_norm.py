@@ -1,4 +1,4 @@
-"""The fused operator against Keras' own batch norm, and against numpy."""
+"""The fused batch norm against the layer of Keras and against NumPy."""
 
 import keras
 import numpy as np
@@ -18,8 +18,8 @@ def with_weights(kind: type[keras.layers.BatchNormalization]) -> keras.layers.Ba
     return layer
 
 
-def outcome(layer: keras.layers.BatchNormalization, training: bool) -> list[np.ndarray]:
-    """Output, gradients of a loss that is no mean, and moving statistics."""
+def outputs_and_gradients(layer: keras.layers.BatchNormalization, training: bool) -> list[np.ndarray]:
+    """Return output, gradients of a weighted sum of squares, and moving statistics."""
     x, weight = tf.Variable(X), tf.constant(np.random.default_rng(2).normal(size=X.shape), tf.float32)
     with tf.GradientTape() as tape:
         output = layer(x, training=training)
@@ -30,14 +30,15 @@ def outcome(layer: keras.layers.BatchNormalization, training: bool) -> list[np.n
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("trainable", [True, False])
-def test_it_is_keras_own_layer(training, trainable):
-    found, expected = with_weights(BatchNorm), with_weights(keras.layers.BatchNormalization)
-    found.trainable = expected.trainable = trainable
-    for a, b in zip(outcome(found, training), outcome(expected, training), strict=True):
+def test_outputs_and_gradients_equal_those_of_keras(training, trainable):
+    ours, keras_layer = with_weights(BatchNorm), with_weights(keras.layers.BatchNormalization)
+    ours.trainable = keras_layer.trainable = trainable
+    actual, expected = (outputs_and_gradients(layer, training) for layer in (ours, keras_layer))
+    for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_moving_statistics_are_those_of_the_pixels():
+def test_moving_statistics_move_towards_those_of_the_pixels():
     layer = with_weights(BatchNorm)
     mean, variance = np.copy(layer.moving_mean), np.copy(layer.moving_variance)
     layer(X, training=True)
@@ -46,7 +47,7 @@ def test_moving_statistics_are_those_of_the_pixels():
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
-def test_half_precision_keeps_its_statistics_whole(kind):
+def test_moving_statistics_are_float32_in_mixed_precision(kind):
     layer = BatchNorm(momentum=0.0, dtype=f"mixed_{kind}")
     output = layer(tf.cast(X, kind), training=True)
     assert output.dtype == kind
@@ -55,30 +56,28 @@ def test_half_precision_keeps_its_statistics_whole(kind):
     np.testing.assert_allclose(layer.moving_variance, X.var((0, 1, 2)), rtol=0.02)
 
 
-NEAR, FAR = X * 0.01 + 3000.0, X[:2, ::-1] * 0.02 + 3000.0
-"""What two replicas see; the mean of the squares less the square of the mean has no digit left of it in float32."""
+FIRST, SECOND = X * 0.01 + 3000.0, X[:2, ::-1] * 0.02 + 3000.0
+"""Inputs of two replicas; in float32 the mean of the squares minus the square of the mean has no correct digit."""
+BOTH = np.concatenate([x.reshape(-1, 6) for x in (FIRST, SECOND)]).astype(np.float64)
 
 
-class Replica:
-    """The first of two, which is told what the other adds."""
+class FirstReplica:
+    """The context of the first of two replicas; `all_reduce` adds the values of the second, computed with NumPy."""
 
     num_replicas_in_sync = 2
 
     def __init__(self) -> None:
-        number, far = FAR[..., 0].size, FAR.astype(np.float64)
-        share, of_all = number / (number + NEAR[..., 0].size), ALL.mean(0)
-        spread = far.var((0, 1, 2)) + (far.mean((0, 1, 2)) - of_all) ** 2
-        self.told = iter([number, share * far.mean((0, 1, 2)), share * spread])
+        pixels, second = SECOND[..., 0].size, SECOND.astype(np.float64)
+        share, mean = pixels / (pixels + FIRST[..., 0].size), BOTH.mean(0)
+        spread = second.var((0, 1, 2)) + (second.mean((0, 1, 2)) - mean) ** 2
+        self.values = iter([pixels, share * second.mean((0, 1, 2)), share * spread])
 
     def all_reduce(self, _: tf.distribute.ReduceOp, value: tf.Tensor) -> tf.Tensor:
-        return value + tf.cast(next(self.told), value.dtype)
+        return value + tf.cast(next(self.values), value.dtype)
 
 
-ALL = np.concatenate([x.reshape(-1, 6) for x in (NEAR, FAR)]).astype(np.float64)
-
-
-def test_moments_over_replicas_of_unequal_size_are_those_of_all_pixels(monkeypatch):
-    monkeypatch.setattr(tf.distribute, "get_replica_context", Replica)
-    mean, variance = batch_moments(NEAR, synchronized=True)
-    np.testing.assert_allclose(mean, ALL.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(variance, ALL.var(0), rtol=0.02)
+def test_synchronized_moments_of_replicas_of_different_size_are_those_of_all_pixels(monkeypatch):
+    monkeypatch.setattr(tf.distribute, "get_replica_context", FirstReplica)
+    mean, variance = batch_moments(FIRST, synchronized=True)
+    np.testing.assert_allclose(mean, BOTH.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(variance, BOTH.var(0), rtol=0.02)

@@ -41,12 +41,12 @@ def small():
         ("concat", 0, 0),
     ],
 )
-def test_hand_counted_layers(small, name, parameters, multiply_adds):
+def test_parameters_and_multiply_adds_equal_those_counted_by_hand(small, name, parameters, multiply_adds):
     assert (small[name].parameters, small[name].multiply_adds) == (parameters, multiply_adds)
 
 
-# stem: 3 pixels, then one every 2. depthwise: 4 steps of 2 more. pool: 2 steps of 2 more, then one every 4. The resize
-# mixes two neighbors, 4 apart.
+# stem: 3 pixels, output stride 2. depthwise: 4 * 2 pixels more. pool: 2 * 2 pixels more, output stride 4. resize: mixes
+# two neighbors that are 4 pixels apart.
 @pytest.mark.parametrize(
     ("name", "pixels"),
     [
@@ -61,11 +61,11 @@ def test_hand_counted_layers(small, name, parameters, multiply_adds):
         ("gated", math.inf),
     ],
 )
-def test_hand_counted_receptive_fields(small, name, pixels):
+def test_receptive_fields_equal_those_counted_by_hand(small, name, pixels):
     assert small[name].receptive_field == pixels
 
 
-def test_totals_of_the_official_mobile_model():
+def test_the_totals_of_the_mobile_model_are_the_published_ones():
     """Published: 2.11 M parameters and 2.75 B multiply-adds (MobileNetV2, table 7)."""
     counted = cost(ModelConfig(head="v3", aspp_rates=()), output_stride=16, image_size=513)
     assert counted.parameters / 1e6 == pytest.approx(2.11, abs=0.005)
@@ -75,22 +75,22 @@ def test_totals_of_the_official_mobile_model():
     assert rows["backbone_block16_project"].output == (33, 33, 320)
     lines = table(counted).splitlines()
     assert lines[-1] == "2.11 M parameters, 2.74 B multiply-adds"
-    assert len(lines) == 55 + 3  # the official file's 55 kernels; heading, sum and totals
+    assert len(lines) == 55 + 3  # the 55 kernels of the official file; header, sum and totals
 
 
-def test_a_model_of_free_size_is_refused():
+def test_a_model_of_free_size_is_rejected():
     free = keras.Model(image := keras.Input((None, None, 3)), layers.Conv2D(2, 1)(image))
     with pytest.raises(UserError, match=r"image_size.*513"):
         cost(free)
 
 
 @pytest.mark.slow
-def test_the_command_prints_the_table_or_one_line():
+def test_the_command_prints_the_table_or_one_error_line():
     script = Path(__file__).parents[2] / "summarize.py"
     for arguments, code, text in (
         (("model=lraspp_mobilenet_v3_large", "model.classes=19"), 0, "1.51 M parameters"),
-        (("model.backbone=vgg16",), 1, "error: model.backbone: there is no 'vgg16'"),
+        (("model.backbone=vgg16",), 1, "error: model.backbone: unknown backbone 'vgg16'; use one of mobilenet_v2"),
     ):
-        ended = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
-        assert ended.returncode == code
-        assert text in (ended.stdout if code == 0 else ended.stderr)
+        process = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
+        assert process.returncode == code
+        assert text in (process.stdout if code == 0 else process.stderr)

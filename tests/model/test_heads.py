@@ -14,7 +14,7 @@ FIELDS = {"aspp_channels": 6, "classes": 3, "dropout": 0.0}
 
 
 def head(name: str, rates: tuple[int, ...], output_stride: int = 16) -> keras.Model:
-    """A head on features of 129 pixels: 5 channels at stride 16, 4 at 8 and 2 at 4."""
+    """Build a head on the features of 129 pixels: 5 channels at stride 16, 4 at 8 and 2 at 4."""
     high, low, middle = (keras.Input((side, side, c)) for side, c in ((9, 5), (33, 2), (17, 4)))
     config = ModelConfig(head=name, aspp_rates=rates, **FIELDS)
     return keras.Model([high, low, middle], HEADS[name](Features(high, low, middle), config, output_stride))
@@ -27,11 +27,11 @@ def run(model: keras.Model) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def atrous(x: np.ndarray, layer: layers.Conv2D, rate: int) -> np.ndarray:
-    """Oracle: nine taps of `x` `[h, w, c]`, `rate` pixels apart, zeros beyond the border."""
+    """Compute an atrous convolution in NumPy: nine taps of `x` `[h, w, c]`, `rate` pixels apart, zeros outside."""
     kernel, bias = (np.asarray(w) for w in layer.weights)
     h, w, _ = x.shape
-    wide = np.pad(x, ((rate, rate), (rate, rate), (0, 0)))
-    taps = [(i, j, wide[i * rate : i * rate + h, j * rate : j * rate + w]) for i in range(3) for j in range(3)]
+    padded = np.pad(x, ((rate, rate), (rate, rate), (0, 0)))
+    taps = [(i, j, padded[i * rate : i * rate + h, j * rate : j * rate + w]) for i in range(3) for j in range(3)]
     return sum(tap @ kernel[i, j] for i, j, tap in taps) + bias
 
 
@@ -44,60 +44,62 @@ def relu(x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("output_stride", "rate"), [(16, 6), (8, 12)])
-def test_v1_is_one_far_sighted_convolution(output_stride, rate):
+def test_v1_is_one_atrous_convolution_with_the_scaled_rate(output_stride, rate):
     model = randomize(head("v1", (6,), output_stride))
-    (high, _, _), found = run(model)
+    (high, _, _), actual = run(model)
     x = relu(atrous(high[0], model.get_layer("fc6"), rate))
     expected = pointwise(relu(pointwise(x, model.get_layer("fc7"))), model.get_layer("logits"))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
-def test_v2_sums_the_logits_of_its_rates():
-    """The rates 6, 12, 18, 24 of the paper are those at its output stride, 8."""
+def test_v2_is_the_sum_of_one_branch_per_rate():
+    # The paper states the rates 6, 12, 18, 24 at its output stride 8.
     model = randomize(head("v2", (3, 6, 9, 12), output_stride=8))
-    (high, _, _), found = run(model)
+    (high, _, _), actual = run(model)
     expected = 0
     for number, rate in enumerate((6, 12, 18, 24), start=1):
         x = relu(atrous(high[0], model.get_layer(f"fc6_{number}"), rate))
         x = relu(pointwise(x, model.get_layer(f"fc7_{number}")))
         expected = expected + pointwise(x, model.get_layer(f"fc8_{number}"))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
-def test_lraspp_gates_by_the_mean_and_adds_features_at_stride_8():
+def test_lraspp_is_gated_by_the_mean_and_adds_features_at_stride_8():
     model = randomize(head("lraspp", ()))
-    (high, _, middle), found = run(model)
+    (high, _, middle), actual = run(model)
     norm = model.get_layer("aspp0_bn")
     gamma, beta, mean, variance = (np.asarray(w) for w in norm.weights)
     x = relu((pointwise(high[0], model.get_layer("aspp0")) - mean) / np.sqrt(variance + 1e-5) * gamma + beta)
     gate = 1 / (1 + np.exp(-pointwise(high[0].mean(axis=(0, 1)), model.get_layer("image_pooling"))))
-    # As the paper draws it: 6 channels are resized to stride 8, and then made logits.
+    # In the order of the paper: 6 channels are resized to stride 8, then a 1x1 convolution makes the logits.
     at = np.linspace(0, 8, 17)
     rows = np.stack([np.stack([np.interp(at, np.arange(9), (x * gate)[:, j, c]) for j in range(9)]) for c in range(6)])
-    wide = np.stack([np.stack([np.interp(at, np.arange(9), rows[c, :, i]) for i in range(17)]) for c in range(6)])
-    expected = pointwise(wide.transpose(1, 2, 0), model.get_layer("logits_high"))
+    resized = np.stack([np.stack([np.interp(at, np.arange(9), rows[c, :, i]) for i in range(17)]) for c in range(6)])
+    expected = pointwise(resized.transpose(1, 2, 0), model.get_layer("logits_high"))
     expected = expected + pointwise(middle[0], model.get_layer("logits_low"))
-    assert found.shape == (17, 17, 3)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert actual.shape == (17, 17, 3)
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "side"), [("v3", 9), ("v3plus", 33)])
-def test_the_decoder_ends_at_stride_4(name, side):
+def test_the_logits_of_v3plus_have_stride_4_and_those_of_v3_the_output_stride(name, side):
     assert head(name, (6,)).output_shape == (None, side, side, 3)
 
 
 @pytest.mark.parametrize(("name", "rates"), [("v1", (6, 12)), ("v1", ()), ("v2", ())])
-def test_rates_that_do_not_fit_the_head_are_refused(name, rates):
+def test_rates_that_do_not_suit_the_head_are_rejected(name, rates):
     with pytest.raises(UserError, match=rf"model\.aspp_rates: .*with head {name}"):
         ModelConfig(head=name, aspp_rates=rates)
 
 
-def test_a_rate_that_the_output_stride_halves_is_refused():
+def test_a_rate_that_is_not_an_integer_at_the_output_stride_is_rejected():
     config = ModelConfig(head="v2", aspp_rates=(3,), depth_multiplier=0.125)
-    with pytest.raises(UserError, match=r"output_stride: .*not whole at 32"):
+    with pytest.raises(UserError, match=r"output_stride: .*not integers at output stride 32"):
         build_model(config, output_stride=32)
 
 
-def test_an_unknown_backbone_is_named():
-    with pytest.raises(UserError, match=r"model\.backbone: there is no 'vgg16'; one of mobilenet_v2, .*xception71"):
+def test_an_unknown_backbone_is_rejected_with_the_list_of_names():
+    with pytest.raises(
+        UserError, match=r"model\.backbone: unknown backbone 'vgg16'; use one of mobilenet_v2, .*xception71"
+    ):
         build_model(ModelConfig(backbone="vgg16"))

@@ -1,4 +1,4 @@
-"""One set of weights is the same function of the picture at every output stride, on the pixels they share."""
+"""One set of weights computes the same features at every output stride, at the positions they have in common."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from deeplab.config import ModelConfig
 from deeplab.model.build import build_model
-from tests.networks import picture, randomize
+from tests.networks import random_image, randomize
 
 CONFIG = ModelConfig(depth_multiplier=0.25, aspp_channels=16, decoder_channels=16)
 BRANCHES = ("aspp0_relu", "aspp1_pointwise_relu", "aspp2_pointwise_relu", "aspp3_pointwise_relu")
@@ -14,7 +14,7 @@ SIZES = [(224, 224), (225, 225), (256, 256), (257, 257), (200, 300)]
 
 
 def inner(model: keras.Model) -> keras.Model:
-    """The encoder's last features and ASPP's convolution branches of `model`."""
+    """Return a model with the outputs of the encoder and of the convolution branches of ASPP."""
     names = ("backbone_block16_project_bn", *BRANCHES)
     return keras.Model(model.input, [model.get_layer(name).output for name in names])
 
@@ -31,22 +31,22 @@ def networks() -> dict[int, keras.Model]:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("output_stride", [16, 32])
-def test_features_agree_on_the_common_grid(networks, size, output_stride):
-    image = picture(*size)
+def test_features_are_equal_at_common_positions(networks, size, output_stride):
+    image = random_image(*size)
     every = output_stride // 8
     for dense, sparse in zip(inner(networks[8])(image), inner(networks[output_stride])(image), strict=True):
         dense, sparse = np.asarray(dense)[:, ::every, ::every], np.asarray(sparse)
         assert sparse.shape == dense.shape
-        assert dense.std() > 0.05, "the signal has died out; agreement would mean nothing"
+        assert dense.std() > 0.05, "the features are almost constant, so the test proves nothing"
         assert np.abs(dense - sparse).max() <= 1e-4 * dense.std()
 
 
-def test_layers_are_the_same_at_every_stride(networks):
+def test_the_layers_and_their_shapes_do_not_depend_on_the_output_stride(networks):
     shapes = {s: [(v.path, tuple(v.shape)) for v in m.weights] for s, m in networks.items()}
     assert shapes[8] == shapes[16] == shapes[32]
 
 
-def test_saved_weights_fit_every_stride(networks, tmp_path):
+def test_saved_weights_load_at_another_output_stride_and_size(networks, tmp_path):
     networks[8].save_weights(tmp_path / "a.weights.h5")
     other = build_model(CONFIG, output_stride=32, image_size=97)
     other.load_weights(tmp_path / "a.weights.h5")

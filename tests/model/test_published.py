@@ -1,4 +1,4 @@
-"""The variants in configs/model against the figures of the papers and of the official model zoo."""
+"""The architectures in configs/model against the numbers of the papers and of the official model zoo."""
 
 from pathlib import Path
 
@@ -17,15 +17,15 @@ def config(name: str) -> ModelConfig:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
-def test_every_variant_opens_with_what_is_published(name):
+def test_every_config_starts_with_its_source_and_published_numbers(name):
     assert config(name).backbone in BACKBONES
-    opening = (FOLDER / f"{name}.yaml").read_text().split("backbone:")[0]
-    assert all(line.startswith("#") for line in opening.splitlines())
-    assert ("arXiv:" in opening and "Published" in opening) or "no published figures" in opening
+    header = (FOLDER / f"{name}.yaml").read_text().split("backbone:")[0]
+    assert all(line.startswith("#") for line in header.splitlines())
+    assert ("arXiv:" in header and "Published" in header) or "no published figures" in header
 
 
-# Billions of multiply-adds are for 513 pixels at 16 and 8; those of the profiler that are higher for atrous
-# convolutions that are not depthwise are in benchmarks/model_table.py.
+# at_16, at_8: billions of multiply-adds for 513 pixels. Published values in which the profiler overestimates atrous
+# convolutions are compared in benchmarks/model_table.py instead.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters", "at_16", "at_8"),
@@ -37,7 +37,7 @@ def test_every_variant_opens_with_what_is_published(name):
         ("lraspp_mobilenet_v3_large", 1.51, None, None),
     ],
 )
-def test_published_figures(name, parameters, at_16, at_8):
+def test_parameters_and_multiply_adds_are_the_published_ones(name, parameters, at_16, at_8):
     for output_stride, billions in ((16, at_16), (8, at_8)):
         counted = cost(config(name), output_stride, 513)
         if parameters is not None:

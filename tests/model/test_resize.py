@@ -15,17 +15,17 @@ from deeplab.model.resize import (
 
 
 def bilinear_align_corners(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Oracle: samples `x` `[h, w]` at `i * (h - 1) / (height - 1)`."""
+    """Resize `x` `[h, w]` in NumPy: sample it at `i * (h - 1) / (height - 1)`."""
     rows = np.linspace(0, x.shape[0] - 1, height)
     columns = np.linspace(0, x.shape[1] - 1, width)
-    along = np.stack([np.interp(columns, np.arange(x.shape[1]), row) for row in x])
-    return np.stack([np.interp(rows, np.arange(x.shape[0]), column) for column in along.T], axis=1)
+    horizontal = np.stack([np.interp(columns, np.arange(x.shape[1]), row) for row in x])
+    return np.stack([np.interp(rows, np.arange(x.shape[0]), column) for column in horizontal.T], axis=1)
 
 
 @pytest.mark.parametrize("size", [(9, 9), (33, 65), (4, 7), (1, 1)])
-@pytest.mark.parametrize("route", ["tensorflow", "keras.ops"])
-def test_resize_matches_numpy(size, route, monkeypatch):
-    if route == "keras.ops":
+@pytest.mark.parametrize("implementation", ["tensorflow", "keras.ops"])
+def test_resize_matches_numpy(size, implementation, monkeypatch):
+    if implementation == "keras.ops":
         monkeypatch.setattr(resize.keras.backend, "backend", lambda: "other")
     x = np.random.default_rng(0).normal(size=(2, 5, 9, 3)).astype("float32")
     y = np.asarray(resize_bilinear(x, size))
@@ -36,7 +36,7 @@ def test_resize_matches_numpy(size, route, monkeypatch):
     np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
-def test_a_feature_is_drawn_on_its_own_pixel():
+def test_a_feature_is_resized_to_its_own_pixel():
     features = np.zeros((1, 3, 3, 1), "float32")
     features[0, 1, 2, 0] = 1.0
     y = np.asarray(resize_bilinear(features, (33, 33)))[0, :, :, 0]
@@ -57,25 +57,25 @@ def test_feature_size_of_513(stride, features):
 
 
 @pytest.mark.parametrize("static", [True, False])
-def test_pad_adds_zeros_and_crop_takes_them_away(static):
+def test_padding_adds_zeros_and_cropping_removes_them(static):
     image = keras.Input((40, 33, 2) if static else (None, None, 2))
     padded = PadToGrid()(image)
     model = keras.Model(image, [padded, CropTo()(padded, image)])
     x = np.random.default_rng(0).normal(size=(1, 40, 33, 2)).astype("float32")
-    wide, back = (np.asarray(y) for y in model(x))
-    assert wide.shape == (1, 65, 33, 2)
-    np.testing.assert_array_equal(wide[:, :40], x)
-    assert not wide[:, 40:].any()
-    np.testing.assert_array_equal(back, x)
+    enlarged, cropped = (np.asarray(y) for y in model(x))
+    assert enlarged.shape == (1, 65, 33, 2)
+    np.testing.assert_array_equal(enlarged[:, :40], x)
+    assert not enlarged[:, 40:].any()
+    np.testing.assert_array_equal(cropped, x)
 
 
-def test_normalize_maps_pixels_to_one():
+def test_normalize_maps_pixels_to_minus_1_to_1():
     np.testing.assert_allclose(np.asarray(Normalize()(np.array([0.0, 127.5, 255.0], "float32"))), [-1, 0, 1])
 
 
-def test_layers_survive_serialization():
+def test_layers_can_be_restored_from_their_config():
     image, like = keras.Input((None, None, 2)), keras.Input((None, None, 1))
     model = keras.Model([image, like], CropTo()(ResizeBilinear()(PadToGrid()(Normalize()(image)), like), like))
-    again = keras.Model.from_config(model.get_config())
+    restored = keras.Model.from_config(model.get_config())
     x, y = np.ones((1, 5, 5, 2), "float32"), np.ones((1, 9, 9, 1), "float32")
-    np.testing.assert_array_equal(np.asarray(model([x, y])), np.asarray(again([x, y])))
+    np.testing.assert_array_equal(np.asarray(model([x, y])), np.asarray(restored([x, y])))

@@ -12,7 +12,7 @@ ALL = BACKBONES | SHORT
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", *SHORT])
-def test_no_two_layers_begin_with_the_same_values(name):
+def test_no_two_layers_have_the_same_initial_values(name):
     image = keras.Input((33, 33, 3))
     model = keras.Model(image, ALL[name](image, ModelConfig(depth_multiplier=0.125), 32).high)
     kernels = [(w.path, np.asarray(w)) for w in model.trainable_weights if w.path.endswith("kernel")]
