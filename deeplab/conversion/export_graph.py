@@ -38,7 +38,10 @@ def export_graph(
     Raises:
         UserError: the model has no fixed image size, or the mask stride is not supported or does not fit the size.
     """
-    size = fixed_size(model)
+    size = fixed_height_width(model.input_shape[1:3])
+    if size is None:
+        remedy = "set one, as image_size=513 or image_size=[360,640]"
+        raise UserError("image_size", "the model accepts any size", remedy)
     check_mask_stride(size, mask_stride)
     body = keras.Model(model.get_layer("normalize").output, model.get_layer("logits").output)
     quantized = bool(activation_ranges(model))
@@ -65,15 +68,6 @@ def export_graph(
         return fake_quantize(probabilities, 0.0, 255.0 / 256.0) if quantized else probabilities
 
     return function
-
-
-def fixed_size(model: keras.Model) -> tuple[int, int]:
-    """Return the input size (height, width) of a model in pixels; raises UserError if it accepts any size."""
-    size = fixed_height_width(model.input_shape[1:3])
-    if size is None:
-        remedy = "set one, as image_size=513 or image_size=[360,640]"
-        raise UserError("image_size", "the model accepts any size", remedy)
-    return size
 
 
 def check_mask_stride(size: tuple[int, int], mask_stride: int) -> None:
