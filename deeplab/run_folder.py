@@ -13,7 +13,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +77,8 @@ class TrainedModel:
     @cached_property
     def tflite(self) -> "TfliteFile":
         """The opened .tflite file."""
-        from deeplab.tflite.tflite_file import open_tflite
-
-        return open_tflite(self.path)
+        state = self.path.stat() if self.path.is_file() else None
+        return _open_tflite(self.path, state and (state.st_mtime_ns, state.st_size))
 
     @cached_property
     def network(self) -> "TfliteNetwork":
@@ -139,6 +138,14 @@ class TrainedModel:
             problem = f"{self.path} does not state what it was trained on"
             raise UserError("data", problem, "add data=voc data.root=DIR, or data=folder data.root=DIR")
         return build(DataConfig, to_mapping(self.training.data) | changes, "data")
+
+
+@lru_cache(maxsize=8)
+def _open_tflite(path: Path, state: object) -> "TfliteFile":
+    """Open a .tflite file; kept while the file does not change, so that each command parses it once."""
+    from deeplab.tflite.tflite_file import open_tflite
+
+    return open_tflite(path)
 
 
 def open_model(path: str | os.PathLike[str]) -> TrainedModel:

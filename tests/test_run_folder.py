@@ -1,0 +1,92 @@
+import json
+import shutil
+
+import pytest
+
+from deeplab.config import DataConfig, TrainConfig, to_mapping
+from deeplab.errors import UserError
+from deeplab.run_folder import check_class_count, load_model, open_model, save_scores
+from deeplab.tflite import tflite_file
+
+CLASSES = ("background", "a", "b")
+
+
+@pytest.fixture
+def run(make_run, tmp_path):
+    """A copy of a small run, with the settings of its training."""
+    folder = tmp_path / "run"
+    shutil.copytree(make_run(CLASSES), folder)
+    training = TrainConfig(data=DataConfig(source="shapes", val_size=3))
+    (folder / "train.json").write_text(json.dumps(to_mapping(training)))
+    return folder
+
+
+def test_a_run_folder_is_described_by_its_files(run):
+    model = open_model(run)
+    assert model.description.classes == CLASSES
+    assert model.description.config.classes == 3
+    assert not model.is_tflite
+    assert (model.folder, model.weights_file) == (run, run / "model.weights.h5")
+    assert load_model(run, output_stride=16).input_shape == (None, None, None, 3)
+
+
+def test_data_keys_change_or_replace_the_data_of_the_training(run):
+    model = open_model(run)
+    assert model.data(None) == DataConfig(source="shapes", val_size=3)
+    assert model.data({"val_size": 7}) == DataConfig(source="shapes", val_size=7)
+    assert model.data({"source": "voc", "root": "x"}) == DataConfig(source="voc", root="x")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda content: content.pop("classes"), "is incomplete"),
+        (lambda content: content["classes"].pop(), "2 class names for 3 classes"),
+    ],
+)
+def test_a_damaged_description_is_named(run, change, problem):
+    content = json.loads((run / "model.json").read_text())
+    change(content)
+    (run / "model.json").write_text(json.dumps(content))
+    with pytest.raises(UserError) as raised:
+        _ = open_model(run).description
+    assert raised.value.subject == str(run / "model.json")
+    assert problem in raised.value.problem
+
+
+def test_a_missing_run_is_named_with_its_neighbors(run):
+    with pytest.raises(UserError, match=r"^run=.*/runn: no such folder \(found: run\); give a run folder or a"):
+        open_model(run.with_name("runn"))
+    with pytest.raises(UserError, match=r"contains no model\.json"):
+        open_model(run.parent)
+
+
+def test_damaged_weights_are_named(run):
+    (run / "model.weights.h5").write_bytes(b"x" * 100)
+    with pytest.raises(UserError, match=r"model\.weights\.h5: is damaged or of another network"):
+        load_model(run)
+
+
+def test_scores_of_other_output_strides_are_kept(tmp_path):
+    save_scores(tmp_path, {"16": {"miou": 0.5}})
+    save_scores(tmp_path, {"8": {"miou": 0.6}})
+    assert json.loads((tmp_path / "scores.json").read_text()) == {"16": {"miou": 0.5}, "8": {"miou": 0.6}}
+
+
+def test_the_class_counts_must_match():
+    check_class_count(CLASSES, 3)
+    with pytest.raises(UserError, match="the data has 3 classes, the model 21"):
+        check_class_count(CLASSES, 21)
+
+
+def test_a_tflite_file_is_read_once_while_it_is_unchanged(official_models, tmp_path, monkeypatch):
+    path = tmp_path / "model.tflite"
+    shutil.copy(official_models / "starter_deeplabv3_257_float.tflite", path)
+    reads = []
+    original = tflite_file.open_tflite
+    monkeypatch.setattr(tflite_file, "open_tflite", lambda source: reads.append(source) or original(source))
+    assert open_model(path).tflite is open_model(path).tflite
+    assert reads == [path]
+    path.write_bytes(path.read_bytes() + b"\0" * 16)
+    _ = open_model(path).tflite
+    assert reads == [path, path]
