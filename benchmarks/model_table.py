@@ -1,12 +1,12 @@
-"""Parameters and multiply-adds of the published variants, ours against theirs: `python -m benchmarks.model_table`.
+"""Compares the cost of the architectures with the published numbers: `python -m benchmarks.model_table`.
 
-The published figures come from TensorFlow 1's profiler. There an atrous convolution ran between SPACE_TO_BATCH and
+The published numbers come from TensorFlow 1's profiler. There an atrous convolution ran between SPACE_TO_BATCH and
 BATCH_TO_SPACE, which round both sides of a feature map up to a multiple of the rate, and the profiler counted the
-rounded map: at rate 18 a map of 33x33 costs as much as one of 36x36. The column "as profiled" counts so too, and is
-compared; the one before it counts the features that there are, which is what a kernel with dilation computes.
+rounded map: at rate 18 a map of 33x33 counts as one of 36x36. The column "as profiled" counts in the same way and is
+the one compared; the column before it counts the actual features, which is what a kernel with dilation computes.
 
-LR-ASPP is counted below the paper: there 128 channels are resized before the last 1x1 convolution, which costs 0.06 B
-and is the same function; what the paper counts besides is not known.
+LR-ASPP has fewer multiply-adds here than in the paper. The paper resizes 128 channels before its last 1x1 convolution,
+which costs 0.06 B more for the same function; what else the paper counts is unknown.
 """
 
 import math
@@ -26,7 +26,17 @@ CONFIGS = Path(__file__).parents[1] / "configs" / "model"
 
 @dataclass(frozen=True)
 class Published:
-    """One row: a file of configs/model, the output stride, millions of parameters, billions of multiply-adds."""
+    """Published numbers of one architecture.
+
+    Attributes:
+        name: file in configs/model, without its ending.
+        output_stride: output stride of the published numbers.
+        parameters: in millions; None if not published.
+        multiply_adds: in billions; None if not published.
+        image_size: input size in pixels.
+        classes: number of classes.
+        changes: changed keys of the architecture and their values.
+    """
 
     name: str
     output_stride: int
@@ -60,7 +70,7 @@ ROWS = (
 
 
 def as_profiled(layer: layers.Layer) -> int:
-    """Multiply-adds of `layer` on a map whose sides are rounded up to multiples of its rate."""
+    """Return the multiply-adds of `layer` on a map whose sides are rounded up to multiples of its rate."""
     counted = multiply_adds(layer)
     if not isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
         return counted
@@ -69,8 +79,8 @@ def as_profiled(layer: layers.Layer) -> int:
     return counted * math.prod(rounded) // math.prod(sides)
 
 
-def difference(found: float, published: float | None) -> str:
-    return "-" if published is None else f"{100 * (found / published - 1):+.1f} %"
+def difference(actual: float, published: float | None) -> str:
+    return "-" if published is None else f"{100 * (actual / published - 1):+.1f} %"
 
 
 def main() -> None:

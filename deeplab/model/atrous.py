@@ -8,6 +8,7 @@ The layers below use "same" padding, which is symmetric at a strided layer only 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers
@@ -114,32 +115,17 @@ def conv_norm(
     activation: str | None = "relu",
     initializer: Initializer = "glorot_uniform",
 ) -> keras.KerasTensor:
-    """Apply an atrous convolution without bias, batch norm and activation.
+    """Apply an atrous convolution without bias, batch norm and an activation to `x` `[b, h, w, c]`.
 
-    Args:
-        x: `[b, h, w, c]`.
-        filters: output channels.
-        kernel_size: side of the kernel.
-        norm: the batch norm.
-        name: name of the convolution; the layers after it append `_bn` and the name of the activation.
-        stride_rate: stride and atrous rate.
-        activation: a name that Keras knows, "hard_swish", or None.
-        initializer: of the kernel.
+    The layers are called `name`, `name`_bn and `name`_`activation`. The activation is a name that Keras knows,
+    "hard_swish" or None.
 
     Returns:
         `[b, h / stride, w / stride, filters]`.
     """
-    x = layers.Conv2D(
-        filters,
-        kernel_size,
-        strides=stride_rate.stride,
-        dilation_rate=stride_rate.rate,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=clone_initializer(initializer),
-        name=name,
-    )(x)
-    return _activate(norm(x, f"{name}_bn"), activation, name)
+    kernel = clone_initializer(initializer)
+    conv = layers.Conv2D(filters, kernel_size, kernel_initializer=kernel, **_conv_arguments(name, stride_rate))
+    return _norm_and_activation(conv(x), norm, activation, name)
 
 
 def depthwise_norm(
@@ -152,17 +138,10 @@ def depthwise_norm(
     activation: str | None = "relu",
     initializer: Initializer = "glorot_uniform",
 ) -> keras.KerasTensor:
-    """Apply an atrous depthwise convolution without bias, batch norm and activation; arguments as `conv_norm`."""
-    x = layers.DepthwiseConv2D(
-        kernel_size,
-        strides=stride_rate.stride,
-        dilation_rate=stride_rate.rate,
-        padding="same",
-        use_bias=False,
-        depthwise_initializer=clone_initializer(initializer),
-        name=name,
-    )(x)
-    return _activate(norm(x, f"{name}_bn"), activation, name)
+    """Apply an atrous depthwise convolution without bias, batch norm and an activation, as `conv_norm` does."""
+    kernel = clone_initializer(initializer)
+    conv = layers.DepthwiseConv2D(kernel_size, depthwise_initializer=kernel, **_conv_arguments(name, stride_rate))
+    return _norm_and_activation(conv(x), norm, activation, name)
 
 
 def separable_conv_norm(
@@ -179,7 +158,13 @@ def separable_conv_norm(
     return conv_norm(x, filters, 1, norm, f"{name}_pointwise", initializer=pointwise_init)
 
 
-def _activate(x: keras.KerasTensor, activation: str | None, name: str) -> keras.KerasTensor:
+def _conv_arguments(name: str, stride_rate: StrideRate) -> dict[str, Any]:
+    stride, rate = stride_rate.stride, stride_rate.rate
+    return {"strides": stride, "dilation_rate": rate, "padding": "same", "use_bias": False, "name": name}
+
+
+def _norm_and_activation(x: keras.KerasTensor, norm: Norm, activation: str | None, name: str) -> keras.KerasTensor:
+    x = norm(x, f"{name}_bn")
     if activation is None:
         return x
     return layers.Activation(ACTIVATIONS.get(activation, activation), name=f"{name}_{activation}")(x)

@@ -62,24 +62,20 @@ def reestimate_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> 
     """
     norms = trainable_batch_norms(model)
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-    momenta, rates = [layer.momentum for layer in norms], [layer.rate for layer in dropouts]
+    settings = [(x, "momentum", x.momentum) for x in norms] + [(x, "rate", x.rate) for x in dropouts]
     means: list[list[np.ndarray]] = []
     squares: list[list[np.ndarray]] = []
     try:
-        for layer in norms:
-            layer.momentum = 0.0  # The moving statistics become those of the last batch alone.
-        for dropout in dropouts:
-            dropout.rate = 0.0
+        for layer, name, _ in settings:
+            setattr(layer, name, 0.0)  # With momentum 0, the moving statistics are those of the last batch alone.
         for batch in batches:
             model(batch, training=True)
             mean = [np.asarray(layer.moving_mean, np.float64) for layer in norms]
             means.append(mean)
             squares.append([layer.moving_variance + m**2 for layer, m in zip(norms, mean, strict=True)])
     finally:
-        for layer, momentum in zip(norms, momenta, strict=True):
-            layer.momentum = momentum
-        for dropout, rate in zip(dropouts, rates, strict=True):
-            dropout.rate = rate
+        for layer, name, value in settings:
+            setattr(layer, name, value)
     if not means:
         raise ValueError("no batches to re-estimate batch norm on")
     for i, layer in enumerate(norms):

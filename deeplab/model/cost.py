@@ -26,7 +26,6 @@ class LayerCost:
 
     Attributes:
         name: name of the layer.
-        kind: its class.
         output: output shape without the batch, usually (height, width, channels).
         parameters: number of trainable values.
         multiply_adds: number for one image.
@@ -35,7 +34,6 @@ class LayerCost:
     """
 
     name: str
-    kind: str
     output: tuple[int, ...]
     parameters: int
     multiply_adds: int
@@ -75,7 +73,6 @@ def cost(model: keras.Model | ModelConfig, output_stride: int = 16, image_size: 
         rows.append(
             LayerCost(
                 layer.name,
-                type(layer).__name__,
                 tuple(layer.output.shape[1:]),
                 sum(math.prod(w.shape) for w in layer.weights if not w.path.split("/")[-1].startswith("moving_")),
                 multiply_adds(layer),

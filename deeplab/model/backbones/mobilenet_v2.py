@@ -5,6 +5,8 @@ channels after it. The low-level features at stride 4 are the expanded channels 
 after its depthwise convolution; those at stride 8 are the expanded channels of the third block at stride 8.
 """
 
+from functools import partial
+
 import keras
 
 from deeplab.config import ModelConfig
@@ -30,21 +32,18 @@ def mobilenet_v2(image: keras.KerasTensor, config: ModelConfig, output_stride: i
     """Build MobileNetV2; arguments as in `Backbone`."""
     norm = Norm(config.batch_norm_momentum or 0.997, 1e-3)
     init = keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
+    conv = partial(conv_norm, norm=norm, initializer=init)
     stem, *plan = stride_plan([2, *(stride for _, _, stride in BLOCKS)], output_stride)
-    stem_channels = scaled(STEM_CHANNELS, config)
 
-    x = conv_norm(
-        image, stem_channels, 3, norm, "backbone_stem", stride_rate=stem, activation="relu6", initializer=init
-    )
+    x = conv(image, scaled(STEM_CHANNELS, config), 3, name="backbone_stem", stride_rate=stem, activation="relu6")
     expanded = {}
     for number, ((expansion, channels, stride), planned) in enumerate(zip(BLOCKS, plan, strict=True)):
         name, shortcut = f"backbone_block{number}", x
         if expansion > 1:
-            filters = expansion * x.shape[-1]
-            x = conv_norm(x, filters, 1, norm, f"{name}_expand", activation="relu6", initializer=init)
+            x = conv(x, expansion * x.shape[-1], 1, name=f"{name}_expand", activation="relu6")
         x = depthwise_norm(x, norm, f"{name}_depthwise", stride_rate=planned, activation="relu6", initializer=init)
         expanded[number] = x
-        x = conv_norm(x, scaled(channels, config), 1, norm, f"{name}_project", activation=None, initializer=init)
+        x = conv(x, scaled(channels, config), 1, name=f"{name}_project", activation=None)
         # The nominal stride decides, so that a block has a shortcut at every output stride or at none.
         if stride == 1 and shortcut.shape[-1] == x.shape[-1]:
             x = keras.layers.Add(name=f"{name}_add")([shortcut, x])

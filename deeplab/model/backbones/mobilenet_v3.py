@@ -102,6 +102,7 @@ def mobilenet_v3(variant: Variant, image: keras.KerasTensor, config: ModelConfig
     norm = Norm(config.batch_norm_momentum or 0.997, 1e-3)
     init = keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
     conv = partial(conv_norm, norm=norm, initializer=init)
+    depthwise = partial(depthwise_norm, norm=norm, initializer=init)
     stem, *plan = stride_plan([2, *(row[-1] for row in variant.rows)], output_stride)
 
     x = conv(image, scaled(STEM_CHANNELS, config), 3, name="backbone_stem", stride_rate=stem, activation="hard_swish")
@@ -113,15 +114,7 @@ def mobilenet_v3(variant: Variant, image: keras.KerasTensor, config: ModelConfig
             # The paper's table lists expanded channels; their ratio to the input is applied to the rounded input.
             filters = rounded(x.shape[-1] * nominal / previous, 8 if config.round_channels else 1)
             x = conv(x, filters, 1, name=f"{name}_expand", activation=activation)
-        x = depthwise_norm(
-            x,
-            norm,
-            f"{name}_depthwise",
-            kernel_size=kernel_size,
-            stride_rate=planned,
-            activation=activation,
-            initializer=init,
-        )
+        x = depthwise(x, name=f"{name}_depthwise", kernel_size=kernel_size, stride_rate=planned, activation=activation)
         expanded[number] = x
         if excited:
             x = _squeeze_and_excite(x, rate_after(planned, stride), init, name)

@@ -106,12 +106,8 @@ def _block(
         if not block.relu_after:
             x = layers.Activation("relu", name=f"{part}_relu")(x)
         last = number == len(channels) - 1
-        x = depthwise(
-            x,
-            name=f"{part}_depthwise",
-            stride_rate=stride_rate if last else StrideRate(rate=stride_rate.rate),
-            activation=activation,
-        )
+        planned = stride_rate if last else StrideRate(rate=stride_rate.rate)
+        x = depthwise(x, name=f"{part}_depthwise", stride_rate=planned, activation=activation)
         x = conv(x, filters, 1, name=f"{part}_pointwise", activation=activation)
         pointwise.append(x)
     if block.shortcut == "conv":
