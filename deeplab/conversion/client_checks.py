@@ -31,6 +31,8 @@ FLOAT_TIE = 1e-5
 """Maximum difference between two tied float scores, relative to the largest score of the image: clients contain kernels
 of other versions, which sum in another order. Scores of a quantized output are tied if their bytes are equal."""
 
+_OPENS = "opens the file"
+
 _KERNEL_NAMES = {"xnnpack": "XNNPACK", "builtin": "the builtin kernels"}
 
 
@@ -63,14 +65,15 @@ def client_checks(
     dynamic = ("float32", "int8") in convolution_dtypes(model.graph)
     limit = DYNAMIC_CLIENT_AGREEMENT if dynamic else 1.0
     checks.append(_client_check(CheckId.TASK_LIBRARY, segment_with_task_library, file, images, scores, limit))
-    if model.output.dtype != "float32":
-        # MediaPipe 0.10 reads every output as float32, and crashes if it is not.
-        reason = f"does not accept {model.output.dtype} outputs; output_type=float32 suits both clients"
-        return [*checks, not_checked(CheckId.MEDIAPIPE, reason)]
     if model.mask_size != model.image_size:
         # MediaPipe resizes the scores to the image, with half-pixel centers, before it takes the highest one.
         scores = {}
-    return [*checks, _client_check(CheckId.MEDIAPIPE, segment_with_mediapipe, file, images, scores, limit)]
+    found = _client_check(CheckId.MEDIAPIPE, segment_with_mediapipe, file, images, scores, limit)
+    if model.output.dtype != "float32" and found.limit == _OPENS:
+        # It depends on its version whether MediaPipe accepts quantized outputs: 0.10 crashes on them, 1.2 accepts uint8.
+        reason = f"this version does not accept {model.output.dtype} outputs; output_type=float32 suits all versions"
+        found = not_checked(CheckId.MEDIAPIPE, reason)
+    return [*checks, found]
 
 
 def winners_share(mask: np.ndarray, scores: np.ndarray) -> float:
@@ -106,9 +109,14 @@ def _client_check(
     except ImportError as error:
         return not_checked(check_id, str(error))
     except UserError as error:
-        return check(check_id, False, error.problem, "opens the file")
+        return check(check_id, False, error.problem, _OPENS)
+    sizes = {maps.shape[:2] for of_kernels in scores.values() for maps in of_kernels} or {images[0].shape[:2]}
+    wrong = {mask.shape for mask in masks} - sizes
+    if wrong or len(masks) != len(images):
+        shapes = ", ".join(map(str, wrong)) or "masks"
+        return check(check_id, False, f"{len(masks)} masks, {shapes}", f"{len(images)} masks, {sizes.pop()}")
     if not scores:
-        return check(check_id, len(masks) == len(images), f"{len(masks)} of {len(images)} images", "all")
+        return check(check_id, True, f"{len(masks)} of {len(images)} images", "all")
     shares = {
         kernels: float(np.mean([winners_share(m, s) for m, s in zip(masks, maps, strict=True)]))
         for kernels, maps in scores.items()

@@ -11,6 +11,7 @@ last line of standard error is the reason.
 
 import ctypes
 import sys
+import types
 from typing import Any
 
 NOT_INSTALLED = 3
@@ -60,6 +61,13 @@ def _task_library(model: str, images: Any) -> list[Any]:
 
 def _mediapipe(model: str, images: Any) -> list[Any]:
     """Return the category masks of MediaPipe for images `[n, h, w, 3]` uint8."""
+    import numpy as np
+
+    try:
+        import cv2  # noqa: F401
+    except ImportError:
+        # MediaPipe imports OpenCV for drawing only. OpenCV needs system libraries that a bare machine lacks.
+        sys.modules["cv2"] = types.ModuleType("cv2")
     import mediapipe
     from mediapipe.tasks.python import vision
     from mediapipe.tasks.python.core.base_options import BaseOptions
@@ -69,7 +77,9 @@ def _mediapipe(model: str, images: Any) -> list[Any]:
     )
     with vision.ImageSegmenter.create_from_options(options) as segmenter:
         inputs = [mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image) for image in images]
-        return [segmenter.segment(image).category_mask.numpy_view().copy() for image in inputs]
+        masks = [segmenter.segment(image).category_mask.numpy_view() for image in inputs]
+        # MediaPipe 1.x returns [h, w, 1], 0.10 [h, w].
+        return [np.array(mask[..., 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask) for mask in masks]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The clients that apps use, the Task Library and MediaPipe, each run in a separate process."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,13 +15,23 @@ from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
 _PROGRAM = Path(__file__).with_name("client_program.py")
 
+TASK_LIBRARY_PYTHON = "DEEPLAB_TASK_LIBRARY_PYTHON"
+"""Environment variable with the Python of an environment that has tflite-support, for Python versions without it."""
+
+_INSTALL_TASK_LIBRARY = (
+    "tflite-support needs Python 3.11: python3.11 -m venv DIR && DIR/bin/pip install tflite-support==0.4.4 "
+    f"libusb-package, then set {TASK_LIBRARY_PYTHON}=DIR/bin/python"
+)
+
 
 def segment_with_task_library(
     source: TfliteSource, images: Sequence[np.ndarray], timeout: float = 300.0
 ) -> list[np.ndarray]:
     """Segment images with the Task Library's ImageSegmenter.
 
-    It stretches each image to the model's input without keeping the aspect ratio. A pixel gets the class of the highest
+    It runs in this Python environment, or in that of the Python that the environment variable
+    DEEPLAB_TASK_LIBRARY_PYTHON names. It stretches each image to the model's input without keeping the aspect ratio. A
+    pixel gets the class of the highest
     score above 0.0, or class 0 if no score is above 0.0.
 
     Args:
@@ -35,7 +46,8 @@ def segment_with_task_library(
         UserError: the client rejects the model, crashes or exceeds the timeout; the client's own message is included.
         ImportError: the client is not installed.
     """
-    return _segment("task_library", "the Task Library", source, images, timeout)
+    python = os.environ.get(TASK_LIBRARY_PYTHON) or sys.executable
+    return _segment("task_library", "the Task Library", source, images, timeout, python, _INSTALL_TASK_LIBRARY)
 
 
 def segment_with_mediapipe(
@@ -49,29 +61,39 @@ def segment_with_mediapipe(
     Returns:
         Category masks `[h, w]` uint8 at the size of the images.
     """
-    return _segment("mediapipe", "MediaPipe", source, images, timeout)
+    return _segment("mediapipe", "MediaPipe", source, images, timeout, sys.executable, "pip install mediapipe")
 
 
 def _segment(
-    client: str, title: str, source: TfliteSource, images: Sequence[np.ndarray], timeout: float
+    client: str,
+    title: str,
+    source: TfliteSource,
+    images: Sequence[np.ndarray],
+    timeout: float,
+    python: str,
+    installation: str,
 ) -> list[np.ndarray]:
-    """Run the program with the client `client`, which messages call `title`."""
+    """Run the program with the client `client`, which messages call `title`, in the environment of `python`."""
     file = open_tflite(source)
     remedy = "check its metadata, input and output"
     with tempfile.TemporaryDirectory() as folder:
         model_path, images_path, masks_path = (Path(folder) / n for n in ("model.tflite", "images.npy", "masks.npy"))
         model_path.write_bytes(file.content)
         np.save(images_path, np.stack(images))
-        command = [sys.executable, *map(str, (_PROGRAM, client, model_path, images_path, masks_path))]
+        command = [python, *map(str, (_PROGRAM, client, model_path, images_path, masks_path))]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=folder, check=False)
+        except OSError as error:
+            raise UserError(
+                python, f"cannot be started ({error.strerror})", f"correct {TASK_LIBRARY_PYTHON}"
+            ) from error
         except subprocess.TimeoutExpired as error:
             raise UserError(file.name, f"{title} did not finish in {timeout:.0f} s", "try a smaller model") from error
         if done.returncode == 0:
             return list(np.load(masks_path))
     reason = (done.stderr.strip().splitlines() or [""])[-1]
     if done.returncode == NOT_INSTALLED:
-        raise ImportError(f"{title} is not installed: {reason}")
+        raise ImportError(f"{title} is not installed ({reason}); {installation}")
     if done.returncode == REJECTED:
         raise UserError(file.name, f"{title} rejects it: {reason}", remedy)
     # A process that a signal ends writes no reason: its last line was printed before.

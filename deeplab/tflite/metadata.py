@@ -4,30 +4,30 @@ The Task Library and MediaPipe read them on devices. Both use the schema of TFLi
 buffer, SEGMENTER_METADATA, with the activation that it applies to the scores.
 """
 
-import ctypes
 import io
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from tensorflow_lite_support.metadata import metadata_schema_py_generated as metadata_schema
 
 from deeplab.errors import UserError
 from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
-from deeplab.quiet import quiet
-from deeplab.tflite.packing import attached_files, pack
+from deeplab.tflite.metadata_schema import load_schema
+from deeplab.tflite.packing import attached_files, serialize, with_files
+
+fields = load_schema()
+"""The generated classes of the metadata schema."""
 
 Activation = Literal["none", "sigmoid", "softmax"]
 """The function that a client applies to the scores of the file."""
 
 LABEL_FILE = "labelmap.txt"
 _ACTIVATIONS: tuple[Activation, ...] = ("none", "sigmoid", "softmax")
+_METADATA_BUFFER = "TFLITE_METADATA"
 _SEGMENTER_BUFFER = "SEGMENTER_METADATA"
 _SEGMENTER_IDENTIFIER = b"V001"
 
@@ -98,6 +98,8 @@ def write_metadata(
 ) -> bytes:
     """Return a model with the metadata of an image segmenter for the Task Library and MediaPipe.
 
+    The fields and their texts are those of tflite-support's `image_segmenter.MetadataWriter`, and so are the bytes.
+
     Args:
         model: a .tflite file with one image input and one output of scores, which is not checked here. Its previous
             metadata are replaced.
@@ -109,45 +111,93 @@ def write_metadata(
 
     Raises:
         UserError: a label is empty or has several lines.
-        ImportError: the metadata writer of tflite-support cannot be loaded.
     """
-    model = _without_files(model)
     for label in labels:
         if label.splitlines() != [label]:
             raise UserError("data.classes", f"expected labels of one line, got {label!r}", "rename the class")
-    with quiet():
-        import libusb_package
-
-        # The native modules of tflite-support need libusb; loading it here makes a system package unnecessary.
-        ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
-        from tensorflow_lite_support.metadata.python import metadata as support
-        from tensorflow_lite_support.metadata.python.metadata_writers import image_segmenter
-    with tempfile.TemporaryDirectory() as folder:
-        label_path = Path(folder) / LABEL_FILE
-        label_path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-        writer = image_segmenter.MetadataWriter.create_for_inference(bytearray(model), [mean], [std], [str(label_path)])
-        attached = {LABEL_FILE: label_path.read_bytes(), **(files or {})}
-    metadata = metadata_schema.ModelMetadataT.InitFromPackedBuf(bytes(writer._metadata_buffer), 0)
+    content = schema.ModelT.InitFromPackedBuf(_without_files(model), 0)
+    graph = content.subgraphs[0]
+    metadata = _segmenter(graph.tensors[graph.inputs[0]].type, mean, std)
+    # The versions of the schema that introduced the fields in use.
+    metadata.minParserVersion = "1.0.0"
     if activation is not None:
-        metadata.subgraphMetadata[0].customMetadata = [_segmenter_metadata(activation)]
+        metadata.subgraphMetadata[0].customMetadata = [_activation_buffer(activation)]
+        metadata.minParserVersion = "1.5.0"
     if files:
-        metadata.associatedFiles = [_file_entry(name) for name in files]
+        metadata.associatedFiles = [
+            _file_entry(name, "How the model came about.", fields.AssociatedFileType.DESCRIPTIONS) for name in files
+        ]
     builder = flatbuffers.Builder(0)
     builder.Finish(metadata.Pack(builder), b"M001")
-    populator = support.MetadataPopulator.with_model_buffer(bytearray(model))
-    populator.load_metadata_buffer(bytearray(builder.Output()))
-    populator.load_associated_file_buffers(attached)
-    populator.populate()
-    return pack(bytes(populator.get_model_buffer()))
+    _set_metadata(content, bytes(builder.Output()))
+    label_file = "".join(f"{label}\n" for label in labels).encode()
+    return with_files(serialize(content), {LABEL_FILE: label_file, **(files or {})})
+
+
+def _segmenter(input_type: int, mean: float, std: float) -> Any:
+    """Return the schema object of an image segmenter with a label file."""
+    image = _tensor("image", "Input image to be segmented.", fields.ColorSpaceType.RGB)
+    normalization = fields.ProcessUnitT()
+    normalization.optionsType = fields.ProcessUnitOptions.NormalizationOptions
+    normalization.options = fields.NormalizationOptionsT()
+    normalization.options.mean, normalization.options.std = [mean], [std]
+    image.processUnits = [normalization]
+    if input_type == schema.TensorType.UINT8:
+        image.stats.min, image.stats.max = [0], [255]
+    elif input_type == schema.TensorType.FLOAT32:
+        image.stats.min, image.stats.max = [(0 - mean) / std], [(255 - mean) / std]
+    mask = _tensor(
+        "segmentation_masks", "Masks over the target objects with high accuracy.", fields.ColorSpaceType.GRAYSCALE
+    )
+    # Dimensions 1 and 2 are height and width.
+    mask.content.range = fields.ValueRangeT()
+    mask.content.range.min, mask.content.range.max = 1, 2
+    labels = "Labels for categories that the model can recognize."
+    mask.associatedFiles = [_file_entry(LABEL_FILE, labels, fields.AssociatedFileType.TENSOR_AXIS_LABELS)]
+    graph = fields.SubGraphMetadataT()
+    graph.inputTensorMetadata, graph.outputTensorMetadata = [image], [mask]
+    metadata = fields.ModelMetadataT()
+    metadata.name = "ImageSegmenter"
+    metadata.description = (
+        "Semantic image segmentation predicts whether each pixel of an image is associated with a certain class."
+    )
+    metadata.subgraphMetadata = [graph]
+    return metadata
+
+
+def _tensor(name: str, description: str, color_space: int) -> Any:
+    """Return the schema object of an image tensor."""
+    tensor = fields.TensorMetadataT()
+    tensor.name, tensor.description, tensor.stats = name, description, fields.StatsT()
+    tensor.content = fields.ContentT()
+    tensor.content.contentPropertiesType = fields.ContentProperties.ImageProperties
+    tensor.content.contentProperties = fields.ImagePropertiesT()
+    tensor.content.contentProperties.colorSpace = color_space
+    return tensor
+
+
+def _set_metadata(model: Any, data: bytes) -> None:
+    """Store the buffer TFLITE_METADATA in a model; an existing one is replaced."""
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(data, np.uint8)
+    model.metadata = list(model.metadata or ())
+    for entry in model.metadata:
+        if _text(entry.name) == _METADATA_BUFFER:
+            model.buffers[entry.buffer] = buffer
+            return
+    model.buffers = [*model.buffers, buffer]
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _METADATA_BUFFER, len(model.buffers) - 1
+    model.metadata.append(entry)
 
 
 def _schema_object(content: bytes) -> Any:
     """Return the metadata as an object of the schema; None if the file has none."""
     model = schema.Model.GetRootAs(content, 0)
     for i in range(model.MetadataLength()):
-        if model.Metadata(i).Name() == b"TFLITE_METADATA":
+        if model.Metadata(i).Name() == _METADATA_BUFFER.encode():
             buffer = model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy()
-            return metadata_schema.ModelMetadataT.InitFromPackedBuf(np.asarray(buffer, np.uint8).tobytes(), 0)
+            return fields.ModelMetadataT.InitFromPackedBuf(np.asarray(buffer, np.uint8).tobytes(), 0)
     return None
 
 
@@ -162,7 +212,7 @@ def _without_files(content: bytes) -> bytes:
 def _normalization(tensors: list[Any] | None) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Return (mean, std) of the first input."""
     for unit in (tensors[0].processUnits or []) if tensors else []:
-        if unit.optionsType == metadata_schema.ProcessUnitOptions.NormalizationOptions:
+        if unit.optionsType == fields.ProcessUnitOptions.NormalizationOptions:
             return tuple(float(v) for v in unit.options.mean), tuple(float(v) for v in unit.options.std)
     return None, None
 
@@ -170,7 +220,7 @@ def _normalization(tensors: list[Any] | None) -> tuple[tuple[float, ...] | None,
 def _labels(tensors: list[Any] | None, files: Mapping[str, bytes]) -> tuple[str, ...] | None:
     """Return the lines of the label file of the first output."""
     for entry in (tensors[0].associatedFiles or []) if tensors else []:
-        if entry.type == metadata_schema.AssociatedFileType.TENSOR_AXIS_LABELS:
+        if entry.type == fields.AssociatedFileType.TENSOR_AXIS_LABELS:
             return tuple(files[_text(entry.name)].decode("utf-8").splitlines())
     return None
 
@@ -189,7 +239,7 @@ def _activation(custom: list[Any] | None) -> Activation | None:
     return None
 
 
-def _segmenter_metadata(activation: Activation) -> Any:
+def _activation_buffer(activation: Activation) -> Any:
     """Return MediaPipe's buffer: a table {activation: byte, min_parser_version: string} with the identifier V001."""
     builder = flatbuffers.Builder(64)
     version = builder.CreateString("1.0.0")
@@ -197,18 +247,16 @@ def _segmenter_metadata(activation: Activation) -> Any:
     builder.PrependInt8Slot(0, _ACTIVATIONS.index(activation), 0)
     builder.PrependUOffsetTRelativeSlot(1, version, 0)
     builder.Finish(builder.EndObject(), _SEGMENTER_IDENTIFIER)
-    entry = metadata_schema.CustomMetadataT()
+    entry = fields.CustomMetadataT()
     entry.name = _SEGMENTER_BUFFER
     entry.data = np.frombuffer(bytes(builder.Output()), np.uint8)
     return entry
 
 
-def _file_entry(name: str) -> Any:
+def _file_entry(name: str, description: str, kind: int) -> Any:
     """Return the list entry of an attached file."""
-    entry = metadata_schema.AssociatedFileT()
-    entry.name = name
-    entry.description = "How the model came about."
-    entry.type = metadata_schema.AssociatedFileType.DESCRIPTIONS
+    entry = fields.AssociatedFileT()
+    entry.name, entry.description, entry.type = name, description, kind
     return entry
 
 
