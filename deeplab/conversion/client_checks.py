@@ -70,7 +70,7 @@ def client_checks(
         scores = {}
     found = _client_check(CheckId.MEDIAPIPE, segment_with_mediapipe, file, images, scores, limit)
     if model.output.dtype != "float32" and found.limit == _OPENS:
-        # It depends on its version whether MediaPipe accepts quantized outputs: 0.10 crashes on them, 1.2 accepts uint8.
+        # Whether MediaPipe accepts quantized outputs depends on its version.
         reason = f"this version does not accept {model.output.dtype} outputs; output_type=float32 suits all versions"
         found = not_checked(CheckId.MEDIAPIPE, reason)
     return [*checks, found]

@@ -84,9 +84,8 @@ def _segment(
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=folder, check=False)
         except OSError as error:
-            raise UserError(
-                python, f"cannot be started ({error.strerror})", f"correct {TASK_LIBRARY_PYTHON}"
-            ) from error
+            problem = f"{python} cannot be started ({error.strerror})"
+            raise UserError(TASK_LIBRARY_PYTHON, problem, "set it to a Python with tflite-support") from error
         except subprocess.TimeoutExpired as error:
             raise UserError(file.name, f"{title} did not finish in {timeout:.0f} s", "try a smaller model") from error
         if done.returncode == 0:

@@ -6,28 +6,18 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 _BUFFER_ALIGNMENT = 16
 """Alignment of constants in bytes. The schema requires it, because kernels read constants in place."""
 
 
-def pack(content: bytes) -> bytes:
-    """Return the same model in fewer bytes; all values stay equal.
+def serialize(model: Any) -> bytes:
+    """Return the bytes of a ModelT of the schema in compact form; all values stay equal.
 
     The converter writes a scale and a zero point for each channel of each kernel and of each bias, 24 bytes per channel
     in total. All zero points are 0, so one list of them serves all tensors with the same number of channels. Equal
     shapes, strings and constants are written once in the same way.
-
-    Args:
-        content: a .tflite file, with or without attached files.
     """
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    return with_files(serialize(model), attached_files(content))
-
-
-def serialize(model: Any) -> bytes:
-    """Return the bytes of a ModelT of the schema; equal vectors and strings are written once."""
     builder = _SharingBuilder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

@@ -53,6 +53,15 @@ def test_a_client_must_agree_with_a_single_kernel_set_in_all_pixels():
     assert _check(np.array([[1, 0, 2, 2]]), SCORES, limit=0.75).state == "passed"
 
 
+@pytest.mark.parametrize("mask", [np.zeros((1, 4, 1), int), np.zeros((4, 1), int), np.zeros((2, 4), int)])
+@pytest.mark.parametrize("maps", [(SCORES,), ()])
+def test_a_mask_of_another_shape_fails_by_its_shape(mask, maps):
+    check = _check(mask, *maps)
+    assert check.state == "failed"
+    assert check.measured == f"1 masks, {mask.shape}"
+    assert check.limit == "1 masks, (1, 4)"
+
+
 @pytest.mark.parametrize(("error", "state"), [(ImportError("none"), "not checked"), (UserError("a", "b"), "failed")])
 def test_a_missing_client_is_not_checked_and_a_rejecting_one_fails(error, state):
     def segment(*_):

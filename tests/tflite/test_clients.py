@@ -88,3 +88,37 @@ def test_the_program_imports_neither_this_package_nor_keras(client, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout.split()[-2:] == ["4", "[]"]
+
+
+def test_the_task_library_runs_in_the_environment_of_another_python(tmp_path, monkeypatch):
+    """A stand-in for the other Python writes the masks that the real program would write."""
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!{sys.executable}\nimport sys, numpy as np\n"
+        "_, program, client, model, images, masks = sys.argv\n"
+        "assert client == 'task_library' and program.endswith('client_program.py')\n"
+        "np.save(masks, np.full((1, 2, 3), 7, np.uint8))\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setenv("DEEPLAB_TASK_LIBRARY_PYTHON", str(python))
+    (mask,) = segment_with_task_library(b"\0\0\0\0TFL3", [np.zeros((2, 3, 3), np.uint8)])
+    np.testing.assert_array_equal(mask, np.full((2, 3), 7))
+
+
+def test_another_python_that_does_not_exist_is_named(monkeypatch):
+    monkeypatch.setenv("DEEPLAB_TASK_LIBRARY_PYTHON", "/no/such/python")
+    with pytest.raises(UserError, match=r"^DEEPLAB_TASK_LIBRARY_PYTHON: /no/such/python cannot be started"):
+        segment_with_task_library(b"\0\0\0\0TFL3", [np.zeros((2, 3, 3), np.uint8)])
+
+
+def test_a_missing_client_is_reported_with_the_command_that_installs_it(tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!/bin/sh\necho \"No module named 'libusb_package'\" >&2\nexit {client_program.NOT_INSTALLED}\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setenv("DEEPLAB_TASK_LIBRARY_PYTHON", str(python))
+    with pytest.raises(
+        ImportError, match=r"Task Library is not installed \(No module named 'libusb_package'\); .*pip install"
+    ):
+        segment_with_task_library(b"\0\0\0\0TFL3", [np.zeros((2, 3, 3), np.uint8)])

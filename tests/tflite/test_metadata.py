@@ -1,12 +1,20 @@
 """Metadata equal the golden document of tflite-support, and are read as they were written."""
 
+import importlib.util
 import json
+import tempfile
+from pathlib import Path
 
+import flatbuffers
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.errors import UserError
+from deeplab.tflite import metadata_schema
 from deeplab.tflite.flatbuffer import read_graph
-from deeplab.tflite.metadata import read_metadata, write_metadata
+from deeplab.tflite.metadata import _without_files, read_metadata, write_metadata
+from deeplab.tflite.packing import attached_files
 from tests.tflite.metadata_json import metadata_json
 
 
@@ -89,3 +97,81 @@ def test_the_reader_of_mediapipe_finds_the_activation(starter, activation, numbe
 def test_attached_files_are_listed(starter):
     written = metadata_json(write_metadata(starter, ["background"] * 21, files={"origin.json": b"{}"}))
     assert [f["name"] for f in written["associated_files"]] == ["origin.json"]
+
+
+def written_by_tflite_support(model, labels, activation, files):
+    """The same metadata by tflite-support's writer; what it lacks is added to its result by the schema's classes."""
+    import ctypes
+
+    libusb_package = pytest.importorskip("libusb_package", reason="tflite-support is not installed")
+    ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
+    from tensorflow_lite_support.metadata import metadata_schema_py_generated as classes
+    from tensorflow_lite_support.metadata.python import metadata as support
+    from tensorflow_lite_support.metadata.python.metadata_writers import image_segmenter
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "labelmap.txt"
+        path.write_text("".join(f"{label}\n" for label in labels))
+        writer = image_segmenter.MetadataWriter.create_for_inference(bytearray(model), [127.5], [127.5], [str(path)])
+        attached = {"labelmap.txt": path.read_bytes(), **files}
+    metadata = classes.ModelMetadataT.InitFromPackedBuf(bytes(writer._metadata_buffer), 0)
+    if activation:
+        entry = classes.CustomMetadataT()
+        entry.name, entry.data = "SEGMENTER_METADATA", np.frombuffer(SEGMENTER[activation], np.uint8)
+        metadata.subgraphMetadata[0].customMetadata = [entry]
+    for name in files:
+        entry = classes.AssociatedFileT()
+        entry.name, entry.description = name, "How the model came about."
+        entry.type = classes.AssociatedFileType.DESCRIPTIONS
+        metadata.associatedFiles = [entry]
+    builder = flatbuffers.Builder(0)
+    builder.Finish(metadata.Pack(builder), b"M001")
+    populator = support.MetadataPopulator.with_model_buffer(bytearray(model))
+    populator.load_metadata_buffer(bytearray(builder.Output()))
+    populator.load_associated_file_buffers(attached)
+    populator.populate()
+    return bytes(populator.get_model_buffer())
+
+
+SEGMENTER = {
+    name: bytes.fromhex("10000000 56303031 08000c00 0b000400 08000000 08000000 000000")
+    + bytes([number])
+    + bytes.fromhex("05000000 312e302e 30000000")
+    for name, number in (("sigmoid", 1), ("softmax", 2))
+}
+"""MediaPipe's buffer as bytes: identifier V001, activation, parser version 1.0.0."""
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid", "softmax"])
+@pytest.mark.parametrize("files", [{}, {"origin.json": b"{}"}])
+@pytest.mark.parametrize("name", ["starter_deeplabv3_257_float.tflite", "deeplabv3_mnv2_dm05_pascal_quant.tflite"])
+def test_written_bytes_equal_those_of_tflite_support(official_models, name, activation, files):
+    model = (official_models / name).read_bytes()
+    labels = [f"class {i}" for i in range(21)]
+    expected = written_by_tflite_support(_without_files(model), labels, activation, files)
+    written = write_metadata(model, labels, activation=activation, files=files)
+    assert metadata_bytes(written) == metadata_bytes(expected)
+    assert attached_files(written) == attached_files(expected)
+
+
+def metadata_bytes(content):
+    """The buffer TFLITE_METADATA."""
+    model = schema.Model.GetRootAs(content, 0)
+    (index,) = [i for i in range(model.MetadataLength()) if model.Metadata(i).Name() == b"TFLITE_METADATA"]
+    return model.Buffers(model.Metadata(index).Buffer()).DataAsNumpy().tobytes()
+
+
+@pytest.mark.parametrize("package", ["tensorflow_lite_support", "mediapipe"])
+def test_either_package_provides_the_schema(package, starter, monkeypatch):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    monkeypatch.setattr(metadata_schema, "_PLACES", {package: metadata_schema._PLACES[package]})
+    fields = metadata_schema.load_schema()
+    assert fields.__file__.split("site-packages")[1].startswith(f"/{package}/")
+    assert fields.ModelMetadataT.InitFromPackedBuf(metadata_bytes(starter), 0).name == b"DeepLabV3"
+
+
+def test_a_missing_schema_is_reported_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setattr(metadata_schema, "_PLACES", {"no_such_package": "x.py"})
+    with pytest.raises(UserError, match=r"neither mediapipe nor tflite-support is installed; pip install mediapipe"):
+        metadata_schema.load_schema()

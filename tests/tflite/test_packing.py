@@ -6,8 +6,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.interpreter import TfliteModel
-from deeplab.tflite.packing import attached_files, pack, with_files
+from deeplab.tflite.packing import attached_files, serialize, with_files
 from tests.tflite.small_files import two_convolutions
+
+
+def pack(content: bytes) -> bytes:
+    return serialize(schema.ModelT.InitFromPackedBuf(content, 0))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,9 @@ def test_packing_twice_equals_packing_once(plain):
     assert pack(pack(plain)) == pack(plain)
 
 
-def test_packing_keeps_attached_files(plain):
-    content = pack(with_files(plain, {"a.txt": b"one", "b.txt": b"two"}))
-    assert attached_files(content) == {"a.txt": b"one", "b.txt": b"two"}
+def test_files_can_be_attached_and_read(plain):
+    files = {"a.txt": b"one", "b.txt": b"two"}
+    content = with_files(plain, files)
+    assert content.startswith(plain)
+    assert attached_files(content) == files
     assert attached_files(plain) == {}
