@@ -8,7 +8,7 @@ The layers below use "same" padding, which is symmetric at a strided layer only 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from keras import layers
@@ -20,7 +20,7 @@ from deeplab.model.batch_norm import BatchNorm
 REFERENCE_OUTPUT_STRIDE = 16
 """The output stride for which `ModelConfig.aspp_rates` are defined."""
 
-Initializer = str | keras.initializers.Initializer
+Initializer: TypeAlias = str | keras.initializers.Initializer
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,11 @@ def test_no_file_is_written_if_a_check_fails(run, tmp_path, monkeypatch, worksho
         ({"run": "nowhere"}, "nowhere"),
         ({"output_stride": 5}, "output_stride"),
         ({"output": "labels", "quantization": ("int8", "int16x8")}, "output: labels are not available with int16x8"),
-        ({"float_layers": ("logits",), "quantization": "float16"}, "float_layers: only int8 files can have"),
-        ({"float_layers": ("logit",)}, "float_layers: the model has no layer 'logit'; close to it: logits"),
+        (
+            {"float_layers": ("logits",), "quantization": "float16"},
+            "float_layers: only int8 files can have float layers",
+        ),
+        ({"float_layers": ("logit",)}, "float_layers: the model has no layer 'logit'; similar names: logits"),
     ],
 )
 def test_wrong_settings_are_user_errors(run, tmp_path, changes, message):

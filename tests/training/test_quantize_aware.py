@@ -112,9 +112,9 @@ def test_float_weights_with_a_quantization_aware_description_are_refused(runs, t
     write_json(tmp_path / "model.json", content | {"quantized": True})
     with pytest.raises(UserError, match="of another network"):
         load_model(tmp_path, 16)
-    # A model.json without the entry describes a float network.
     write_json(tmp_path / "model.json", {k: content[k] for k in ("model", "classes")})
-    assert not open_model(tmp_path).description.quantized
+    with pytest.raises(UserError, match="is incomplete"):
+        load_model(tmp_path, 16)
 
 
 def test_float_network_imports_the_weights_of_a_quantization_aware_run(runs):

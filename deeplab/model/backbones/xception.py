@@ -84,31 +84,31 @@ def xception(variant: Variant, image: keras.KerasTensor, config: ModelConfig, ou
     for number, (channels, planned) in enumerate(zip(STEM_CHANNELS, (stem, StrideRate()), strict=True)):
         x = conv(x, scaled(channels, config), 3, name=f"backbone_stem{number}", stride_rate=planned)
     for number, (block, planned) in enumerate(zip(variant.blocks, plan, strict=True)):
-        channels = tuple(scaled(c, config) for c in block.channels)
-        x, low_level[number] = _block(x, block, channels, planned, conv, depthwise, f"backbone_block{number}")
+        filters = tuple(scaled(channels, config) for channels in block.channels)
+        x, low_level[number] = _block(x, block, filters, planned, conv, depthwise, f"backbone_block{number}")
     return Features(high=x, low=low_level[variant.low], middle=low_level[variant.middle])
 
 
 def _block(
     x: keras.KerasTensor,
     block: Block,
-    channels: tuple[int, ...],
+    filters: tuple[int, ...],
     stride_rate: StrideRate,
     conv: partial,
     depthwise: partial,
     name: str,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Build one block with the scaled `channels`; return its output and that of its second pointwise convolution."""
+    """Build one block with the scaled channels `filters`; return its output and its second pointwise convolution."""
     shortcut, pointwise = x, []
     activation = "relu" if block.relu_after else None
-    for number, filters in enumerate(channels):
+    for number, channels in enumerate(filters):
         part = f"{name}_conv{number}"
         if not block.relu_after:
             x = layers.Activation("relu", name=f"{part}_relu")(x)
-        last = number == len(channels) - 1
+        last = number == len(filters) - 1
         planned = stride_rate if last else StrideRate(rate=stride_rate.rate)
         x = depthwise(x, name=f"{part}_depthwise", stride_rate=planned, activation=activation)
-        x = conv(x, filters, 1, name=f"{part}_pointwise", activation=activation)
+        x = conv(x, channels, 1, name=f"{part}_pointwise", activation=activation)
         pointwise.append(x)
     if block.shortcut == "conv":
         stride = StrideRate(stride_rate.stride)
