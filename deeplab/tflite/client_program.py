@@ -5,7 +5,7 @@ Usage: python client_program.py task_library|mediapipe MODEL IMAGES.npy MASKS.np
 It imports neither this package, TensorFlow nor Keras: one process cannot load the native modules of both tflite-support
 and TensorFlow.
 
-Exit codes: 0 success; 3 the client is not installed; 4 the client rejects the model or the images. With 3 and 4 the
+Exit codes: 0 success; 3 the client or a library that it needs is not installed; 4 the client rejects the model or the images. With 3 and 4 the
 last line of standard error is the reason.
 """
 
@@ -32,7 +32,8 @@ def main() -> int:
         segment = _mediapipe if client == "mediapipe" else _task_library
         masks = segment(model, np.ascontiguousarray(np.load(images_path)))
         np.save(masks_path, np.stack(masks).astype(np.uint8))
-    except ImportError as error:
+    except (ImportError, OSError) as error:
+        # OSError: a system library is missing, for example libEGL.so.1.
         print(error, file=sys.stderr)
         return NOT_INSTALLED
     except (ValueError, RuntimeError) as error:
@@ -77,9 +78,10 @@ def _mediapipe(model: str, images: Any) -> list[Any]:
     )
     with vision.ImageSegmenter.create_from_options(options) as segmenter:
         inputs = [mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image) for image in images]
-        masks = [segmenter.segment(image).category_mask.numpy_view() for image in inputs]
+        # Copied at once, because the result owns the memory of the view.
+        masks = [np.array(segmenter.segment(image).category_mask.numpy_view()) for image in inputs]
         # MediaPipe 1.x returns [h, w, 1], 0.10 [h, w].
-        return [np.array(mask[..., 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask) for mask in masks]
+        return [mask[..., 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask for mask in masks]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ _PROGRAM = Path(__file__).with_name("client_program.py")
 TASK_LIBRARY_PYTHON = "DEEPLAB_TASK_LIBRARY_PYTHON"
 """Environment variable with the Python of an environment that has tflite-support, for Python versions without it."""
 
+_INSTALL_MEDIAPIPE = "pip install mediapipe; its system libraries on Debian: apt-get install libegl1 libgles2"
 _INSTALL_TASK_LIBRARY = (
     "tflite-support needs Python 3.11: python3.11 -m venv DIR && DIR/bin/pip install tflite-support==0.4.4 "
     f"libusb-package, then set {TASK_LIBRARY_PYTHON}=DIR/bin/python"
@@ -61,7 +62,7 @@ def segment_with_mediapipe(
     Returns:
         Category masks `[h, w]` uint8 at the size of the images.
     """
-    return _segment("mediapipe", "MediaPipe", source, images, timeout, sys.executable, "pip install mediapipe")
+    return _segment("mediapipe", "MediaPipe", source, images, timeout, sys.executable, _INSTALL_MEDIAPIPE)
 
 
 def _segment(
