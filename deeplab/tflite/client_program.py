@@ -5,8 +5,8 @@ Usage: python client_program.py task_library|mediapipe MODEL IMAGES.npy MASKS.np
 It imports neither this package, TensorFlow nor Keras: one process cannot load the native modules of both tflite-support
 and TensorFlow.
 
-Exit codes: 0 success; 3 the client or a library that it needs is not installed; 4 the client rejects the model or the images. With 3 and 4 the
-last line of standard error is the reason.
+Exit codes: 0 success; 3 the client or a library that it needs is not installed; 4 the client rejects the model or the
+images. With 3 and 4 the last line of standard error is the reason.
 """
 
 import ctypes
