@@ -95,7 +95,7 @@ def check_files(run: Path) -> int:
         elif path.suffix == ".json":
             json.loads(path.read_text())
         elif path.suffix == ".html":
-            assert path.read_text().endswith("</html>\n"), path
+            assert path.read_text().rstrip().endswith("</html>"), path
     return len(paths)
 
 
