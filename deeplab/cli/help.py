@@ -75,7 +75,7 @@ def _groups(command: Command, folder: Path) -> dict[str, list[str]]:
 
 def _settings(cls: type, path: str = "") -> Iterator[str]:
     """The lines of all settings of a config dataclass, those of nested dataclasses by their full path."""
-    docs, hints = attribute_docs(cls), typing.get_type_hints(cls)
+    docs, hints = attribute_docs(cls), typing.get_type_hints(cls, include_extras=True)
     nested = []
     for field in dataclasses.fields(cls):
         hint = hints[field.name]

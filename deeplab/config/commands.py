@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 from deeplab.config.data import DataConfig
 from deeplab.config.image_size import ImageSize
-from deeplab.config.mapping import require
+from deeplab.config.mapping import check_ranges, require
 from deeplab.config.model import ModelConfig
+from deeplab.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed, UnitFloat
 from deeplab.config.training import TrainingConfig
 
 Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
@@ -44,7 +45,7 @@ class TrainConfig:
     """
 
     run: str = "runs/demo"
-    seed: int = 0
+    seed: Seed = 0
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -54,6 +55,10 @@ class TrainConfig:
     check_data: bool = False
     output_stride: tuple[int, ...] = (16, 8)
     image_size: ImageSize = None
+
+    def __post_init__(self) -> None:
+        """Raise UserError if a value is out of range."""
+        check_ranges(self)
 
     @property
     def eval_size(self) -> ImageSize:
@@ -92,23 +97,21 @@ class EvaluateConfig:
     image_size: ImageSize = None
     fit: Fit = "auto"
     data: dict[str, Any] | None = None
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[PositiveFloat, ...] = (1.0,)
     flip: bool = False
     multi_scale_strides: tuple[int, ...] | None = None
-    multi_scale_images: int | None = None
-    trimap_widths: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 20, 30, 40)
-    bootstrap_samples: int = 2000
-    example_images: int = 4
-    threads: int = 2
-    seed: int = 0
+    multi_scale_images: PositiveInt | None = None
+    trimap_widths: tuple[PositiveInt, ...] = (1, 2, 3, 5, 8, 12, 20, 30, 40)
+    bootstrap_samples: NonNegativeInt = 2000
+    example_images: NonNegativeInt = 4
+    threads: PositiveInt = 2
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
         require("run", self.run, len(self.run) > 0, "a run folder or a .tflite file")
-        require("scales", self.scales, bool(self.scales) and min(self.scales) > 0, "factors above 0")
-        require("trimap_widths", self.trimap_widths, min(self.trimap_widths, default=1) > 0, "widths above 0")
-        for name in ("bootstrap_samples", "example_images"):
-            require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        require("scales", self.scales, bool(self.scales), "at least one factor")
+        check_ranges(self)
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -144,15 +147,14 @@ class PredictConfig:
     output_stride: int = 16
     image_size: ImageSize = None
     fit: Fit = "auto"
-    tile: int | None = None
-    overlap: int = 64
-    opacity: float = 0.5
-    threads: int = 2
+    tile: PositiveInt | None = None
+    overlap: NonNegativeInt = 64
+    opacity: UnitFloat = 0.5
+    threads: PositiveInt = 2
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        require("opacity", self.opacity, 0 <= self.opacity <= 1, "0 to 1")
-        require("overlap", self.overlap, self.overlap >= 0, "0 or more")
+        check_ranges(self)
         if self.tile is not None:
             require("tile", self.tile, self.tile > self.overlap, f"more than overlap={self.overlap}")
 
@@ -193,30 +195,27 @@ class ExportConfig:
 
     run: str
     out: str | None = None
-    seed: int = 0
+    seed: Seed = 0
     output_stride: int = 16
     image_size: ImageSize = None
     quantization: Quantization | tuple[Quantization, ...] = "int8"
     output: ExportOutput = "logits"
-    mask_stride: int = 1
+    mask_stride: PositiveInt = 1
     input_type: IoType | None = None
     output_type: IoType | None = None
     float_layers: tuple[str, ...] = ()
     keep_ranges: bool = True
     correct_biases: bool = True
-    max_miou_drop: float = 1.5
-    calibration_images: int = 16
-    agreement_images: int = 4
-    miou_images: int = 50
-    threads: int = 2
+    max_miou_drop: NonNegativeFloat = 1.5
+    calibration_images: PositiveInt = 16
+    agreement_images: PositiveInt = 4
+    miou_images: NonNegativeInt = 50
+    threads: PositiveInt = 2
     data: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        require("max_miou_drop", self.max_miou_drop, self.max_miou_drop >= 0, "0 points or more")
-        for name in ("calibration_images", "agreement_images", "threads"):
-            require(name, getattr(self, name), getattr(self, name) > 0, "a value above 0")
-        require("miou_images", self.miou_images, self.miou_images >= 0, "0 or more")
+        check_ranges(self)
 
     @property
     def quantizations(self) -> tuple[Quantization, ...]:
@@ -242,20 +241,17 @@ class VerifyConfig:
 
     verify: str
     run: str | None = None
-    max_miou_drop: float = 1.5
-    agreement_images: int = 4
-    miou_images: int = 50
+    max_miou_drop: NonNegativeFloat = 1.5
+    agreement_images: PositiveInt = 4
+    miou_images: NonNegativeInt = 50
     output_stride: int = 16
-    threads: int = 2
+    threads: PositiveInt = 2
     data: dict[str, Any] | None = None
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        require("max_miou_drop", self.max_miou_drop, self.max_miou_drop >= 0, "0 points or more")
-        for name in ("agreement_images", "threads"):
-            require(name, getattr(self, name), getattr(self, name) > 0, "a value above 0")
-        require("miou_images", self.miou_images, self.miou_images >= 0, "0 or more")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -282,5 +278,9 @@ class SummarizeConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     output_stride: int = 16
-    image_size: int | tuple[int, int] = 513
+    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] = 513
     every_layer: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise UserError if a value is out of range."""
+        check_ranges(self)

@@ -1,9 +1,11 @@
 """The config of labeled images."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from deeplab.config.image_size import ImageSize
+from deeplab.config.mapping import check_ranges
+from deeplab.config.ranges import NonNegativeInt, PositiveInt, Range
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class DataConfig:
     classes: tuple[str, ...] | None = None
     train_split: str = "train"
     val_split: str = "val"
-    val_size: int | None = None
-    val_fraction: float = 0.2
-    split_seed: int = 0
+    val_size: PositiveInt | None = None
+    val_fraction: Annotated[float, Range("above 0 and below 1", 0, 1, open_low=True, open_high=True)] = 0.2
+    split_seed: NonNegativeInt = 0
     label_ids: tuple[int, ...] | None = None
     colors: str | None = None
     mask_suffix: str = ""
@@ -54,3 +56,7 @@ class DataConfig:
     sbd: str | None = None
     on_unreadable: Literal["stop", "skip"] = "stop"
     eval_size: ImageSize = None
+
+    def __post_init__(self) -> None:
+        """Raise UserError if a value is out of range."""
+        check_ranges(self, "data.")

@@ -1,6 +1,8 @@
 """The size of an image as a setting."""
 
-ImageSize = int | tuple[int, int] | None
+from deeplab.config.ranges import PositiveInt
+
+ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt] | None
 """Side of a square, (height, width), or None for any size; in pixels."""
 
 

@@ -5,8 +5,9 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from deeplab.config.ranges import values_out_of_range
 from deeplab.errors import UserError
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ def build(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
         UserError: an unknown key, a wrong type or a missing required key. The message names the path.
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     values = {}
     for key, value in mapping.items():
         where = f"{path}.{key}" if path else str(key)
@@ -44,6 +45,14 @@ def to_mapping(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def check_ranges(config: Any, path: str = "") -> None:
+    """Raise UserError for the first number of a config dataclass that is outside its declared range."""
+    hints = typing.get_type_hints(type(config), include_extras=True)
+    for name, hint in hints.items():
+        for where, inner, value in values_out_of_range(hint, getattr(config, name), f"{path}{name}"):
+            require(where, value, False, type_name(inner))
+
+
 def require(where: str, value: Any, holds: bool, expected: str) -> None:
     """Raise UserError that names `where`, the expected values and `value`, unless `holds`."""
     if not holds:
@@ -53,14 +62,17 @@ def require(where: str, value: Any, holds: bool, expected: str) -> None:
 def type_name(hint: Any) -> str:
     """Describe a type to a user: "an integer", "a list of numbers", "one of a, b"."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return f"{type_name(args[0])} {args[1].text}"
     if origin in (typing.Union, types.UnionType):
         names = [type_name(option) for option in args]
         return ", ".join(names[:-1]) + " or " + names[-1]
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
     if origin is tuple:
-        element = type_name(args[0]).removeprefix("an ").removeprefix("a ")
+        element, _, extent = type_name(args[0]).removeprefix("an ").removeprefix("a ").partition(" ")
         plural = f"{element}s" if element in ("integer", "number") else element
+        plural += f" {extent}" * bool(extent)
         return f"a list of {plural}" if args[-1] is Ellipsis else f"a list of {len(args)} {plural}"
     if origin is dict or dataclasses.is_dataclass(hint):
         return "a mapping"
@@ -71,6 +83,9 @@ def type_name(hint: Any) -> str:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """Convert `value` to the type `hint`, or raise UserError about `where`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        # The range is checked by the dataclass itself, for configs made in Python too.
+        return _convert(args[0], value, where)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None

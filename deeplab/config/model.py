@@ -1,9 +1,10 @@
 """The config of a network."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from deeplab.config.mapping import require
+from deeplab.config.mapping import check_ranges, require
+from deeplab.config.ranges import BelowOneFloat, PositiveFloat, PositiveInt, Range
 
 
 @dataclass(frozen=True)
@@ -41,32 +42,26 @@ class ModelConfig:
     """
 
     backbone: str = "mobilenet_v2"
-    depth_multiplier: float = 1.0
+    depth_multiplier: PositiveFloat = 1.0
     round_channels: bool = False
     reduced_tail: bool = False
-    multi_grid: tuple[int, int, int] = (1, 2, 4)
+    multi_grid: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 2, 4)
     head: Literal["v1", "v2", "v3", "v3plus", "lraspp"] = "v3plus"
-    aspp_rates: tuple[int, ...] = (6, 12, 18)
+    aspp_rates: tuple[PositiveInt, ...] = (6, 12, 18)
     aspp_separable: bool = True
-    aspp_channels: int = 256
+    aspp_channels: PositiveInt = 256
     image_pooling: bool = True
-    low_level_channels: int = 48
-    decoder_channels: int = 256
+    low_level_channels: PositiveInt = 48
+    decoder_channels: PositiveInt = 256
     decoder_separable: bool = True
-    dropout: float = 0.1
-    classes: int = 21
-    batch_norm_momentum: float | None = None
+    dropout: BelowOneFloat = 0.1
+    classes: Annotated[int, Range("from 2 to 256", 2, 256)] = 21
+    batch_norm_momentum: BelowOneFloat | None = None
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        require("model.depth_multiplier", self.depth_multiplier, self.depth_multiplier > 0, "a number above 0")
-        require("model.classes", self.classes, 2 <= self.classes <= 256, "2 to 256")
-        require("model.dropout", self.dropout, 0 <= self.dropout < 1, "0 to below 1")
-        require("model.aspp_rates", self.aspp_rates, all(r > 0 for r in self.aspp_rates), "rates above 0")
-        require("model.multi_grid", self.multi_grid, all(r > 0 for r in self.multi_grid), "rates above 0")
+        check_ranges(self, "model.")
         if self.head == "v1":
             require("model.aspp_rates", self.aspp_rates, len(self.aspp_rates) == 1, "one rate with head v1")
         if self.head == "v2":
             require("model.aspp_rates", self.aspp_rates, len(self.aspp_rates) > 0, "a rate per branch with head v2")
-        for name in ("aspp_channels", "low_level_channels", "decoder_channels"):
-            require(f"model.{name}", getattr(self, name), getattr(self, name) > 0, "a value above 0")

@@ -1,9 +1,19 @@
 """The config of a training recipe."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from deeplab.config.mapping import require
+from deeplab.config.mapping import check_ranges, require
+from deeplab.config.ranges import (
+    BelowOneFloat,
+    FractionFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+    UnitFloat,
+)
 
 
 @dataclass(frozen=True)
@@ -22,25 +32,20 @@ class AugmentConfig:
         saturation: likewise for saturation.
     """
 
-    min_scale: float = 0.5
-    max_scale: float = 2.0
-    scale_step: float = 0.25
-    flip: float = 0.5
-    rotation: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
+    min_scale: PositiveFloat = 0.5
+    max_scale: PositiveFloat = 2.0
+    scale_step: NonNegativeFloat = 0.25
+    flip: UnitFloat = 0.5
+    rotation: Annotated[float, Range("of 0 to 180 degrees", 0, 180)] = 0.0
+    brightness: BelowOneFloat = 0.0
+    contrast: BelowOneFloat = 0.0
+    saturation: BelowOneFloat = 0.0
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        ordered = 0 < self.min_scale <= self.max_scale
-        require("training.augment.min_scale", self.min_scale, ordered, "a scale above 0 and at most max_scale")
-        require("training.augment.scale_step", self.scale_step, self.scale_step >= 0, "0 or more")
-        require("training.augment.flip", self.flip, 0 <= self.flip <= 1, "a probability in 0..1")
-        require("training.augment.rotation", self.rotation, 0 <= self.rotation <= 180, "0 to 180 degrees")
-        for name in ("brightness", "contrast", "saturation"):
-            value = getattr(self, name)
-            require(f"training.augment.{name}", value, 0 <= value < 1, "0 to below 1")
+        check_ranges(self, "training.augment.")
+        ordered = self.min_scale <= self.max_scale
+        require("training.augment.min_scale", self.min_scale, ordered, f"at most max_scale={self.max_scale:g}")
 
 
 @dataclass(frozen=True)
@@ -55,17 +60,14 @@ class QuantizationAwareConfig:
         ranges: after the delay the ranges are fixed, or learned together with the weights.
     """
 
-    range_batches: int = 4
-    delay: int = 1000
-    range_momentum: float = 0.99
+    range_batches: PositiveInt = 4
+    delay: NonNegativeInt = 1000
+    range_momentum: BelowOneFloat = 0.99
     ranges: Literal["fixed", "learned"] = "fixed"
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        where = "training.quantization"
-        require(f"{where}.range_batches", self.range_batches, self.range_batches > 0, "a value above 0")
-        require(f"{where}.delay", self.delay, self.delay >= 0, "0 or more")
-        require(f"{where}.range_momentum", self.range_momentum, 0 <= self.range_momentum < 1, "0 to below 1")
+        check_ranges(self, "training.quantization.")
 
 
 @dataclass(frozen=True)
@@ -124,66 +126,47 @@ class TrainingConfig:
         preview_images: number of validation images shown in TensorBoard and training.html.
     """
 
-    steps: int = 30_000
-    batch_size: int = 16
-    crop_size: int = 513
+    steps: PositiveInt = 30_000
+    batch_size: PositiveInt = 16
+    crop_size: PositiveInt = 513
     output_stride: int = 16
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.007
-    power: float = 0.9
-    slow_start_steps: int = 0
-    slow_start_learning_rate: float = 1e-4
-    momentum: float = 0.9
-    weight_decay: float = 4e-5
-    bias_multiplier: float = 2.0
-    last_layers_multiplier: float = 1.0
-    backbone_multiplier: float = 1.0
-    layer_multipliers: dict[str, float] = field(default_factory=dict)
-    clip_norm: float | None = None
-    accumulation: int = 1
-    class_weights: tuple[float, ...] | Literal["median_frequency", "effective_number"] | None = None
-    label_smoothing: float = 0.0
-    mining_top: float = 1.0
-    mining_steps: int = 0
-    auxiliary_weight: float = 0.0
-    ema_decay: float = 0.0
+    learning_rate: PositiveFloat = 0.007
+    power: PositiveFloat = 0.9
+    slow_start_steps: NonNegativeInt = 0
+    slow_start_learning_rate: NonNegativeFloat = 1e-4
+    momentum: BelowOneFloat = 0.9
+    weight_decay: NonNegativeFloat = 4e-5
+    bias_multiplier: NonNegativeFloat = 2.0
+    last_layers_multiplier: NonNegativeFloat = 1.0
+    backbone_multiplier: NonNegativeFloat = 1.0
+    layer_multipliers: dict[str, NonNegativeFloat] = field(default_factory=dict)
+    clip_norm: PositiveFloat | None = None
+    accumulation: PositiveInt = 1
+    class_weights: tuple[NonNegativeFloat, ...] | Literal["median_frequency", "effective_number"] | None = None
+    label_smoothing: BelowOneFloat = 0.0
+    mining_top: FractionFloat = 1.0
+    mining_steps: NonNegativeInt = 0
+    auxiliary_weight: NonNegativeFloat = 0.0
+    ema_decay: BelowOneFloat = 0.0
     batch_norm: Literal["train", "sync", "frozen"] = "train"
-    recalibration_batches: int = 0
+    recalibration_batches: NonNegativeInt = 0
     quantize_aware: bool = False
     quantization: QuantizationAwareConfig = field(default_factory=QuantizationAwareConfig)
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     xla: bool = False
     devices: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    save_every: int = 500
-    evaluate_every: int | None = None
-    evaluate_images: int | None = None
+    save_every: PositiveInt = 500
+    evaluate_every: PositiveInt | None = None
+    evaluate_images: PositiveInt | None = None
     result: Literal["last", "best"] = "last"
-    log_every: int = 10
-    preview_images: int = 4
+    log_every: PositiveInt = 10
+    preview_images: NonNegativeInt = 4
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range or contradicts another one."""
-        for name in ("steps", "batch_size", "crop_size", "learning_rate", "accumulation", "save_every", "log_every"):
-            require(f"training.{name}", getattr(self, name), getattr(self, name) > 0, "a value above 0")
-        for name in ("clip_norm", "evaluate_every", "evaluate_images"):
-            value = getattr(self, name)
-            require(f"training.{name}", value, value is None or value > 0, "a value above 0, or null")
-        for name in (
-            "slow_start_steps",
-            "slow_start_learning_rate",
-            "weight_decay",
-            "mining_steps",
-            "auxiliary_weight",
-            "bias_multiplier",
-            "last_layers_multiplier",
-            "backbone_multiplier",
-            "recalibration_batches",
-        ):
-            require(f"training.{name}", getattr(self, name), getattr(self, name) >= 0, "0 or more")
-        for name in ("label_smoothing", "ema_decay", "momentum"):
-            require(f"training.{name}", getattr(self, name), 0 <= getattr(self, name) < 1, "0 to below 1")
-        require("training.mining_top", self.mining_top, 0 < self.mining_top <= 1, "above 0 and at most 1")
+        check_ranges(self, "training.")
         divides = self.batch_size % self.accumulation == 0
         require("training.accumulation", self.accumulation, divides, f"a divisor of batch_size={self.batch_size}")
         shorter = self.slow_start_steps < self.steps
@@ -192,8 +175,5 @@ class TrainingConfig:
             for name, only in (("precision", "float32"), ("auxiliary_weight", 0.0), ("recalibration_batches", 0)):
                 value = getattr(self, name)
                 require(f"training.{name}", value, value == only, f"{only!r} with training.quantize_aware=true")
-        for prefix, value in self.layer_multipliers.items():
-            where = f"training.layer_multipliers.{prefix}"
-            require(where, value, isinstance(value, (int, float)) and value >= 0, "a number of 0 or more")
         evaluated = self.result == "last" or self.evaluate_every is not None
         require("training.result", self.result, evaluated, "last, unless training.evaluate_every is set")

@@ -34,13 +34,13 @@ def test_help_has_settings_groups_and_three_examples(name):
 def test_help_states_type_and_default():
     text = command_help(COMMANDS["export"], config_folder(), "python export.py")
     assert "  run: text (required)" in text
-    assert "  mask_stride: an integer = 1" in text
+    assert "  mask_stride: an integer above 0 = 1" in text
     assert "  float_layers: a list of text = []" in text
     assert "settings with verify=FILE" in text
     assert "  experiment" not in text
     text = command_help(COMMANDS["train"], config_folder(), "python train.py")
-    assert "  training.learning_rate: a number = 0.007" in text
-    assert "  training.augment.flip: a number = 0.5" in text
+    assert "  training.learning_rate: a number above 0 = 0.007" in text
+    assert "  training.augment.flip: a number from 0 to 1 = 0.5" in text
     assert "voc_finetune" in text
 
 
