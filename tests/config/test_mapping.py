@@ -1,3 +1,4 @@
+import math
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -81,18 +82,18 @@ def test_a_config_survives_json():
         (TrainConfig, {"seed": 2**32}, "seed: expected an integer from 0 to 2^32 - 1, got 4294967296"),
         (TrainConfig, {"image_size": [0, 5]}, "image_size[0]: expected an integer above 0, got 0"),
         (TrainConfig, {"image_size": -5}, "image_size: expected an integer above 0, got -5"),
-        (TrainConfig, {"data": {"val_fraction": 7}}, "data.val_fraction: expected a number above 0 and below 1, got 7.0"),
-        (TrainingConfig, {"learning_rate": float("inf")}, "training.learning_rate: expected a number above 0, got inf"),
-        (TrainingConfig, {"class_weights": [1.0, float("nan")]}, "training.class_weights[1]: expected a number of 0 or more, got nan"),
-        (TrainingConfig, {"layer_multipliers": {"aspp": -1}}, "training.layer_multipliers.aspp: expected a number of 0 or more, got -1"),
-        (TrainingConfig, {"augment": {"flip": 1.5}}, "training.augment.flip: expected a number from 0 to 1, got 1.5"),
-        (TrainingConfig, {"quantization": {"delay": -1}}, "training.quantization.delay: expected an integer of 0 or more, got -1"),
+        (DataConfig, {"val_fraction": 7}, "data.val_fraction: expected a number above 0 and below 1, got 7.0"),
+        (TrainingConfig, {"learning_rate": math.inf}, "training.learning_rate: expected a number above 0, got inf"),
+        (TrainingConfig, {"class_weights": [1, math.nan]}, "training.class_weights[1]: expected a number {}, got nan"),
+        (TrainingConfig, {"layer_multipliers": {"a": -1}}, "training.layer_multipliers.a: expected a number {}, got -1"),
+        (AugmentConfig, {"flip": 1.5}, "training.augment.flip: expected a number from 0 to 1, got 1.5"),
+        (QuantizationAwareConfig, {"delay": -1}, "training.quantization.delay: expected an integer {}, got -1"),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_named(cls, mapping, line):
     with pytest.raises(UserError) as raised:
         build(cls, mapping)
-    assert str(raised.value) == line
+    assert str(raised.value) == line.format("of 0 or more")
 
 
 def test_every_number_of_every_config_has_a_range():
