@@ -51,10 +51,8 @@ def _task_library(model: str, images: Any) -> list[Any]:
     ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
     from tflite_support.task import core, processor, vision
 
-    options = vision.ImageSegmenterOptions(
-        core.BaseOptions(file_name=model),
-        processor.SegmentationOptions(output_type=processor.OutputType.CATEGORY_MASK),
-    )
+    category_mask = processor.SegmentationOptions(output_type=processor.OutputType.CATEGORY_MASK)
+    options = vision.ImageSegmenterOptions(core.BaseOptions(file_name=model), category_mask)
     segmenter = vision.ImageSegmenter.create_from_options(options)
     results = [segmenter.segment(vision.TensorImage.create_from_array(image)) for image in images]
     return [np.array(result.segmentations[0].category_mask) for result in results]
@@ -78,10 +76,9 @@ def _mediapipe(model: str, images: Any) -> list[Any]:
     )
     with vision.ImageSegmenter.create_from_options(options) as segmenter:
         inputs = [mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image) for image in images]
-        # Copied at once, because the result owns the memory of the view.
+        # Copied at once, because the result owns the memory of the view. MediaPipe 1.x returns [h, w, 1], 0.10 [h, w].
         masks = [np.array(segmenter.segment(image).category_mask.numpy_view()) for image in inputs]
-        # MediaPipe 1.x returns [h, w, 1], 0.10 [h, w].
-        return [mask[..., 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask for mask in masks]
+        return [mask.reshape(mask.shape[:2]) for mask in masks]
 
 
 if __name__ == "__main__":

@@ -13,16 +13,8 @@ from deeplab.errors import UserError
 from deeplab.tflite.client_program import NOT_INSTALLED, REJECTED
 from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
-_PROGRAM = Path(__file__).with_name("client_program.py")
-
 TASK_LIBRARY_PYTHON = "DEEPLAB_TASK_LIBRARY_PYTHON"
 """Environment variable with the Python of an environment that has tflite-support, for Python versions without it."""
-
-_INSTALL_MEDIAPIPE = "pip install mediapipe; its system libraries on Debian: apt-get install libegl1 libgles2"
-_INSTALL_TASK_LIBRARY = (
-    "tflite-support needs Python 3.11: python3.11 -m venv DIR && DIR/bin/pip install tflite-support==0.4.4 "
-    f"libusb-package, then set {TASK_LIBRARY_PYTHON}=DIR/bin/python"
-)
 
 
 def segment_with_task_library(
@@ -32,8 +24,7 @@ def segment_with_task_library(
 
     It runs in this Python environment, or in that of the Python that the environment variable
     DEEPLAB_TASK_LIBRARY_PYTHON names. It stretches each image to the model's input without keeping the aspect ratio. A
-    pixel gets the class of the highest
-    score above 0.0, or class 0 if no score is above 0.0.
+    pixel gets the class of the highest score above 0.0, or class 0 if no score is above 0.0.
 
     Args:
         source: the .tflite file.
@@ -48,7 +39,11 @@ def segment_with_task_library(
         ImportError: the client is not installed.
     """
     python = os.environ.get(TASK_LIBRARY_PYTHON) or sys.executable
-    return _segment("task_library", "the Task Library", source, images, timeout, python, _INSTALL_TASK_LIBRARY)
+    installation = (
+        "tflite-support needs Python 3.11: python3.11 -m venv DIR && DIR/bin/pip install tflite-support==0.4.4 "
+        f"libusb-package, then set {TASK_LIBRARY_PYTHON}=DIR/bin/python"
+    )
+    return _segment(("task_library", "the Task Library", python, installation), source, images, timeout)
 
 
 def segment_with_mediapipe(
@@ -62,26 +57,23 @@ def segment_with_mediapipe(
     Returns:
         Category masks `[h, w]` uint8 at the size of the images.
     """
-    return _segment("mediapipe", "MediaPipe", source, images, timeout, sys.executable, _INSTALL_MEDIAPIPE)
+    installation = "pip install mediapipe; its system libraries on Debian: apt-get install libegl1 libgles2"
+    return _segment(("mediapipe", "MediaPipe", sys.executable, installation), source, images, timeout)
 
 
 def _segment(
-    client: str,
-    title: str,
-    source: TfliteSource,
-    images: Sequence[np.ndarray],
-    timeout: float,
-    python: str,
-    installation: str,
+    client: tuple[str, str, str, str], source: TfliteSource, images: Sequence[np.ndarray], timeout: float
 ) -> list[np.ndarray]:
-    """Run the program with the client `client`, which messages call `title`, in the environment of `python`."""
+    """Run the program with a client, given as its name, its title in messages, its Python, and how to install it."""
+    name, title, python, installation = client
+    program = Path(__file__).with_name("client_program.py")
     file = open_tflite(source)
     remedy = "check its metadata, input and output"
     with tempfile.TemporaryDirectory() as folder:
         model_path, images_path, masks_path = (Path(folder) / n for n in ("model.tflite", "images.npy", "masks.npy"))
         model_path.write_bytes(file.content)
         np.save(images_path, np.stack(images))
-        command = [python, *map(str, (_PROGRAM, client, model_path, images_path, masks_path))]
+        command = [python, *map(str, (program, name, model_path, images_path, masks_path))]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=folder, check=False)
         except OSError as error:

@@ -14,19 +14,13 @@ from deeplab.errors import UserError
 
 
 def _enum_names(enum: type) -> dict[int, str]:
-    """Return the names of a schema enumeration by value."""
     return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
 
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-"""Names of the convolution operators."""
-
 DTYPE_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 """Names of the operators that only change the dtype, or the scale and zero point, of a tensor."""
-
 CROPS = ("STRIDED_SLICE", "SLICE")
-"""Names of the operators that crop a tensor."""
-
 _OPERATORS = _enum_names(schema.BuiltinOperator)
 _TYPES = {value: name.lower() for value, name in _enum_names(schema.TensorType).items()}
 _ENUM_OPTIONS = {
@@ -93,10 +87,7 @@ class Tensor:
         shape = [1] * self.data.ndim
         if self.quantization.per_channel:
             shape[self.quantization.axis] = -1
-        scale, zero_point = (
-            np.reshape(v, shape) if self.data.ndim else np.float64(v[0])
-            for v in (self.quantization.scale, self.quantization.zero_point)
-        )
+        scale, zero_point = (np.reshape(v, shape) for v in (self.quantization.scale, self.quantization.zero_point))
         return np.asarray((self.data.astype(np.float64) - zero_point) * scale, np.float32)
 
 
@@ -127,7 +118,7 @@ class TfliteGraph:
         tensors: by index.
         inputs: tensor indices.
         outputs: tensor indices.
-        description: the description that the converter wrote.
+        description: text of the converter.
     """
 
     operators: tuple[Operator, ...]
@@ -146,11 +137,7 @@ class TfliteGraph:
 
 
 def read_graph(content: bytes, name: str = "the model") -> TfliteGraph:
-    """Parse the operators, tensors and constants of a .tflite file.
-
-    Args:
-        content: the bytes of the file.
-        name: the file, for messages.
+    """Parse the operators, tensors and constants of a .tflite file, which messages call `name`.
 
     Raises:
         UserError: the file is damaged, or has more than one subgraph.
@@ -192,9 +179,8 @@ def _options(options: Any) -> Mapping[str, Any]:
     result = {}
     for name, value in vars(options).items() if options is not None else ():
         key = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-        if key in _ENUM_OPTIONS:
-            value = _ENUM_OPTIONS[key].get(value, value)
-        result[key] = tuple(np.asarray(value).tolist()) if isinstance(value, (list, np.ndarray)) else value
+        is_list = isinstance(value, (list, np.ndarray))
+        result[key] = tuple(np.asarray(value).tolist()) if is_list else _ENUM_OPTIONS.get(key, {}).get(value, value)
     return MappingProxyType(result)
 
 
@@ -220,11 +206,10 @@ def _tensor(index: int, tensor: Any, buffers: list[Any], content: bytes) -> Tens
 
 def _constant(buffer: Any, dtype: str, shape: tuple[int, ...], content: bytes) -> np.ndarray | None:
     """Return the stored values of a buffer; None if it is empty, because the tensor is computed."""
-    if buffer.size:
-        raw = content[buffer.offset : buffer.offset + buffer.size]
-    elif buffer.data is not None and len(buffer.data):
-        raw = np.asarray(buffer.data, np.uint8).tobytes()
-    else:
+    raw = content[buffer.offset : buffer.offset + buffer.size]
+    if not buffer.size:
+        raw = b"" if buffer.data is None else np.asarray(buffer.data, np.uint8).tobytes()
+    if not raw:
         return None
     if dtype in ("int4", "string", "resource", "variant"):
         return np.frombuffer(raw, np.uint8)
@@ -232,10 +217,8 @@ def _constant(buffer: Any, dtype: str, shape: tuple[int, ...], content: bytes) -
 
 
 def _numbers(values: Any) -> tuple[int, ...]:
-    """Return a schema vector as a tuple."""
     return () if values is None else tuple(int(v) for v in values)
 
 
 def _text(value: bytes | str | None) -> str:
-    """Return a schema string."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""

@@ -52,14 +52,13 @@ class TfliteModel:
         file = open_tflite(source)
         self.name, self.graph, self.metadata = file.name, file.graph, file.metadata
         self.input, self.output = _input_and_output(self.name, self.graph)
-        self.image_size = (self.input.shape[1], self.input.shape[2])
-        self.mask_size = (self.output.shape[1], self.output.shape[2])
+        self.image_size, self.mask_size = self.input.shape[1:3], self.output.shape[1:3]
         self.returns_labels = _holds_labels(self.output)
         self.classes = _classes(self.graph, self.output, self.returns_labels)
-        self.labels = self.metadata.labels if self.metadata else None
+        stated = self.metadata or Metadata()
+        self.labels = stated.labels
         if self.classes is None and self.labels:
             self.classes = len(self.labels)
-        stated = self.metadata or Metadata()
         self._table = _input_table(self.input, stated.mean or (PIXEL_MEAN,), stated.std or (PIXEL_STD,))
         try:
             with quiet():
@@ -123,16 +122,15 @@ def accepts_raw_pixels(tensor: Tensor) -> bool:
     """
     if tensor.quantization is None or tensor.dtype not in ("uint8", "int8"):
         return False
-    offset = -128 if tensor.dtype == "int8" else 0
-    stored = np.array([0, 255]) + offset
-    real = (stored - tensor.quantization.zero_point[0]) * tensor.quantization.scale[0]
-    return bool(np.abs(real - np.array([-1.0, 1.0])).max() <= 1.5 * tensor.quantization.scale[0])
+    stored = np.array([0, 255]) - (128 if tensor.dtype == "int8" else 0)
+    scale = tensor.quantization.scale[0]
+    real = (stored - tensor.quantization.zero_point[0]) * scale
+    return bool(np.abs(real - (-1.0, 1.0)).max() <= 1.5 * scale)
 
 
 def _input_and_output(name: str, graph: TfliteGraph) -> tuple[Tensor, Tensor]:
     """Return the input and the output of a segmentation model of fixed size; raises UserError for any other model."""
-    inputs = [graph.tensors[i] for i in graph.inputs]
-    outputs = [graph.tensors[i] for i in graph.outputs]
+    inputs, outputs = ([graph.tensors[i] for i in indices] for indices in (graph.inputs, graph.outputs))
     actual = ", ".join(f"{t.dtype} {list(t.signature)}" for t in (*inputs, *outputs))
     remedy = "give a model with one input [1, h, w, 3] and one output [1, h, w, classes] or [1, h, w]"
     if len(inputs) != 1 or len(outputs) != 1:
@@ -159,15 +157,10 @@ def _classes(graph: TfliteGraph, output: Tensor, returns_labels: bool) -> int | 
     """Return the channels of the scores; for class ids, those of the input of ARG_MAX, or None without one."""
     if not returns_labels:
         return output.shape[3]
-    index: int | None = output.index
-    while index is not None:
-        operator = graph.producer(index)
-        if operator is None:
-            return None
-        if operator.name == "ARG_MAX":
-            return graph.tensors[operator.inputs[0]].shape[-1]
-        index = operator.inputs[0]
-    return None
+    operator = graph.producer(output.index)
+    while operator is not None and operator.name != "ARG_MAX":
+        operator = graph.producer(operator.inputs[0])
+    return graph.tensors[operator.inputs[0]].shape[-1] if operator else None
 
 
 def _input_table(tensor: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:

@@ -1,13 +1,12 @@
-"""TFLite metadata: normalization, labels, activation and attached files.
+"""TFLite metadata, which the Task Library and MediaPipe read: normalization, labels, activation and attached files."""
 
-The Task Library and MediaPipe read them on devices. Both use the schema of TFLite metadata; MediaPipe adds a small
-buffer, SEGMENTER_METADATA, with the activation that it applies to the scores.
-"""
-
+import importlib.util
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import flatbuffers
@@ -16,8 +15,31 @@ from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.errors import UserError
 from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
-from deeplab.tflite.metadata_schema import load_schema
-from deeplab.tflite.packing import attached_files, serialize, with_files
+from deeplab.tflite.packing import serialize
+
+_SCHEMA_FILES = {
+    "tensorflow_lite_support": "metadata/metadata_schema_py_generated.py",
+    "mediapipe": "tasks/metadata/metadata_schema_py_generated.py",
+}
+"""By package: its copy of the generated classes of metadata_schema.fbs."""
+
+
+def load_schema() -> ModuleType:
+    """Load the generated classes from their file: importing either package takes seconds and needs native libraries.
+
+    Raises:
+        UserError: neither tflite-support nor MediaPipe is installed.
+    """
+    for package, file in _SCHEMA_FILES.items():
+        found = importlib.util.find_spec(package)
+        for folder in (found.submodule_search_locations or ()) if found else ():
+            spec = importlib.util.spec_from_file_location("tflite_metadata_schema", Path(folder) / file)
+            if spec is not None and spec.loader is not None and (Path(folder) / file).is_file():
+                module = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(module)
+                return module
+    raise UserError("TFLite metadata", "neither mediapipe nor tflite-support is installed", "pip install mediapipe")
+
 
 fields = load_schema()
 """The generated classes of the metadata schema."""
@@ -29,6 +51,7 @@ LABEL_FILE = "labelmap.txt"
 _ACTIVATIONS: tuple[Activation, ...] = ("none", "sigmoid", "softmax")
 _METADATA_BUFFER = "TFLITE_METADATA"
 _SEGMENTER_BUFFER = "SEGMENTER_METADATA"
+"""MediaPipe's addition to the schema: the activation that it applies to the scores."""
 _SEGMENTER_IDENTIFIER = b"V001"
 
 
@@ -69,7 +92,7 @@ def read_metadata(content: bytes, name: str = "the model") -> Metadata | None:
         model = _schema_object(content)
         if model is None:
             return None
-        files = attached_files(content)
+        files = split_files(content)[1]
         subgraph = model.subgraphMetadata[0]
         mean, std = _normalization(subgraph.inputTensorMetadata)
         return Metadata(
@@ -115,7 +138,7 @@ def write_metadata(
     for label in labels:
         if label.splitlines() != [label]:
             raise UserError("data.classes", f"expected labels of one line, got {label!r}", "rename the class")
-    content = schema.ModelT.InitFromPackedBuf(_without_files(model), 0)
+    content = schema.ModelT.InitFromPackedBuf(split_files(model)[0], 0)
     graph = content.subgraphs[0]
     metadata = _segmenter(graph.tensors[graph.inputs[0]].type, mean, std)
     # The versions of the schema that introduced the fields in use.
@@ -124,9 +147,9 @@ def write_metadata(
         metadata.subgraphMetadata[0].customMetadata = [_activation_buffer(activation)]
         metadata.minParserVersion = "1.5.0"
     if files:
-        metadata.associatedFiles = [
-            _file_entry(name, "How the model came about.", fields.AssociatedFileType.DESCRIPTIONS) for name in files
-        ]
+        text = "How the model came about."
+        kind = fields.AssociatedFileType.DESCRIPTIONS
+        metadata.associatedFiles = [_new("AssociatedFile", name=name, description=text, type=kind) for name in files]
     builder = flatbuffers.Builder(0)
     builder.Finish(metadata.Pack(builder), b"M001")
     _set_metadata(content, bytes(builder.Output()))
@@ -134,46 +157,65 @@ def write_metadata(
     return with_files(serialize(content), {LABEL_FILE: label_file, **(files or {})})
 
 
+def split_files(content: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """Return the model without the zip archive at its end, and the files of the archive by name."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return content, {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        end = min((info.header_offset for info in archive.infolist()), default=len(content))
+        return content[:end], {name: archive.read(name) for name in archive.namelist()}
+
+
+def with_files(model: bytes, files: Mapping[str, bytes]) -> bytes:
+    """Return the model with attached files, stored without compression because the runtimes map them into memory."""
+    buffer = io.BytesIO(model)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            # ZipInfo has a fixed date: the same model always produces the same bytes.
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return buffer.getvalue()
+
+
 def _segmenter(input_type: int, mean: float, std: float) -> Any:
     """Return the schema object of an image segmenter with a label file."""
+    normalization = _new(
+        "ProcessUnit",
+        optionsType=fields.ProcessUnitOptions.NormalizationOptions,
+        options=_new("NormalizationOptions", mean=[mean], std=[std]),
+    )
     image = _tensor("image", "Input image to be segmented.", fields.ColorSpaceType.RGB)
-    normalization = fields.ProcessUnitT()
-    normalization.optionsType = fields.ProcessUnitOptions.NormalizationOptions
-    normalization.options = fields.NormalizationOptionsT()
-    normalization.options.mean, normalization.options.std = [mean], [std]
     image.processUnits = [normalization]
     if input_type == schema.TensorType.UINT8:
         image.stats.min, image.stats.max = [0], [255]
     elif input_type == schema.TensorType.FLOAT32:
         image.stats.min, image.stats.max = [(0 - mean) / std], [(255 - mean) / std]
-    mask = _tensor(
-        "segmentation_masks", "Masks over the target objects with high accuracy.", fields.ColorSpaceType.GRAYSCALE
-    )
+    text = "Masks over the target objects with high accuracy."
+    mask = _tensor("segmentation_masks", text, fields.ColorSpaceType.GRAYSCALE)
     # Dimensions 1 and 2 are height and width.
-    mask.content.range = fields.ValueRangeT()
-    mask.content.range.min, mask.content.range.max = 1, 2
-    labels = "Labels for categories that the model can recognize."
-    mask.associatedFiles = [_file_entry(LABEL_FILE, labels, fields.AssociatedFileType.TENSOR_AXIS_LABELS)]
-    graph = fields.SubGraphMetadataT()
-    graph.inputTensorMetadata, graph.outputTensorMetadata = [image], [mask]
-    metadata = fields.ModelMetadataT()
-    metadata.name = "ImageSegmenter"
-    metadata.description = (
-        "Semantic image segmentation predicts whether each pixel of an image is associated with a certain class."
-    )
-    metadata.subgraphMetadata = [graph]
-    return metadata
+    mask.content.range = _new("ValueRange", min=1, max=2)
+    text = "Labels for categories that the model can recognize."
+    kind = fields.AssociatedFileType.TENSOR_AXIS_LABELS
+    mask.associatedFiles = [_new("AssociatedFile", name=LABEL_FILE, description=text, type=kind)]
+    text = "Semantic image segmentation predicts whether each pixel of an image is associated with a certain class."
+    graph = _new("SubGraphMetadata", inputTensorMetadata=[image], outputTensorMetadata=[mask])
+    return _new("ModelMetadata", name="ImageSegmenter", description=text, subgraphMetadata=[graph])
 
 
 def _tensor(name: str, description: str, color_space: int) -> Any:
     """Return the schema object of an image tensor."""
-    tensor = fields.TensorMetadataT()
-    tensor.name, tensor.description, tensor.stats = name, description, fields.StatsT()
-    tensor.content = fields.ContentT()
-    tensor.content.contentPropertiesType = fields.ContentProperties.ImageProperties
-    tensor.content.contentProperties = fields.ImagePropertiesT()
-    tensor.content.contentProperties.colorSpace = color_space
-    return tensor
+    content = _new(
+        "Content",
+        contentPropertiesType=fields.ContentProperties.ImageProperties,
+        contentProperties=_new("ImageProperties", colorSpace=color_space),
+    )
+    return _new("TensorMetadata", name=name, description=description, content=content, stats=_new("Stats"))
+
+
+def _new(kind: str, **values: Any) -> Any:
+    """Return an object of a class of the metadata schema."""
+    instance = getattr(fields, f"{kind}T")()
+    vars(instance).update(values)
+    return instance
 
 
 def _set_metadata(model: Any, data: bytes) -> None:
@@ -199,14 +241,6 @@ def _schema_object(content: bytes) -> Any:
             buffer = model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy()
             return fields.ModelMetadataT.InitFromPackedBuf(np.asarray(buffer, np.uint8).tobytes(), 0)
     return None
-
-
-def _without_files(content: bytes) -> bytes:
-    """Return the model without the zip archive of attached files at its end."""
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return content
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return content[: min(info.header_offset for info in archive.infolist())]
 
 
 def _normalization(tensors: list[Any] | None) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
@@ -247,19 +281,8 @@ def _activation_buffer(activation: Activation) -> Any:
     builder.PrependInt8Slot(0, _ACTIVATIONS.index(activation), 0)
     builder.PrependUOffsetTRelativeSlot(1, version, 0)
     builder.Finish(builder.EndObject(), _SEGMENTER_IDENTIFIER)
-    entry = fields.CustomMetadataT()
-    entry.name = _SEGMENTER_BUFFER
-    entry.data = np.frombuffer(bytes(builder.Output()), np.uint8)
-    return entry
-
-
-def _file_entry(name: str, description: str, kind: int) -> Any:
-    """Return the list entry of an attached file."""
-    entry = fields.AssociatedFileT()
-    entry.name, entry.description, entry.type = name, description, kind
-    return entry
+    return _new("CustomMetadata", name=_SEGMENTER_BUFFER, data=np.frombuffer(bytes(builder.Output()), np.uint8))
 
 
 def _text(value: bytes | str | None) -> str:
-    """Return a schema string."""
     return value.decode("utf-8") if isinstance(value, bytes) else value or ""

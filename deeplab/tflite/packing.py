@@ -1,14 +1,9 @@
-"""Compact serialization of .tflite files, and the zip archive of files attached to them."""
+"""Compact serialization of .tflite files."""
 
-import io
-import zipfile
 from typing import Any
 
 import flatbuffers
 import numpy as np
-
-_BUFFER_ALIGNMENT = 16
-"""Alignment of constants in bytes. The schema requires it, because kernels read constants in place."""
 
 
 def serialize(model: Any) -> bytes:
@@ -23,26 +18,6 @@ def serialize(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def attached_files(content: bytes) -> dict[str, bytes]:
-    """Return the files of the zip archive at the end of a model, by name; empty without an archive."""
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def with_files(model: bytes, files: dict[str, bytes]) -> bytes:
-    """Return the model with attached files, stored without compression because the runtimes map them into memory."""
-    if not files:
-        return model
-    buffer = io.BytesIO(model)
-    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
-        for name, data in files.items():
-            # ZipInfo has a fixed date: the same model always produces the same bytes.
-            archive.writestr(zipfile.ZipInfo(name), data)
-    return buffer.getvalue()
-
-
 class _SharingBuilder(flatbuffers.Builder):
     """Writes each distinct vector and string once, and aligns byte vectors for kernels."""
 
@@ -54,7 +29,8 @@ class _SharingBuilder(flatbuffers.Builder):
         key = (x.dtype.str, x.tobytes())
         if key not in self._written:
             if x.dtype == np.uint8:
-                self.StartVector(1, x.size, _BUFFER_ALIGNMENT)
+                # The schema requires an alignment of 16 bytes, because kernels read constants in place.
+                self.StartVector(1, x.size, 16)
                 self.head -= x.size
                 self.Bytes[self.head : self.head + x.size] = key[1]
                 self.vectorNumElems = x.size

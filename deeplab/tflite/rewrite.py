@@ -9,9 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from deeplab.tflite.flatbuffer import CROPS, DTYPE_CONVERSIONS, operator_name
 from deeplab.tflite.packing import serialize
 
-_SCOPE = re.compile(r"^functional(_\d+)*/")
-_CONVOLUTION = re.compile(r"(convolution|depthwise)\d*$")
-_CALL_NUMBER = re.compile(r"_\d+$")
+_RESIZE = "RESIZE_BILINEAR"
 
 
 def rename_tensors(content: bytes, name: Callable[[str], str]) -> bytes:
@@ -23,12 +21,16 @@ def rename_tensors(content: bytes, name: Callable[[str], str]) -> bytes:
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     for subgraph in model.subgraphs:
-        tensors, kept = subgraph.tensors, {*map(int, subgraph.inputs), *map(int, subgraph.outputs)}
-        used: set[str] = {tensors[i].name.decode() for i in kept}
-        constant = [model.buffers[tensor.buffer].data is not None for tensor in tensors]
+        kept = [subgraph.tensors[i] for i in (*subgraph.inputs, *subgraph.outputs)]
+        used = {tensor.name.decode() for tensor in kept}
+        renamed = [tensor for tensor in subgraph.tensors if tensor not in kept]
         # A kernel can have the same new name as the result of its layer; results come first and get it unchanged.
-        for i in sorted(set(range(len(tensors))) - kept, key=lambda i: (constant[i], i)):
-            tensors[i].name = _unused(name(tensors[i].name.decode("utf-8", "replace")), used)
+        for tensor in sorted(renamed, key=lambda tensor: model.buffers[tensor.buffer].data is not None):
+            new, number = name(tensor.name.decode("utf-8", "replace")), 1
+            tensor.name = new
+            while tensor.name in used:
+                tensor.name, number = f"{new}:{number}", number + 1
+            used.add(tensor.name)
     return serialize(model)
 
 
@@ -41,9 +43,10 @@ def layer_name(tensor: str) -> str:
             functional_1/aspp0_1/convolution". The result is the layer of the convolution, "aspp0".
     """
     parts = tensor.split(";")
-    part = next((p for p in parts if _CONVOLUTION.match(p.split("/")[-1])), parts[-1])
-    scope = _SCOPE.match(part)
-    return _CALL_NUMBER.sub("", part[scope.end() :].split("/")[0]) if scope else part
+    part = next((part for part in parts if re.search(r"(^|/)(convolution|depthwise)\d*$", part)), parts[-1])
+    # Keras appends the number of the call to the names of the model and of the layer.
+    in_scope = re.match(r"functional(?:_\d+)*/([^/]*?)(?:_\d+)?(?:/|$)", part)
+    return in_scope[1] if in_scope else part
 
 
 def move_conversion_before_resize(content: bytes) -> bytes:
@@ -57,8 +60,7 @@ def move_conversion_before_resize(content: bytes) -> bytes:
         content: a .tflite file without attached files; it is returned unchanged if it ends differently.
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    subgraph = model.subgraphs[0]
-    tensors = subgraph.tensors
+    subgraph, tensors = model.subgraphs[0], model.subgraphs[0].tensors
     *before, conversion = subgraph.operators
     tail = _resize_and_crops(model, before, int(conversion.inputs[0]))
     if _name(model, conversion) not in DTYPE_CONVERSIONS or not any(_name(model, op) == _RESIZE for op in tail):
@@ -75,9 +77,6 @@ def move_conversion_before_resize(content: bytes) -> bytes:
     return serialize(model)
 
 
-_RESIZE = "RESIZE_BILINEAR"
-
-
 def _resize_and_crops(model: Any, operators: list[Any], tensor: int) -> list[Any]:
     """Return the resizes and crops that end in `tensor`, in execution order; no other operator uses their results."""
     tail: list[Any] = []
@@ -91,14 +90,4 @@ def _resize_and_crops(model: Any, operators: list[Any], tensor: int) -> list[Any
 
 
 def _name(model: Any, op: Any) -> str:
-    """Return the builtin name of an operator."""
     return operator_name(model.operatorCodes[op.opcodeIndex])
-
-
-def _unused(name: str, used: set[str]) -> str:
-    """Return `name`, with a number if it is in `used`, and add the result to `used`."""
-    unused, number = name, 1
-    while unused in used:
-        unused, number = f"{name}:{number}", number + 1
-    used.add(unused)
-    return unused

@@ -11,10 +11,9 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.errors import UserError
-from deeplab.tflite import metadata_schema
+from deeplab.tflite import metadata as metadata_module
 from deeplab.tflite.flatbuffer import read_graph
-from deeplab.tflite.metadata import _without_files, read_metadata, write_metadata
-from deeplab.tflite.packing import attached_files
+from deeplab.tflite.metadata import load_schema, read_metadata, split_files, with_files, write_metadata
 from tests.tflite.metadata_json import metadata_json
 
 
@@ -99,6 +98,15 @@ def test_attached_files_are_listed(starter):
     assert [f["name"] for f in written["associated_files"]] == ["origin.json"]
 
 
+def test_files_can_be_attached_and_read(starter):
+    files = {"a.txt": b"one", "b.txt": b"two"}
+    plain = split_files(starter)[0]
+    content = with_files(plain, files)
+    assert content.startswith(plain)
+    assert split_files(content) == (plain, files)
+    assert split_files(plain) == (plain, {})
+
+
 def written_by_tflite_support(model, labels, activation, files):
     """The same metadata by tflite-support's writer; what it lacks is added to its result by the schema's classes."""
     import ctypes
@@ -148,10 +156,10 @@ SEGMENTER = {
 def test_written_bytes_equal_those_of_tflite_support(official_models, name, activation, files):
     model = (official_models / name).read_bytes()
     labels = [f"class {i}" for i in range(21)]
-    expected = written_by_tflite_support(_without_files(model), labels, activation, files)
+    expected = written_by_tflite_support(split_files(model)[0], labels, activation, files)
     written = write_metadata(model, labels, activation=activation, files=files)
     assert metadata_bytes(written) == metadata_bytes(expected)
-    assert attached_files(written) == attached_files(expected)
+    assert split_files(written)[1] == split_files(expected)[1]
 
 
 def metadata_bytes(content):
@@ -165,13 +173,13 @@ def metadata_bytes(content):
 def test_either_package_provides_the_schema(package, starter, monkeypatch):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
-    monkeypatch.setattr(metadata_schema, "_PLACES", {package: metadata_schema._PLACES[package]})
-    fields = metadata_schema.load_schema()
+    monkeypatch.setattr(metadata_module, "_SCHEMA_FILES", {package: metadata_module._SCHEMA_FILES[package]})
+    fields = load_schema()
     assert fields.__file__.split("site-packages")[1].startswith(f"/{package}/")
     assert fields.ModelMetadataT.InitFromPackedBuf(metadata_bytes(starter), 0).name == b"DeepLabV3"
 
 
 def test_a_missing_schema_is_reported_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setattr(metadata_schema, "_PLACES", {"no_such_package": "x.py"})
+    monkeypatch.setattr(metadata_module, "_SCHEMA_FILES", {"no_such_package": "x.py"})
     with pytest.raises(UserError, match=r"neither mediapipe nor tflite-support is installed; pip install mediapipe"):
-        metadata_schema.load_schema()
+        load_schema()

@@ -6,7 +6,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.interpreter import TfliteModel
-from deeplab.tflite.packing import attached_files, serialize, with_files
+from deeplab.tflite.packing import serialize
 from tests.tflite.small_files import two_convolutions
 
 
@@ -45,11 +45,3 @@ def test_constants_are_aligned_for_kernels(plain):
 
 def test_packing_twice_equals_packing_once(plain):
     assert pack(pack(plain)) == pack(plain)
-
-
-def test_files_can_be_attached_and_read(plain):
-    files = {"a.txt": b"one", "b.txt": b"two"}
-    content = with_files(plain, files)
-    assert content.startswith(plain)
-    assert attached_files(content) == files
-    assert attached_files(plain) == {}
