@@ -79,7 +79,10 @@ def kill_after(run: Path, seconds: float) -> bool:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-        return process.wait() == -signal.SIGKILL
+        killed = process.wait() == -signal.SIGKILL
+    if not killed and process.returncode:
+        raise SystemExit(f"the training failed with exit code {process.returncode}")
+    return killed
 
 
 def check_files(run: Path) -> int:
