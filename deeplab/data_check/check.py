@@ -9,7 +9,7 @@ from deeplab.data_check.data_report import DataReport
 from deeplab.data_check.image_grid import save_grid
 from deeplab.data_check.problems import example_problems, label_problems, overlap_problems
 from deeplab.data_check.statistics import SAMPLE_SIZE, read_stored, scan_split
-from deeplab.datasets.fingerprint import fingerprint
+from deeplab.datasets.source import fingerprint
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Example, Source
 from deeplab.files import write_json

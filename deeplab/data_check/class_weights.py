@@ -8,7 +8,7 @@ import numpy as np
 
 from deeplab.config import DataConfig, to_mapping
 from deeplab.data_check.statistics import SplitStatistics, read_stored, scan_split
-from deeplab.datasets.fingerprint import fingerprint
+from deeplab.datasets.source import fingerprint
 from deeplab.datasets.open import open_source
 from deeplab.files import write_json
 

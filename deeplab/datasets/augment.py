@@ -1,8 +1,7 @@
 """Random scaling, cropping, padding, flipping, rotation and color changes of labeled images.
 
-The default is the augmentation of tensorflow/models research/deeplab, input_preprocess.py. All random numbers are drawn
-first, then the image is resampled once: bilinearly, and its label with nearest-neighbor interpolation at the same
-positions (pixel centers at i + 1/2).
+The default is that of tensorflow/models research/deeplab, input_preprocess.py. An image is resampled once: bilinearly,
+and its label with nearest-neighbor interpolation at the same positions (pixel centers at i + 1/2).
 """
 
 from dataclasses import dataclass
@@ -20,9 +19,6 @@ except ImportError:
     # OpenCV is optional. It resizes in a third of TensorFlow's time; the results are equal up to rounding.
     cv2 = None  # type: ignore[assignment]
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Weights of red, green and blue in a gray value (ITU-R BT.601)."""
-
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -34,9 +30,7 @@ class Augmentation:
         resized: size to which the window is resized. It fills the top left of the crop; padding fills the rest.
         flip: whether to flip left and right.
         angle: rotation about the image center before cutting, counter-clockwise, in radians.
-        brightness: factor; 1 changes nothing.
-        contrast: factor; 1 changes nothing.
-        saturation: factor; 1 changes nothing.
+        brightness, contrast, saturation: factors; 1 changes nothing.
     """
 
     offset: tuple[int, int]
@@ -71,7 +65,7 @@ def augment(
         255.
     """
     crop = np.empty((crop_size, crop_size, 3), np.float32), np.empty((crop_size, crop_size), np.int32)
-    augment_into(*crop, image, label, draw_augmentation((image.shape[0], image.shape[1]), seed, config, crop_size))
+    augment_into(*crop, image, label, draw_augmentation(label.shape, seed, config, crop_size))
     return crop
 
 
@@ -92,7 +86,7 @@ def augment_into(
 
 
 def draw_augmentation(
-    size: tuple[int, int], seed: tuple[int, int], config: AugmentConfig, crop_size: int
+    size: tuple[int, ...], seed: tuple[int, int], config: AugmentConfig, crop_size: int
 ) -> Augmentation:
     """Draw the parameters for an image of `size` (h, w).
 
@@ -102,7 +96,11 @@ def draw_augmentation(
     rng = np.random.default_rng(seed)
     # The optional parameters come last: they do not change the crops when they are enabled.
     u_scale, u_top, u_left, u_flip, u_angle, *u_colors = rng.random(8)
-    scale = _scale(u_scale, config)
+    scale_range = config.max_scale - config.min_scale
+    scale = config.min_scale + u_scale * scale_range
+    if config.scale_step:
+        steps = int(scale_range / config.scale_step + 1e-6)
+        scale = config.min_scale + int(u_scale * (steps + 1)) * config.scale_step
     rows, columns = _axis(size[0], scale, u_top, crop_size), _axis(size[1], scale, u_left, crop_size)
     offset, window, resized = zip(rows, columns, strict=True)
     strengths = (config.brightness, config.contrast, config.saturation)
@@ -116,8 +114,7 @@ def crop_image(image: np.ndarray, augmentation: Augmentation, out: np.ndarray) -
     content = augmentation.cut(image)
     if augmentation.flip:
         # numpy is slow in copying a view of reversed pixels.
-        reverse = np.arange(content.shape[1])[::-1]
-        content = cv2.flip(content, 1) if cv2 is not None else content.take(reverse, 1)
+        content = cv2.flip(content, 1) if cv2 is not None else content.take(np.arange(content.shape[1])[::-1], 1)
     if augmentation.window == augmentation.resized:
         out[...] = content
     elif cv2 is not None:
@@ -152,7 +149,8 @@ def adjust_colors(image: np.ndarray, augmentation: Augmentation) -> None:
     """Change saturation, contrast about the mean, and brightness of an image `[h, w, 3]` float32, 0..255, in place."""
     if augmentation.brightness == augmentation.contrast == augmentation.saturation == 1:
         return
-    gray = (image @ _LUMA)[..., None]
+    # The weights of red, green and blue in a gray value (ITU-R BT.601).
+    gray = (image @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
     changed = gray + np.float32(augmentation.saturation) * (image - gray)
     mean = gray.mean()
     changed = (mean + np.float32(augmentation.contrast) * (changed - mean)) * np.float32(augmentation.brightness)
@@ -179,15 +177,6 @@ def rotate(image: np.ndarray, angle: float, interpolation: str, fill: float) -> 
 def rotate_label(label: np.ndarray, angle: float) -> np.ndarray:
     """Rotate a label `[h, w]` like its image, with nearest-neighbor interpolation; the corners are ignored."""
     return rotate(label[..., None], angle, "NEAREST", IGNORE_LABEL)[..., 0].astype(np.uint8)
-
-
-def _scale(u: float, config: AugmentConfig) -> float:
-    """Map a random number in [0, 1) to one of the configured scale factors."""
-    span = config.max_scale - config.min_scale
-    if config.scale_step == 0:
-        return config.min_scale + u * span
-    steps = int(span / config.scale_step + 1e-6)
-    return config.min_scale + int(u * (steps + 1)) * config.scale_step
 
 
 def _axis(size: int, scale: float, u: float, crop_size: int) -> tuple[int, int, int]:

@@ -4,10 +4,12 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from deeplab.config import DataConfig
-from deeplab.datasets.image_files import read_image, read_list, read_mask, required_folder, shorten
+from deeplab.datasets.image_files import pair_source, read_image, read_list, read_mask, required_folder, shorten
 from deeplab.datasets.labels import ColorTable, check_label_ids, ids_of_colors, ids_of_values, read_colors
-from deeplab.datasets.source import Example, Source, checked_example
+from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -40,17 +42,13 @@ def folder_source(root: str | Path, split: str, config: DataConfig) -> Source:
         raise UserError(str(images), "no images", f"add files with the suffix {', '.join(IMAGE_SUFFIXES)}")
     names = _names_of_split(root, images, split, image_files, config)
     _check_masks([name + config.mask_suffix for name in names], mask_files, masks)
-    pairs = [(image_files[name], mask_files[name + config.mask_suffix]) for name in names]
 
-    def load(index: int) -> Example:
-        image, mask = pairs[index]
+    def read_label(mask: Path) -> np.ndarray:
         label = read_mask(mask) if table is None else ids_of_colors(read_image(mask), table, str(mask))
-        if config.label_ids is not None:
-            label = ids_of_values(label, config.label_ids)
-        return checked_example(read_image(image), label, classes, str(image), str(mask))
+        return ids_of_values(label, config.label_ids)
 
-    files = tuple(path for pair in pairs for path in pair)
-    return Source(f"{root.name}/{split}", classes, len(names), load, tuple(names), files)
+    pairs = [(image_files[name], mask_files[name + config.mask_suffix]) for name in names]
+    return pair_source(f"{root.name}/{split}", classes, pairs, read_label)
 
 
 def split_names(names: Iterable[str], val_fraction: float, seed: int) -> tuple[list[str], list[str]]:
@@ -64,19 +62,13 @@ def split_names(names: Iterable[str], val_fraction: float, seed: int) -> tuple[l
 
 
 def _class_names(root: Path, config: DataConfig, table: ColorTable | None) -> tuple[str, ...]:
-    if table is not None:
-        if config.classes is not None and len(config.classes) != len(table.classes):
-            problem = f"{len(config.classes)} names for {len(table.classes)} colors"
-            raise UserError("data.classes", problem, "remove the key: the color table names the classes")
-        return config.classes or table.classes
-    if config.classes is not None:
-        return config.classes
-    if (root / "classes.txt").is_file():
-        return tuple(read_list(root / "classes.txt"))
-    remedy = (
-        f"give data.classes=[background,...], a file {root / 'classes.txt'} with one name per line, or "
-        "data.colors=FILE.yaml"
-    )
+    classes, file = config.classes or (table.classes if table else None), root / "classes.txt"
+    if classes and table and len(classes) != len(table.classes):
+        problem = f"{len(classes)} names for {len(table.classes)} colors"
+        raise UserError("data.classes", problem, "remove the key: the color table names the classes")
+    if classes or file.is_file():
+        return classes or tuple(read_list(file))
+    remedy = f"give data.classes=[background,...], a file {file} with one name per line, or data.colors=FILE.yaml"
     raise UserError("data.classes", "the class names are unknown", remedy)
 
 
@@ -84,7 +76,9 @@ def _names_of_split(root: Path, images: Path, split: str, files: dict[str, Path]
     """Return the stems of the images of a split."""
     list_file = root / f"{split}.txt"
     if list_file.is_file():
-        names = [_stem(line) for line in read_list(list_file)]
+        # The first column holds stems, file names or paths.
+        paths = [Path(line.split()[0]) for line in read_list(list_file)]
+        names = [path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name for path in paths]
         missing = [name for name in names if name not in files]
         if missing:
             raise UserError(str(list_file), f"names {shorten(missing, 3)}, not in {images}", "correct the list")
@@ -107,23 +101,18 @@ def _check_masks(names: list[str], files: dict[str, Path], folder: Path) -> None
     missing = [name for name in names if name not in files]
     if not missing:
         return
-    jpeg = next((n for n in missing if any((folder / (n + end)).exists() for end in (".jpg", ".jpeg", ".JPG"))), None)
-    if jpeg is not None:
-        remedy = f"{jpeg} is a JPEG file, whose compression changes class ids: export the masks as PNG"
-    else:
-        remedy = (
-            f"name each mask like its image, with the suffix {', '.join(MASK_SUFFIXES)} (available: "
-            f"{shorten(sorted(files), 3) or 'none'}), or set data.mask_suffix to the text after the name"
-        )
+    remedy = (
+        f"name each mask like its image, with the suffix {', '.join(MASK_SUFFIXES)} (available: "
+        f"{shorten(sorted(files), 3) or 'none'}), or set data.mask_suffix to the text after the name"
+    )
+    jpeg = [name for name in missing for end in (".jpg", ".jpeg", ".JPG") if (folder / (name + end)).exists()]
+    if jpeg:
+        remedy = f"{jpeg[0]} is a JPEG file, whose compression changes class ids: export the masks as PNG"
     raise UserError(str(folder), f"no mask for {len(missing)} of {len(names)} images: {shorten(missing, 3)}", remedy)
 
 
 def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Map stems to files.
-
-    Raises:
-        UserError: two files have the same stem.
-    """
+    """Map stems to files; raise UserError if two files have the same stem."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
@@ -132,9 +121,3 @@ def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             raise UserError(str(path), f"has the same stem as {files[path.stem].name}", "remove one of them")
         files[path.stem] = path
     return files
-
-
-def _stem(line: str) -> str:
-    """Return the stem of a list entry: a stem, a file name or a path, in the first column."""
-    name = Path(line.split()[0])
-    return name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name

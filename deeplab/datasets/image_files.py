@@ -1,37 +1,25 @@
-"""Readers of image, mask and list files."""
+"""Readers of image, mask and list files, and the source of image and mask files."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from deeplab.datasets.source import ExampleError
+from deeplab.datasets.source import Example, ExampleError, Source, checked_example
 from deeplab.errors import UserError
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(file: Path | bytes, name: str = "") -> np.ndarray:
     """Read an image as RGB `[h, w, 3]` uint8; gray is repeated over the channels, transparency is dropped.
+
+    `file` is a path, or the content of a file that messages call `name`.
 
     Raises:
         ExampleError: the file is missing, unreadable or truncated, or has more than 8 bits per channel.
     """
-    return decode_image(path, str(path))
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Read the class ids `[h, w]` uint8 of a one-channel mask; the ids of a palette image are its palette indices.
-
-    Raises:
-        ExampleError: the file is missing, unreadable or truncated, or a color image.
-    """
-    return decode_mask(path, str(path))
-
-
-def decode_image(file: Path | BinaryIO, name: str) -> np.ndarray:
-    """Decode an image as `read_image` does, from a path or an open file that messages call `name`."""
+    name = name or str(file)
     image = _open(file, name)
     if image.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
         problem = f"expected 8 bits per channel, got Pillow mode {image.mode}"
@@ -39,8 +27,15 @@ def decode_image(file: Path | BinaryIO, name: str) -> np.ndarray:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def decode_mask(file: Path | BinaryIO, name: str) -> np.ndarray:
-    """Decode a mask as `read_mask` does, from a path or an open file that messages call `name`."""
+def read_mask(file: Path | bytes, name: str = "") -> np.ndarray:
+    """Read the class ids `[h, w]` uint8 of a one-channel mask; the ids of a palette image are its palette indices.
+
+    `file` is a path, or the content of a file that messages call `name`.
+
+    Raises:
+        ExampleError: the file is missing, unreadable or truncated, or a color image.
+    """
+    name = name or str(file)
     mask = _open(file, name)
     if mask.mode in ("I", "I;16", "I;16B", "I;16L"):
         wide = np.asarray(mask)
@@ -52,6 +47,19 @@ def decode_mask(file: Path | BinaryIO, name: str) -> np.ndarray:
         remedy = "save class ids as 8-bit gray or palette PNG, or give a color table (data=folder, data.colors)"
         raise ExampleError("color", name, problem, remedy)
     return np.asarray(mask, np.uint8)
+
+
+def pair_source(
+    name: str, classes: tuple[str, ...], pairs: Sequence[tuple[Path, Path]], read_label: Callable[[Path], np.ndarray]
+) -> Source:
+    """Return the source of (image, mask) files; `read_label` reads the class ids `[h, w]` uint8 of a mask."""
+
+    def load(index: int) -> Example:
+        image, mask = pairs[index]
+        return checked_example(read_image(image), read_label(mask), classes, str(image), str(mask))
+
+    files = tuple(path for pair in pairs for path in pair)
+    return Source(name, classes, len(pairs), load, tuple(image.stem for image, _ in pairs), files)
 
 
 def read_list(path: Path) -> list[str]:
@@ -95,14 +103,14 @@ def _available(folder: Path) -> str:
     return f"{folder} contains {shorten(sorted(p.name for p in folder.iterdir())) or 'nothing'}"
 
 
-def _open(file: Path | BinaryIO, name: str) -> Image.Image:
+def _open(file: Path | bytes, name: str) -> Image.Image:
     try:
         # A single read of the whole file replaces dozens of small reads by Pillow.
-        image = Image.open(io.BytesIO(file.read_bytes()) if isinstance(file, Path) else file)
+        image = Image.open(io.BytesIO(file.read_bytes() if isinstance(file, Path) else file))
         image.load()
     except FileNotFoundError:
         raise ExampleError("missing", name, "no such file", "restore it, or remove it from the list") from None
-    except (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         remedy = "copy or save it again, or remove it from the list"
         raise ExampleError("unreadable", name, f"cannot be read ({error})", remedy) from None
     return image

@@ -11,9 +11,7 @@ from deeplab.datasets.source import IGNORE_LABEL, ExampleError
 from deeplab.errors import UserError
 
 _UNKNOWN = 254
-"""Marks colors without a class in the lookup table."""
-
-_MAX_CLASSES = _UNKNOWN
+"""Marks colors without a class in the lookup table; the class ids are smaller."""
 
 Color = tuple[int, int, int]
 """(red, green, blue), each 0..255."""
@@ -21,19 +19,12 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ColorTable:
-    """The class colors of a set of color masks.
+    """Names and colors of the classes by id, the color of pixels to ignore, if any, and the file that defines them."""
 
-    Attributes:
-        path: its file, for messages.
-        classes: class names by id.
-        colors: class colors by id.
-        ignored: the color of pixels to ignore, if there is one.
-    """
-
-    path: str
+    path: Path
     classes: tuple[str, ...]
     colors: tuple[Color, ...]
-    ignored: Color | None = None
+    ignored: Color | None
 
 
 def read_colors(path: Path) -> ColorTable:
@@ -49,20 +40,22 @@ def read_colors(path: Path) -> ColorTable:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"data.colors={path}", f"cannot be read ({error})", "name: [red, green, blue]") from None
     if not isinstance(content, dict) or not content:
-        problem = f"expected a mapping, got {content!r}"
-        raise UserError(str(path), problem, "write one line per class: name: [red, green, blue]")
-    table = {str(name): _color(path, name, value) for name, value in content.items()}
-    names: dict[Color, str] = {}
-    for name, color in table.items():
-        if color in names:
-            raise UserError(str(path), f"{names[color]} and {name} are both {list(color)}", "use a color per class")
-        names[color] = name
+        remedy = "write one line per class: name: [red, green, blue]"
+        raise UserError(str(path), f"expected a mapping, got {content!r}", remedy)
+    table: dict[str, Color] = {}
+    for name, value in content.items():
+        if not (isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value)):
+            problem = f"{name}: expected a color, got {value!r}"
+            raise UserError(str(path), problem, "give [red, green, blue], each 0..255")
+        same = [other for other, color in table.items() if list(color) == value]
+        if same:
+            raise UserError(str(path), f"{same[0]} and {name} are both {value}", "use a color per class")
+        table[str(name)] = (value[0], value[1], value[2])
     ignored = table.pop("ignore", None)
-    if not 1 <= len(table) <= _MAX_CLASSES:
-        raise UserError(
-            str(path), f"expected 1 to {_MAX_CLASSES} classes, got {len(table)}", "name: [red, green, blue]"
-        )
-    return ColorTable(str(path), tuple(table), tuple(table.values()), ignored)
+    if not 1 <= len(table) <= _UNKNOWN:
+        problem = f"expected 1 to {_UNKNOWN} classes, got {len(table)}"
+        raise UserError(str(path), problem, "name: [red, green, blue]")
+    return ColorTable(path, tuple(table), tuple(table.values()), ignored)
 
 
 def ids_of_colors(mask: np.ndarray, table: ColorTable, name: str) -> np.ndarray:
@@ -87,8 +80,10 @@ def ids_of_colors(mask: np.ndarray, table: ColorTable, name: str) -> np.ndarray:
     return ids
 
 
-def ids_of_values(label: np.ndarray, label_ids: tuple[int, ...]) -> np.ndarray:
-    """Return class ids `[h, w]` uint8: value `label_ids[i]` becomes class i, every other value 255 (ignore)."""
+def ids_of_values(label: np.ndarray, label_ids: tuple[int, ...] | None) -> np.ndarray:
+    """Return class ids `[h, w]` uint8: value `label_ids[i]` becomes class i, every other 255; None changes nothing."""
+    if label_ids is None:
+        return label
     table = np.full(256, IGNORE_LABEL, np.uint8)
     table[list(label_ids)] = np.arange(len(label_ids))
     return table[label]
@@ -105,19 +100,11 @@ def check_label_ids(label_ids: tuple[int, ...] | None, classes: tuple[str, ...])
         raise UserError(key, "expected distinct values 0..255", "give one value per class")
 
 
-def _color(path: Path, name: object, value: object) -> Color:
-    if isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value):
-        return (value[0], value[1], value[2])
-    raise UserError(str(path), f"{name}: expected a color, got {value!r}", "give [red, green, blue], each 0..255")
-
-
 @functools.lru_cache(maxsize=2)
 def _lookup_table(table: ColorTable) -> np.ndarray:
     """Return the class id of every 24-bit color (16 MiB): much faster than a search for each pixel."""
     ids = np.full(1 << 24, _UNKNOWN, np.uint8)
-    for i, (red, green, blue) in enumerate(table.colors):
+    entries = [*enumerate(table.colors), *([(IGNORE_LABEL, table.ignored)] if table.ignored else [])]
+    for i, (red, green, blue) in entries:
         ids[red << 16 | green << 8 | blue] = i
-    if table.ignored is not None:
-        red, green, blue = table.ignored
-        ids[red << 16 | green << 8 | blue] = IGNORE_LABEL
     return ids

@@ -5,12 +5,9 @@ import logging
 import threading
 
 from deeplab.config import DataConfig
-from deeplab.datasets import shapes, voc
+from deeplab.datasets import folder, shapes, tfds, voc
 from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
-
-_MAX_SKIPPED = 1000
-"""Number of consecutive examples of an endless source that may be skipped."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +56,9 @@ def skipping(source: Source) -> Source:
     lock = threading.Lock()
 
     def load(index: int) -> Example:
-        for candidate in range(index, index + (source.size or _MAX_SKIPPED)):
-            candidate = candidate if source.size is None else candidate % source.size
+        # At most 1000 consecutive examples of an endless source are skipped.
+        for candidate in range(index, index + (source.size or 1000)):
+            candidate = candidate % source.size if source.size else candidate
             if candidate in errors:
                 continue
             try:
@@ -82,14 +80,10 @@ def _open(config: DataConfig, split: str, seed: int) -> Source:
     if config.source == "shapes":
         return shapes.shapes_source(split, seed=seed)
     if config.source == "tfds":
-        from deeplab.datasets.tfds import tfds_source
-
-        return tfds_source(config, split)
+        return tfds.tfds_source(config, split)
     if config.root is None:
         raise UserError("data.root", "a folder is required", f"data={config.source} data.root=FOLDER")
     if config.source == "voc":
         name, classes = config.name or "VOC2012", config.classes or voc.CLASSES
         return voc.voc_source(config.root, split, name, classes, config.sbd)
-    from deeplab.datasets.folder import folder_source
-
-    return folder_source(config.root, split, config)
+    return folder.folder_source(config.root, split, config)

@@ -6,7 +6,7 @@ import mmap
 import os
 import re
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -56,19 +56,22 @@ def training_batches(
 
     def write_example(images: np.ndarray, labels: np.ndarray, position: int) -> None:
         example = source.load(index_at(source.size, seed, position))
-        height, width = example.label.shape
-        augmentation = draw_augmentation((height, width), (seed, position), config.augment, crop)
+        augmentation = draw_augmentation(example.label.shape, (seed, position), config.augment, crop)
         augment_into(images, labels, example.image, example.label, augmentation)
 
     def make_batch(first: np.int64) -> tuple[np.ndarray, np.ndarray]:
         images, labels = image_buffers.take(), label_buffers.take()
-        pending = [pool.submit(write_example, images[i], labels[i], int(first) + i) for i in range(size)]
-        for example in pending:
-            example.result()
+        try:
+            # list() waits for all examples.
+            list(pool.map(write_example, images, labels, range(first, first + size)))
+        except UserError as error:
+            key = f"<UserError {id(error)}>"
+            _user_errors[key] = error
+            raise RuntimeError(f"{key} {error}") from None
         return images, labels
 
     def tensors(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, label = tf.numpy_function(_keep_user_errors(make_batch), [first], [tf.float32, tf.int32])
+        image, label = tf.numpy_function(make_batch, [first], [tf.float32, tf.int32])
         return tf.ensure_shape(image, (size, crop, crop, 3)), tf.ensure_shape(label, (size, crop, crop))
 
     firsts = tf.data.Dataset.counter(start, config.batch_size)
@@ -93,34 +96,15 @@ def iterate(batches: Iterable[T]) -> Iterator[T]:
     Raises:
         UserError: the error that was raised when an example was loaded.
     """
-    iterator = iter(batches)
-    while True:
-        try:
-            batch = next(iterator)
-        except StopIteration:
-            return
-        except tf.errors.OpError as error:
-            key = re.search(r"<UserError \d+>", str(error))
-            raise _user_errors.pop(key.group(), error) if key else error from None
-        yield batch
+    try:
+        yield from batches
+    except tf.errors.OpError as error:
+        key = re.search(r"<UserError \d+>", str(error))
+        raise _user_errors.pop(key.group(), error) if key else error from None
 
 
 _user_errors: dict[str, Exception] = {}
 """UserErrors raised in a numpy_function. tf.data passes on only the text of an exception; the text contains the key."""
-
-
-def _keep_user_errors(function: Callable[[np.int64], T]) -> Callable[[np.int64], T]:
-    """Wrap a function for tf.numpy_function such that `iterate` can raise its UserErrors."""
-
-    def wrapped(position: np.int64) -> T:
-        try:
-            return function(position)
-        except UserError as error:
-            key = f"<UserError {id(error)}>"
-            _user_errors[key] = error
-            raise RuntimeError(f"{key} {error}") from None
-
-    return wrapped
 
 
 class _BufferPool:

@@ -14,13 +14,10 @@ CLASSES = ("background", "disc", "box", "triangle", "star", "ring", "cross")
 VALIDATION_SCENES = 64
 """Default number of validation examples of an endless source."""
 
-HUE_SPREAD = 0.55
-"""Maximum deviation of a hue from the hue of its class, in units of the distance between the hues of two classes.
-
-Beyond 0.5 the hues of neighboring classes overlap, and only the shape identifies the class.
-"""
-
 _Rng = np.random.Generator
+
+_Position = tuple[float, float, float]
+"""Center (x, y) and radius of a shape in pixels."""
 
 
 def shapes_source(split: str, size: int = 160, seed: int = 0) -> Source:
@@ -31,19 +28,13 @@ def shapes_source(split: str, size: int = 160, seed: int = 0) -> Source:
     independent of the class. Each shape has a border of ignored pixels, 1 to 3 pixels wide, as in PASCAL VOC. The image
     is anti-aliased; a pixel of the mask belongs to the topmost shape that covers its center.
 
-    Args:
-        split: any name; each name has different scenes.
-        size: side of the square scenes in pixels, at least 32.
-        seed: each seed has different scenes.
-
-    Returns:
-        A source whose scene `i` is a function of (seed, split, size, i).
+    Scene `i` is a function of (seed, split, size, i): `split` is any name, `size` the side of the square in pixels, at
+    least 32.
     """
     stream = zlib.crc32(split.encode())
 
     def load(index: int) -> Example:
-        image, label = draw_scene(np.random.default_rng((seed, stream, index)), size)
-        return Example(image, label, f"shapes/{split}/{index}")
+        return Example(*draw_scene(np.random.default_rng((seed, stream, index)), size), f"shapes/{split}/{index}")
 
     return Source(f"shapes/{split}", CLASSES, None, load)
 
@@ -52,22 +43,22 @@ def draw_scene(rng: _Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw a scene: image `[size, size, 3]` uint8 and mask `[size, size]` uint8."""
     image = _background(rng, size)
     label = np.zeros((size, size), np.uint8)
-    placed: list[tuple[float, float, float]] = []
+    placed: list[_Position] = []
     for _ in range(rng.integers(2, 6)):
-        x, y, radius = _draw_position(rng, size, placed)
-        placed.append((x, y, radius))
-        _draw_shape(rng, image, label, (x, y, radius), int(rng.integers(1, len(CLASSES))))
+        placed.append(_draw_position(rng, size, placed))
+        _draw_shape(rng, image, label, placed[-1], int(rng.integers(1, len(CLASSES))))
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.35)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     light = 1 + strength * (np.float32(np.cos(angle)) * ramp[None, :] + np.float32(np.sin(angle)) * ramp[:, None])
     image *= light
-    image += _grain(rng, size, rng.uniform(0, 8))
+    strength = rng.uniform(0, 8)  # of the camera noise, in gray levels
+    image += (rng.random((size, size), np.float32) - np.float32(0.5)) * np.float32(2 * strength)
     np.clip(image, 0, 255, out=image)
     return np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 0)), label
 
 
-def _draw_position(rng: _Rng, size: int, placed: list[tuple[float, float, float]]) -> tuple[float, float, float]:
-    """Draw (x, y, radius) in pixels: the first of six draws that hardly overlaps other shapes, or the best of them."""
+def _draw_position(rng: _Rng, size: int, placed: list[_Position]) -> _Position:
+    """Return the first of six drawn positions that hardly overlaps other shapes, or the best of them."""
     best, best_gap = (0.0, 0.0, 0.0), -math.inf
     for _ in range(6):
         radius = size * rng.uniform(0.13, 0.30)
@@ -80,13 +71,10 @@ def _draw_position(rng: _Rng, size: int, placed: list[tuple[float, float, float]
     return best
 
 
-def _draw_shape(
-    rng: _Rng, image: np.ndarray, label: np.ndarray, position: tuple[float, float, float], class_id: int
-) -> None:
+def _draw_shape(rng: _Rng, image: np.ndarray, label: np.ndarray, position: _Position, class_id: int) -> None:
     """Paint a shape over `image` `[3, h, w]` and `label` `[h, w]` in place."""
     x, y, radius = position
-    size = len(label)
-    margin = radius * 1.5 + 3
+    size, margin = len(label), radius * 1.5 + 3
     left, right = max(0, int(x - margin)), min(size, int(x + margin) + 1)
     top, bottom = max(0, int(y - margin)), min(size, int(y + margin) + 1)
     dx = (np.arange(left, right) - x).astype(np.float32)[None, :]
@@ -94,11 +82,10 @@ def _draw_shape(
     angle, stretch = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(-0.15, 0.15))
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     u, v = (cos * dx + sin * dy) * np.float32(stretch), (cos * dy - sin * dx) * np.float32(1 / stretch)
-    distance = _SHAPE_DISTANCES[class_id - 1](u, v, np.float32(radius))
+    distance = _SHAPE_DISTANCES[CLASSES[class_id]](u, v, np.float32(radius))
     cover = np.clip(np.float32(0.5) - distance, 0, 1)
     window = image[:, top:bottom, left:right]
-    colors = _color(rng, class_id), _color(rng, class_id)
-    paint = _texture(rng, dx + np.float32(x), dy + np.float32(y), *colors)
+    paint = _texture(rng, dx + np.float32(x), dy + np.float32(y), class_id)
     paint -= window
     paint *= cover
     window += paint
@@ -108,14 +95,6 @@ def _draw_shape(
 
 
 # Signed distances to the outline in pixels, negative inside. `u` and `v` are relative to the center, `r` is the radius.
-
-
-def _disc(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
-    return np.hypot(u, v) - r * np.float32(0.9)
-
-
-def _box(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
-    return np.maximum(np.abs(u), np.abs(v)) - r * np.float32(0.8)
 
 
 def _triangle(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
@@ -136,17 +115,19 @@ def _star(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
     return (length * np.cos(turn) - np.float32(tip)) * normal[0] + length * np.sin(turn) * normal[1]
 
 
-def _ring(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
-    return np.abs(np.hypot(u, v) - r * np.float32(0.75)) - r * np.float32(0.24)
-
-
 def _cross(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
-    u, v = np.abs(u), np.abs(v)
-    arm, half = r, r * np.float32(0.32)
-    return np.minimum(np.maximum(u - arm, v - half), np.maximum(u - half, v - arm))
+    u, v, half = np.abs(u), np.abs(v), r * np.float32(0.32)
+    return np.minimum(np.maximum(u - r, v - half), np.maximum(u - half, v - r))
 
 
-_SHAPE_DISTANCES = (_disc, _box, _triangle, _star, _ring, _cross)
+_SHAPE_DISTANCES = {
+    "disc": lambda u, v, r: np.hypot(u, v) - r * np.float32(0.9),
+    "box": lambda u, v, r: np.maximum(np.abs(u), np.abs(v)) - r * np.float32(0.8),
+    "triangle": _triangle,
+    "star": _star,
+    "ring": lambda u, v, r: np.abs(np.hypot(u, v) - r * np.float32(0.75)) - r * np.float32(0.24),
+    "cross": _cross,
+}
 
 
 # Scenes are drawn channels-first: three times as fast in numpy as three interleaved values per pixel.
@@ -157,16 +138,15 @@ def _color(rng: _Rng, class_id: int) -> np.ndarray:
     if class_id == 0:
         gray, tint = rng.uniform(30, 225), rng.uniform(-18, 18, 3)
         return (gray + tint).astype(np.float32)[:, None, None]
-    hue = (class_id + rng.uniform(-HUE_SPREAD, HUE_SPREAD)) / (len(CLASSES) - 1)
+    # Hues that deviate by more than half the distance of two classes overlap: only the shape identifies the class.
+    hue = (class_id + rng.uniform(-0.55, 0.55)) / (len(CLASSES) - 1)
     color = colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(0.5, 1.0), rng.uniform(0.4, 1.0))
     return np.array(color, np.float32)[:, None, None] * np.float32(255)
 
 
-def _texture(rng: _Rng, x: np.ndarray, y: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Draw a texture `[3, h, w]` float32 between the colors `first` and `second`, both `[3, 1, 1]`, 0..255.
-
-    `x` `[1, w]` and `y` `[h, 1]` are the column and row numbers of its pixels.
-    """
+def _texture(rng: _Rng, x: np.ndarray, y: np.ndarray, class_id: int) -> np.ndarray:
+    """Draw a texture `[3, h, w]` float32 of two colors of a class, at columns `x` `[1, w]` and rows `y` `[h, 1]`."""
+    first, second = _color(rng, class_id), _color(rng, class_id)
     contrast = np.float32(rng.uniform(0.15, 0.7)) * (second - first)
     kind = rng.integers(5)
     angle, period = rng.uniform(0, np.pi), rng.uniform(5, 16)
@@ -179,20 +159,20 @@ def _texture(rng: _Rng, x: np.ndarray, y: np.ndarray, first: np.ndarray, second:
     elif kind == 2:
         pattern = np.clip(4 * np.sin(along) * np.sin(cos * y - sin * x), -1, 1)
     elif kind == 3:
-        pattern = _cells(rng, along.shape, int(rng.integers(2, 8)))
+        cell = int(rng.integers(2, 8))
+        values = 2 * rng.random([-(-side // cell) for side in along.shape], np.float32)
+        pattern = values.repeat(cell, 0).repeat(cell, 1)[: len(y), : x.size]
     else:
         low, high = along.min(), along.max()
         pattern = (along - low) * (2 / max(high - low, np.float32(1e-6)))
-    texture = contrast * pattern
-    texture += first
-    return texture
+    return contrast * pattern + first
 
 
 def _background(rng: _Rng, size: int) -> np.ndarray:
     """Draw a texture with streaks and soft spots, whose outlines differ from all shapes: `[3, size, size]` float32."""
     line = np.arange(size, dtype=np.float32)
     x, y = line[None, :], line[:, None]
-    image = _texture(rng, x, y, _color(rng, 0), _color(rng, 0))
+    image = _texture(rng, x, y, 0)
     pixels = image.reshape(3, -1)
     for _ in range(rng.integers(0, 7)):
         angle, offset, width = rng.uniform(0, np.pi), rng.uniform(0.1, 0.9, 2) * size, rng.uniform(0.6, 2.5)
@@ -207,14 +187,3 @@ def _background(rng: _Rng, size: int) -> np.ndarray:
         row, column = np.exp(-(((line - center[:, None]) / spread) ** 2))
         image += (column[:, None] * row[None, :]) * np.float32(rng.uniform(-60, 60))
     return image
-
-
-def _cells(rng: _Rng, shape: tuple[int, ...], cell: int) -> np.ndarray:
-    """Draw square cells with random values 0..2, `[h, w]`."""
-    rows, columns = (-(-side // cell) for side in shape)
-    return (2 * rng.random((rows, columns), np.float32)).repeat(cell, 0).repeat(cell, 1)[: shape[0], : shape[1]]
-
-
-def _grain(rng: _Rng, size: int, strength: float) -> np.ndarray:
-    """Draw camera noise `[size, size]`, uniform within +-strength gray levels."""
-    return (rng.random((size, size), np.float32) - np.float32(0.5)) * np.float32(2 * strength)

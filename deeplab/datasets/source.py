@@ -1,5 +1,7 @@
 """The interface of all data sources: examples by index."""
 
+import dataclasses
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -7,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from deeplab.config import DataConfig
 from deeplab.errors import UserError
 
 IGNORE_LABEL = 255
@@ -16,14 +19,12 @@ ProblemKind = Literal["missing", "unreadable", "size", "value", "color"]
 
 
 class ExampleError(UserError):
-    """A problem with the files of one example.
+    """A problem with a file of one example.
 
     Args:
         kind: "missing" or "unreadable" file, image and mask of different "size", a mask "value" that is not a class id,
             or a mask "color" that is not a class color.
-        subject: the file.
-        problem: what is wrong with it.
-        remedy: what to do about it.
+        subject, problem, remedy: as in UserError.
         values: for kind "value", the distinct values of the mask.
     """
 
@@ -82,14 +83,9 @@ class Source:
 def checked_example(
     image: np.ndarray, label: np.ndarray, classes: tuple[str, ...], image_name: str, label_name: str
 ) -> Example:
-    """Return an example after checking that image, label and classes match.
+    """Return an example after checking that image `[h, w, 3]` uint8, label `[h, w]` uint8 and class names match.
 
-    Args:
-        image: RGB `[h, w, 3]` uint8.
-        label: `[h, w]` uint8.
-        classes: class names by id.
-        image_name: file of the image, for messages; its stem becomes the name of the example.
-        label_name: file of the mask, for messages.
+    `image_name` and `label_name` are the files, for messages; the stem of the image is the name of the example.
 
     Raises:
         ExampleError: image and label differ in size, or a label is neither a class id nor 255.
@@ -108,3 +104,20 @@ def checked_example(
         remedy = "correct the mask, name more classes, or set data.label_ids"
         raise ExampleError("value", label_name, problem, remedy, tuple(np.unique(label).tolist()))
     return Example(image, label, PurePath(image_name).stem)
+
+
+def fingerprint(source: Source, config: DataConfig) -> str:
+    """Return a hash of all settings that affect the examples and of name, size and modification time of each file.
+
+    It does not depend on the location of the data. A missing file counts by its name.
+    """
+    settings = dataclasses.replace(config, root=None, on_unreadable="stop", eval_size=None, val_size=None)
+    digest = hashlib.sha256(f"{source.name} {source.classes} {source.size} {settings}\n".encode())
+    for path in source.files:
+        try:
+            status = path.stat()
+            state = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:
+            state = "missing"
+        digest.update(f"{path.parent.name}/{path.name} {state}\n".encode())
+    return digest.hexdigest()

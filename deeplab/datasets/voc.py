@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab.datasets.image_files import read_image, read_list, read_mask, required_folder
-from deeplab.datasets.source import Example, ExampleError, Source, checked_example
+from deeplab.datasets.image_files import pair_source, read_list, read_mask, required_folder
+from deeplab.datasets.source import ExampleError, Source
 from deeplab.errors import UserError
 
 CLASSES = (
@@ -38,13 +38,7 @@ def voc_source(
         UserError: a folder or the list is missing. Damaged files are reported when loaded.
     """
     pairs = split_files(devkit_year(Path(root), name), split, None if sbd is None else Path(sbd))
-
-    def load(index: int) -> Example:
-        image, mask = pairs[index]
-        return checked_example(read_image(image), read_any_mask(mask), classes, str(image), str(mask))
-
-    names, files = tuple(image.stem for image, _ in pairs), tuple(path for pair in pairs for path in pair)
-    return Source(f"{name}/{split}", classes, len(pairs), load, names, files)
+    return pair_source(f"{name}/{split}", classes, pairs, read_any_mask)
 
 
 def devkit_year(root: Path, name: str) -> Path:
@@ -72,18 +66,17 @@ def split_files(folder: Path, split: str, sbd: Path | None = None) -> list[tuple
     """
     list_file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if split != TRAIN_AUG:
-        return [_voc_files(folder, name) for name in _names(list_file)]
-    masks = sbd_masks(folder, sbd)
-    if list_file.is_file():
         names = _names(list_file)
+        masks = {name: folder / "SegmentationClass" / f"{name}.png" for name in names}
     else:
-        validation = set(_names(list_file.with_name("val.txt")))
-        names = sorted({*_names(list_file.with_name("train.txt")), *masks} - validation)
-    masks |= {path.stem: path for path in (folder / "SegmentationClass").glob("*.png")}
+        masks = sbd_masks(folder, sbd)
+        train, val = (list_file.with_name(name) for name in ("train.txt", "val.txt"))
+        names = _names(list_file) if list_file.is_file() else sorted({*_names(train), *masks} - {*_names(val)})
+        masks |= {path.stem: path for path in (folder / "SegmentationClass").glob("*.png")}
     missing = [name for name in names if name not in masks]
     if missing:
         raise UserError(f"split {TRAIN_AUG}", f"no mask for {missing[0]} and {len(missing) - 1} more", "complete SBD")
-    return [(_voc_files(folder, name)[0], masks[name]) for name in names]
+    return [(folder / "JPEGImages" / f"{name}.jpg", masks[name]) for name in names]
 
 
 def sbd_masks(folder: Path, sbd: Path | None) -> dict[str, Path]:
@@ -114,11 +107,11 @@ def read_any_mask(path: Path) -> np.ndarray:
         return read_mask(path)
     try:
         from scipy.io import loadmat
-    except ImportError:
-        raise UserError(str(path), "reading .mat files needs scipy", "pip install scipy, or give SBD as PNG") from None
-    try:
+
         content = loadmat(str(path), squeeze_me=True, struct_as_record=False)
         return np.ascontiguousarray(content["GTcls"].Segmentation, np.uint8)
+    except ImportError:
+        raise UserError(str(path), "reading .mat files needs scipy", "pip install scipy, or give SBD as PNG") from None
     except Exception as error:  # scipy raises various exceptions if the file is not a MATLAB file
         remedy = "restore it, or remove it from the list"
         raise ExampleError("unreadable", str(path), f"cannot be read ({error})", remedy) from None
@@ -127,7 +120,3 @@ def read_any_mask(path: Path) -> np.ndarray:
 def _names(list_file: Path) -> list[str]:
     # Lists of the detection task have a second column with 1 or -1.
     return [line.split()[0] for line in read_list(list_file)]
-
-
-def _voc_files(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / "JPEGImages" / f"{name}.jpg", folder / "SegmentationClass" / f"{name}.png"
