@@ -11,8 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.conversion.float_layers import layer_of
 from deeplab.quiet import quiet
+from deeplab.tflite.flatbuffer import serialize
 from deeplab.tflite.interpreter import TfliteModel
-from deeplab.tflite.packing import serialize
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
 
-from deeplab.tflite.flatbuffer import CONVOLUTIONS, Operator, TfliteGraph, read_graph
-from deeplab.tflite.packing import serialize
+from deeplab.tflite.flatbuffer import CONVOLUTIONS, Operator, TfliteGraph, read_graph, serialize
 
 
 def with_corrected_biases(content: bytes, reference: bytes, inputs: Iterable[np.ndarray]) -> bytes:

@@ -1,12 +1,7 @@
 """The program that `clients` starts: segments images with one client, in a process without TensorFlow.
 
-Usage: python client_program.py task_library|mediapipe MODEL IMAGES.npy MASKS.npy
-
-It imports neither this package, TensorFlow nor Keras: one process cannot load the native modules of both tflite-support
-and TensorFlow.
-
-Exit codes: 0 success; 3 the client or a library that it needs is not installed; 4 the client rejects the model or the
-images. With 3 and 4 the last line of standard error is the reason.
+Usage: python client_program.py task_library|mediapipe MODEL IMAGES.npy MASKS.npy. It imports neither this package,
+TensorFlow nor Keras: one process cannot load the native modules of both tflite-support and TensorFlow.
 """
 
 import ctypes
@@ -14,8 +9,9 @@ import sys
 import types
 from typing import Any
 
-NOT_INSTALLED = 3
-REJECTED = 4
+NOT_INSTALLED, REJECTED = 3, 4
+"""Exit codes: the client or a library that it needs is not installed; the client rejects the model or the images. The
+last line of standard error is the reason."""
 
 
 def main() -> int:

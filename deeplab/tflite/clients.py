@@ -16,6 +16,19 @@ from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 TASK_LIBRARY_PYTHON = "DEEPLAB_TASK_LIBRARY_PYTHON"
 """Environment variable with the Python of an environment that has tflite-support, for Python versions without it."""
 
+_CLIENTS = {
+    "task_library": (
+        "the Task Library",
+        "tflite-support needs Python 3.11: python3.11 -m venv DIR && DIR/bin/pip install tflite-support==0.4.4 "
+        f"libusb-package, then set {TASK_LIBRARY_PYTHON}=DIR/bin/python",
+    ),
+    "mediapipe": (
+        "MediaPipe",
+        "pip install mediapipe; its system libraries on Debian: apt-get install libegl1 libgles2",
+    ),
+}
+"""Name in messages and installation of each client."""
+
 
 def segment_with_task_library(
     source: TfliteSource, images: Sequence[np.ndarray], timeout: float = 300.0
@@ -39,11 +52,7 @@ def segment_with_task_library(
         ImportError: the client is not installed.
     """
     python = os.environ.get(TASK_LIBRARY_PYTHON) or sys.executable
-    installation = (
-        "tflite-support needs Python 3.11: python3.11 -m venv DIR && DIR/bin/pip install tflite-support==0.4.4 "
-        f"libusb-package, then set {TASK_LIBRARY_PYTHON}=DIR/bin/python"
-    )
-    return _segment(("task_library", "the Task Library", python, installation), source, images, timeout)
+    return _segment("task_library", python, source, images, timeout)
 
 
 def segment_with_mediapipe(
@@ -57,23 +66,21 @@ def segment_with_mediapipe(
     Returns:
         Category masks `[h, w]` uint8 at the size of the images.
     """
-    installation = "pip install mediapipe; its system libraries on Debian: apt-get install libegl1 libgles2"
-    return _segment(("mediapipe", "MediaPipe", sys.executable, installation), source, images, timeout)
+    return _segment("mediapipe", sys.executable, source, images, timeout)
 
 
 def _segment(
-    client: tuple[str, str, str, str], source: TfliteSource, images: Sequence[np.ndarray], timeout: float
+    client: str, python: str, source: TfliteSource, images: Sequence[np.ndarray], timeout: float
 ) -> list[np.ndarray]:
-    """Run the program with a client, given as its name, its title in messages, its Python, and how to install it."""
-    name, title, python, installation = client
-    program = Path(__file__).with_name("client_program.py")
-    file = open_tflite(source)
+    """Run the program with a client in the environment of `python`."""
+    file, program = open_tflite(source), Path(__file__).with_name("client_program.py")
+    title, installation = _CLIENTS[client]
     remedy = "check its metadata, input and output"
     with tempfile.TemporaryDirectory() as folder:
         model_path, images_path, masks_path = (Path(folder) / n for n in ("model.tflite", "images.npy", "masks.npy"))
         model_path.write_bytes(file.content)
         np.save(images_path, np.stack(images))
-        command = [python, *map(str, (program, name, model_path, images_path, masks_path))]
+        command = [python, *map(str, (program, client, model_path, images_path, masks_path))]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=folder, check=False)
         except OSError as error:

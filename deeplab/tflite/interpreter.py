@@ -33,11 +33,8 @@ class TfliteModel:
         kernels: "xnnpack" or "builtin". They round differently in quantized files.
 
     Attributes:
-        name: the file, for messages.
-        graph: operators and tensors of the file.
-        metadata: the metadata of the file, or None.
-        input: the input tensor.
-        output: the output tensor.
+        name, graph, metadata: those of the file.
+        input, output: the tensors.
         image_size: (height, width) of the input in pixels.
         mask_size: (height, width) of the output.
         returns_labels: whether the output is class ids instead of scores.
@@ -52,13 +49,12 @@ class TfliteModel:
         file = open_tflite(source)
         self.name, self.graph, self.metadata = file.name, file.graph, file.metadata
         self.input, self.output = _input_and_output(self.name, self.graph)
-        self.image_size, self.mask_size = self.input.shape[1:3], self.output.shape[1:3]
+        self.image_size = (self.input.shape[1], self.input.shape[2])
+        self.mask_size = (self.output.shape[1], self.output.shape[2])
         self.returns_labels = _holds_labels(self.output)
-        self.classes = _classes(self.graph, self.output, self.returns_labels)
         stated = self.metadata or Metadata()
         self.labels = stated.labels
-        if self.classes is None and self.labels:
-            self.classes = len(self.labels)
+        self.classes = _classes(self.graph, self.output) or len(self.labels or ()) or None
         self._table = _input_table(self.input, stated.mean or (PIXEL_MEAN,), stated.std or (PIXEL_STD,))
         try:
             with quiet():
@@ -68,8 +64,6 @@ class TfliteModel:
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise UserError(self.name, f"LiteRT cannot run it: {error}", "export it again") from error
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Segment an image of the model's input size.
@@ -102,9 +96,9 @@ class TfliteModel:
 
     def run(self, tensor: np.ndarray) -> np.ndarray:
         """Return the stored values of the output for stored values of the input."""
-        self._interpreter.set_tensor(self._input, tensor)
+        self._interpreter.set_tensor(self.input.index, tensor)
         self._interpreter.invoke()
-        return np.asarray(self._interpreter.get_tensor(self._output))
+        return np.asarray(self._interpreter.get_tensor(self.output.index))
 
 
 def dequantize(stored: np.ndarray, quantization: QuantizationParameters | None) -> np.ndarray:
@@ -153,9 +147,9 @@ def _holds_labels(output: Tensor) -> bool:
     return integers and (len(output.shape) == 3 or output.shape[3] == 1)
 
 
-def _classes(graph: TfliteGraph, output: Tensor, returns_labels: bool) -> int | None:
+def _classes(graph: TfliteGraph, output: Tensor) -> int | None:
     """Return the channels of the scores; for class ids, those of the input of ARG_MAX, or None without one."""
-    if not returns_labels:
+    if not _holds_labels(output):
         return output.shape[3]
     operator = graph.producer(output.index)
     while operator is not None and operator.name != "ARG_MAX":

@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.errors import UserError
 from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
-from deeplab.tflite.packing import serialize
+from deeplab.tflite.flatbuffer import serialize
 
 _SCHEMA_FILES = {
     "tensorflow_lite_support": "metadata/metadata_schema_py_generated.py",
@@ -49,8 +49,8 @@ Activation = Literal["none", "sigmoid", "softmax"]
 
 LABEL_FILE = "labelmap.txt"
 _ACTIVATIONS: tuple[Activation, ...] = ("none", "sigmoid", "softmax")
-_METADATA_BUFFER = "TFLITE_METADATA"
-_SEGMENTER_BUFFER = "SEGMENTER_METADATA"
+_METADATA_BUFFER = b"TFLITE_METADATA"
+_SEGMENTER_BUFFER = b"SEGMENTER_METADATA"
 """MediaPipe's addition to the schema: the activation that it applies to the scores."""
 _SEGMENTER_IDENTIFIER = b"V001"
 
@@ -79,11 +79,7 @@ class Metadata:
 
 
 def read_metadata(content: bytes, name: str = "the model") -> Metadata | None:
-    """Parse the TFLite metadata of a file; None if it has none.
-
-    Args:
-        content: the bytes of the file.
-        name: the file, for messages.
+    """Parse the TFLite metadata of a file, which messages call `name`; None if it has none.
 
     Raises:
         UserError: the metadata are damaged.
@@ -95,15 +91,10 @@ def read_metadata(content: bytes, name: str = "the model") -> Metadata | None:
         files = split_files(content)[1]
         subgraph = model.subgraphMetadata[0]
         mean, std = _normalization(subgraph.inputTensorMetadata)
-        return Metadata(
-            name=_text(model.name),
-            description=_text(model.description),
-            labels=_labels(subgraph.outputTensorMetadata, files),
-            mean=mean,
-            std=std,
-            activation=_activation(subgraph.customMetadata),
-            files=files,
-        )
+        labels = _labels(subgraph.outputTensorMetadata, files)
+        activation = _activation(subgraph.customMetadata)
+        title, description = ((text or b"").decode() for text in (model.name, model.description))
+        return Metadata(title, description, labels, mean, std, activation, files)
     except Exception as error:
         # The generated parser does not validate the metadata: a wrong offset can raise any exception.
         problem = f"metadata are damaged ({type(error).__name__}: {error})"
@@ -178,13 +169,10 @@ def with_files(model: bytes, files: Mapping[str, bytes]) -> bytes:
 
 def _segmenter(input_type: int, mean: float, std: float) -> Any:
     """Return the schema object of an image segmenter with a label file."""
-    normalization = _new(
-        "ProcessUnit",
-        optionsType=fields.ProcessUnitOptions.NormalizationOptions,
-        options=_new("NormalizationOptions", mean=[mean], std=[std]),
-    )
     image = _tensor("image", "Input image to be segmented.", fields.ColorSpaceType.RGB)
-    image.processUnits = [normalization]
+    normalization = _new("NormalizationOptions", mean=[mean], std=[std])
+    kind = fields.ProcessUnitOptions.NormalizationOptions
+    image.processUnits = [_new("ProcessUnit", optionsType=kind, options=normalization)]
     if input_type == schema.TensorType.UINT8:
         image.stats.min, image.stats.max = [0], [255]
     elif input_type == schema.TensorType.FLOAT32:
@@ -203,11 +191,9 @@ def _segmenter(input_type: int, mean: float, std: float) -> Any:
 
 def _tensor(name: str, description: str, color_space: int) -> Any:
     """Return the schema object of an image tensor."""
-    content = _new(
-        "Content",
-        contentPropertiesType=fields.ContentProperties.ImageProperties,
-        contentProperties=_new("ImageProperties", colorSpace=color_space),
-    )
+    properties = _new("ImageProperties", colorSpace=color_space)
+    kind = fields.ContentProperties.ImageProperties
+    content = _new("Content", contentPropertiesType=kind, contentProperties=properties)
     return _new("TensorMetadata", name=name, description=description, content=content, stats=_new("Stats"))
 
 
@@ -224,7 +210,7 @@ def _set_metadata(model: Any, data: bytes) -> None:
     buffer.data = np.frombuffer(data, np.uint8)
     model.metadata = list(model.metadata or ())
     for entry in model.metadata:
-        if _text(entry.name) == _METADATA_BUFFER:
+        if entry.name == _METADATA_BUFFER:
             model.buffers[entry.buffer] = buffer
             return
     model.buffers = [*model.buffers, buffer]
@@ -237,7 +223,7 @@ def _schema_object(content: bytes) -> Any:
     """Return the metadata as an object of the schema; None if the file has none."""
     model = schema.Model.GetRootAs(content, 0)
     for i in range(model.MetadataLength()):
-        if model.Metadata(i).Name() == _METADATA_BUFFER.encode():
+        if model.Metadata(i).Name() == _METADATA_BUFFER:
             buffer = model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy()
             return fields.ModelMetadataT.InitFromPackedBuf(np.asarray(buffer, np.uint8).tobytes(), 0)
     return None
@@ -255,17 +241,17 @@ def _labels(tensors: list[Any] | None, files: Mapping[str, bytes]) -> tuple[str,
     """Return the lines of the label file of the first output."""
     for entry in (tensors[0].associatedFiles or []) if tensors else []:
         if entry.type == fields.AssociatedFileType.TENSOR_AXIS_LABELS:
-            return tuple(files[_text(entry.name)].decode("utf-8").splitlines())
+            return tuple(files[entry.name.decode()].decode().splitlines())
     return None
 
 
 def _activation(custom: list[Any] | None) -> Activation | None:
     """Return the activation in MediaPipe's buffer; None without one."""
     for entry in custom or []:
-        if _text(entry.name) == _SEGMENTER_BUFFER:
+        if entry.name == _SEGMENTER_BUFFER:
             buffer = np.asarray(entry.data, np.uint8).tobytes()
             if buffer[4:8] != _SEGMENTER_IDENTIFIER:
-                raise ValueError(f"{_SEGMENTER_BUFFER} begins with {buffer[4:8]!r}")
+                raise ValueError(f"SEGMENTER_METADATA begins with {buffer[4:8]!r}")
             table = flatbuffers.table.Table(buffer, flatbuffers.encode.Get(flatbuffers.packer.uoffset, buffer, 0))
             field_offset = table.Offset(4)
             value = table.Get(flatbuffers.number_types.Int8Flags, field_offset + table.Pos) if field_offset else 0
@@ -282,7 +268,3 @@ def _activation_buffer(activation: Activation) -> Any:
     builder.PrependUOffsetTRelativeSlot(1, version, 0)
     builder.Finish(builder.EndObject(), _SEGMENTER_IDENTIFIER)
     return _new("CustomMetadata", name=_SEGMENTER_BUFFER, data=np.frombuffer(bytes(builder.Output()), np.uint8))
-
-
-def _text(value: bytes | str | None) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else value or ""

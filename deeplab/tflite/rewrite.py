@@ -6,8 +6,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from deeplab.tflite.flatbuffer import CROPS, DTYPE_CONVERSIONS, operator_name
-from deeplab.tflite.packing import serialize
+from deeplab.tflite.flatbuffer import CROPS, DTYPE_CONVERSIONS, operator_name, serialize
 
 _RESIZE = "RESIZE_BILINEAR"
 

@@ -11,12 +11,7 @@ from deeplab.tflite.metadata import Metadata, read_metadata
 
 @dataclass(frozen=True, eq=False)
 class TfliteFile:
-    """A .tflite file; its graph and its metadata are parsed on first use and kept.
-
-    Attributes:
-        name: the path, for messages; "the model" if only bytes were given.
-        content: the bytes of the file.
-    """
+    """The bytes of a .tflite file, and its path, or "the model", for messages; it is parsed on first use."""
 
     name: str
     content: bytes
