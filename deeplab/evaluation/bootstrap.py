@@ -1,5 +1,6 @@
 """Bootstrap intervals over images: how much a score varies between samples of images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,7 @@ def miou_interval(scores: Scores, bootstrap_samples: int, seed: int = 0) -> Inte
         bootstrap_samples: number of resamples, each of as many images as there are, with replacement.
         seed: seed of the resampling.
     """
-    return _interval(scores.miou, _mious(scores.counts, _weights(len(scores.names), bootstrap_samples, seed)))
+    return _bootstrap(lambda weights: _mious(scores.counts, weights), len(scores.names), bootstrap_samples, seed)
 
 
 def difference_interval(first: Scores, second: Scores, bootstrap_samples: int, seed: int = 0) -> Interval:
@@ -53,12 +54,11 @@ def difference_interval(first: Scores, second: Scores, bootstrap_samples: int, s
     shared = shared_images(first, second)
     if not shared:
         raise ValueError("a paired difference requires the same images and classes in both")
-    weights = _weights(shared, bootstrap_samples, seed)
-    value, resampled = (
-        _mious(first.counts[:shared], each) - _mious(second.counts[:shared], each)
-        for each in (np.ones((1, shared)), weights)
-    )
-    return _interval(float(value[0]), resampled)
+
+    def difference(weights: np.ndarray) -> np.ndarray:
+        return _mious(first.counts[:shared], weights) - _mious(second.counts[:shared], weights)
+
+    return _bootstrap(difference, shared, bootstrap_samples, seed)
 
 
 def shared_images(first: Scores, second: Scores) -> int:
@@ -67,20 +67,18 @@ def shared_images(first: Scores, second: Scores) -> int:
     return shared if first.classes == second.classes and first.names[:shared] == second.names[:shared] else 0
 
 
-def _weights(images: int, bootstrap_samples: int, seed: int) -> np.ndarray:
-    """Return how often each resample contains each image, `[bootstrap_samples, images]`; rows sum to `images`."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(images, np.full(images, 1 / images), size=bootstrap_samples).astype(np.float64)
+def _bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray], images: int, bootstrap_samples: int, seed: int
+) -> Interval:
+    """Return the statistic `[n]` of images with weights `[n, images]`, and its percentile interval over resamples."""
+    # How often each resample contains each image; rows sum to the number of images.
+    counts = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=bootstrap_samples)
+    low, high = np.nanquantile(statistic(counts.astype(np.float64)), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(statistic(np.ones((1, images)))[0]), float(low), float(high))
 
 
 def _mious(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the mIoU of weighted images, `[bootstrap_samples]`; float64 holds pixel counts below 2**53 exactly."""
+    """Return the mIoU `[n]` of images with weights `[n, images]`; float64 holds pixel counts below 2**53 exactly."""
     images, three, classes = counts.shape
     total = weights @ counts.reshape(images, three * classes).astype(np.float64)
     return mean_of_occurring(iou_of_counts(total.reshape(-1, three, classes)))
-
-
-def _interval(value: float, resampled: np.ndarray) -> Interval:
-    """Return the percentile interval of the resampled values."""
-    low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(value), float(low), float(high))

@@ -7,6 +7,7 @@ import numpy as np
 
 from deeplab.datasets.source import IGNORE_LABEL
 from deeplab.evaluation.confusion import class_counts, iou_of_counts, mean_of_occurring
+from deeplab.rendering.masks import class_edges
 
 BOUNDARY_WIDTH = 0.02
 """Width of the band of boundary IoU, as a fraction of the image diagonal (Boundary IoU, arXiv:2103.16562, sec. 5)."""
@@ -44,12 +45,6 @@ class BoundaryScores:
         return BoundaryScores(self.widths, self.matrices + other.matrices, self.boundary + other.boundary)
 
 
-def boundary_scores(label: np.ndarray, prediction: np.ndarray, classes: int, widths: Sequence[int]) -> BoundaryScores:
-    """Compute the scores near borders of one image; see `trimap_matrices` and `boundary_counts`."""
-    matrices = trimap_matrices(label, prediction, classes, widths)
-    return BoundaryScores(tuple(widths), matrices, boundary_counts(label, prediction, classes))
-
-
 def distance_to_border(label: np.ndarray, limit: int) -> np.ndarray:
     """Compute the Euclidean distance of each pixel to the nearest border pixel.
 
@@ -64,9 +59,7 @@ def distance_to_border(label: np.ndarray, limit: int) -> np.ndarray:
     Returns:
         `[h, w]` float32: exact up to `limit`; an unspecified larger value beyond it.
     """
-    border = label == IGNORE_LABEL
-    border[:-1] |= label[:-1] != label[1:]
-    border[:, :-1] |= label[:, :-1] != label[:, 1:]
+    border = (label == IGNORE_LABEL) | class_edges(label)
     # First the number of rows to the nearest border pixel of the same column, then the minimum over columns.
     rows = np.where(border, 0, limit + 1).astype(np.int32)
     for y in range(1, len(rows)):
@@ -125,33 +118,25 @@ def boundary_counts(label: np.ndarray, prediction: np.ndarray, classes: int) -> 
     near_label = _near_other_class(label, distance) & ~ignored
     near_predicted = _near_other_class(predicted, distance) & ~ignored
     correct = near_label & near_predicted & (label == predicted)
-    return np.stack(
-        [
-            np.bincount(ids[mask], minlength=classes)
-            for ids, mask in ((label, correct), (label, near_label), (predicted, near_predicted))
-        ]
-    ).astype(np.int64)
+    counted = (label[correct], label[near_label], predicted[near_predicted])
+    return np.stack([np.bincount(ids, minlength=classes) for ids in counted]).astype(np.int64)
 
 
 def _near_other_class(ids: np.ndarray, distance: int) -> np.ndarray:
     """Return the pixels, `[h, w]` bool, that have another id or the image edge within `distance` rows and columns."""
-    low, high = ids, ids
-    for axis in (0, 1):
-        low, high = _running(low, distance, axis, np.minimum), _running(high, distance, axis, np.maximum)
-    near = low != high
-    near[:distance] = near[-distance:] = True
-    near[:, :distance] = near[:, -distance:] = True
+    near, side = np.ones(ids.shape, bool), 2 * distance + 1
+    minima, maxima = (_over_squares(ids, side, reduce) for reduce in (np.minimum, np.maximum))
+    near[distance:-distance, distance:-distance] = minima != maxima
     return near
 
 
-def _running(x: np.ndarray, distance: int, axis: int, reduce: np.ufunc) -> np.ndarray:
-    """Return the minimum or maximum over a window of 2 * distance + 1 samples along `axis`, edge values repeated."""
-    widths = [(distance, distance) if i == axis else (0, 0) for i in range(2)]
-    x = np.moveaxis(np.pad(x, widths, mode="edge"), axis, 0)
-    window, covered = 2 * distance + 1, 1
-    while covered < window:
-        # Each pass combines two windows that overlap or touch, so the covered width doubles.
-        shift = min(covered, window - covered)
+def _over_squares(x: np.ndarray, side: int, reduce: np.ufunc) -> np.ndarray:
+    """Return the minimum or maximum of each square of `side` times `side` pixels inside `x`."""
+    covered = 1
+    while covered < side:
+        # Each pass combines squares that overlap or touch, so the covered side doubles.
+        shift = min(covered, side - covered)
         x = reduce(x[:-shift], x[shift:])
+        x = reduce(x[:, :-shift], x[:, shift:])
         covered += shift
-    return np.moveaxis(x, 0, axis)
+    return x

@@ -10,13 +10,15 @@ from pathlib import Path
 from deeplab.config import EvaluateConfig, ImageSize, ModelConfig
 from deeplab.errors import UserError
 from deeplab.prediction.image_fit import Size
-from deeplab.prediction.multi_scale import multi_scale_predictor, scaled_side
-from deeplab.prediction.predictor import Predictor, keras_predictor, tflite_predictor
+from deeplab.prediction.predictor import (
+    Predictor,
+    keras_predictor,
+    multi_scale_predictor,
+    scaled_side,
+    tflite_predictor,
+)
 from deeplab.run_folder import TrainedModel
 from deeplab.tflite.flatbuffer import CONVOLUTIONS, TfliteGraph
-
-DEFAULT_STRIDES = (16, 8)
-"""Output strides at which a run is evaluated if the config does not name any."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Candidate:
 
     @property
     def single_scale(self) -> bool:
-        """Whether each image is predicted once, unscaled and not flipped."""
+        """Whether each image is predicted once, at scale 1 and not flipped."""
         return self.scales == (1.0,) and not self.flip
 
 
 def make_candidates(config: EvaluateConfig, models: Sequence[TrainedModel], image_size: ImageSize) -> list[Candidate]:
-    """Return the candidates that a config requests, in its order.
+    """Return the candidates that a config requests, in its order; single-scale ones of a model come first.
 
     Args:
         config: the output strides, scales and flip.
@@ -84,7 +86,6 @@ def short_names(runs: tuple[str, ...]) -> list[str]:
 def _candidates_of(
     model: TrainedModel, name: str, config: EvaluateConfig, image_size: ImageSize
 ) -> Iterator[Candidate]:
-    """Yield the candidates of one run folder or file, single-scale ones first."""
     strides = config.output_strides
     if model.is_tflite:
         yield _file_candidate(model, name, config)
@@ -93,12 +94,11 @@ def _candidates_of(
         try:
             _ = model.description
         except UserError as error:
-            warnings.warn(
-                f"{model.path}: evaluated as a file only, not at output_stride={list(strides)}: {error}", stacklevel=2
-            )
+            text = f"{model.path}: evaluated as a file only, not at output_stride={list(strides)}: {error}"
+            warnings.warn(text, stacklevel=2)
             return
         name = f"{name.removesuffix('.tflite')} float"
-    strides = strides or DEFAULT_STRIDES
+    strides = strides or (16, 8)
     if not model.weights_file.is_file():
         raise UserError(str(model.weights_file), "no such file", "let the training finish, or restore the file")
     for stride in strides:
@@ -114,16 +114,9 @@ def _file_candidate(model: TrainedModel, name: str, config: EvaluateConfig) -> C
 
     file = TfliteModel(model.tflite, config.threads)
     multiply_adds = file_multiply_adds(file.graph)
+    size, make_predictor = len(model.tflite.content), lambda: tflite_predictor(file, config.fit)
     return Candidate(
-        name,
-        str(model.path),
-        None,
-        (1.0,),
-        False,
-        len(model.tflite.content),
-        file.classes,
-        lambda: tflite_predictor(file, config.fit),
-        lambda _: multiply_adds,
+        name, str(model.path), None, (1.0,), False, size, file.classes, make_predictor, lambda _: multiply_adds
     )
 
 
@@ -143,17 +136,11 @@ def _network_candidate(
         views = [(scaled_side(size[0], scale), scaled_side(size[1], scale)) for scale in scales]
         return (1 + flip) * sum(_network_multiply_adds(config, stride, view) for view in views)
 
-    return Candidate(
-        f"{name} OS{stride}" + f" x{len(scales)} scales" * (len(scales) > 1) + " + flip" * flip,
-        str(model.path),
-        stride,
-        scales,
-        flip,
-        model.weights_file.stat().st_size,
-        config.classes,
-        make_predictor,
-        multiply_adds,
-    )
+    name += f" OS{stride}"
+    if scales != (1.0,):
+        name += f" scale {scales[0]:g}" if len(scales) == 1 else f" x{len(scales)} scales"
+    name, size = name + " + flip" * flip, model.weights_file.stat().st_size
+    return Candidate(name, str(model.path), stride, scales, flip, size, config.classes, make_predictor, multiply_adds)
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 """The command evaluate: a table and a page that compare runs and .tflite files."""
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -8,15 +9,13 @@ from deeplab.config import EvaluateConfig, fixed_height_width
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Source
 from deeplab.evaluation.candidates import make_candidates
-from deeplab.evaluation.evaluation_page import Sample, best_row, evaluation_page, extremes, image_mious
-from deeplab.evaluation.rows import Row, differences, measure
-from deeplab.evaluation.table import notes, terminal_table, to_mapping
+from deeplab.evaluation.evaluation_page import best_row, evaluation_page, extremes, image_mious
+from deeplab.evaluation.table import Row, differences, measure, notes, percent, terminal_table, to_mapping
 from deeplab.files import atomic_write, write_json
+from deeplab.rendering.html import image_triple
 from deeplab.run_folder import check_class_count, open_model
 
 EVALUATION_FILE, PAGE_FILE = "evaluation.json", "evaluation.html"
-_TABLE_WIDTH = 160
-"""Characters per line of the table if the output is not a terminal."""
 
 
 def run_evaluation(config: EvaluateConfig) -> list[Row]:
@@ -42,7 +41,7 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
     cost_size = fixed_height_width(image_size) or source.load(0).label.shape
     console = Console()
     if not console.is_terminal:
-        console.width = _TABLE_WIDTH
+        console.width = 160
     rows = []
     for candidate in candidates:
         rows.append(measure(candidate, source, config, cost_size))
@@ -63,15 +62,16 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
     return rows
 
 
-def _samples(row: Row, source: Source, count: int) -> tuple[list[Sample], list[Sample]]:
+def _samples(row: Row, source: Source, count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the worst and the best images of a row, with their predictions."""
     worst, best = extremes(row, count)
     if not worst:
         return [], []
     predictor, mious = row.candidate.make_predictor(), image_mious(row)
 
-    def sample(index: int) -> Sample:
+    def triple(index: int) -> dict[str, Any]:
         example = source.load(index)
-        return Sample(example.name, example.image, example.label, predictor(example.image), float(mious[index]))
+        caption = f"{example.name}: mIoU {percent(mious[index])}"
+        return image_triple(caption, example.image, example.label, predictor(example.image))
 
-    return [sample(i) for i in worst], [sample(i) for i in best]
+    return [triple(i) for i in worst], [triple(i) for i in best]

@@ -1,17 +1,16 @@
 """Evaluation of a Keras model or a .tflite file on labeled images."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deeplab.datasets.source import Example
-from deeplab.evaluation.boundary import BoundaryScores, boundary_scores
+from deeplab.evaluation.boundary import BoundaryScores, boundary_counts, trimap_matrices
 from deeplab.evaluation.confusion import confusion_matrix
 from deeplab.evaluation.scores import Scores, scores_from_matrices
 from deeplab.prediction.predictor import Predictor
+from deeplab.rendering.progress import progress_bar
 
 ONE_CLASS_FRACTION = 0.99
 """A class with more than this fraction of all predicted pixels causes a warning."""
@@ -44,17 +43,19 @@ def evaluate(
     Raises:
         UserError: no images, only ignored pixels, or a label that is neither a class nor 255.
     """
-    matrices, names, stretched, widths = [], [], 0, sorted(trimap_widths)
+    matrices, names, stretched, widths = [], [], 0, tuple(sorted(trimap_widths))
     borders: BoundaryScores | None = None
-    for example in _with_progress(examples, progress, total):
-        prediction = predict(example.image)
-        if isinstance(predict, Predictor):
-            stretched += predict.stretches(example.image)
-        matrices.append(confusion_matrix(example.label, prediction, len(classes), example.name))
-        names.append(example.name)
-        if widths:
-            near = boundary_scores(example.label, prediction, len(classes), widths)
-            borders = borders + near if borders else near
+    with progress_bar(shown=progress is not None) as bar:
+        for example in bar.track(examples, total=total, description=progress or ""):
+            label, prediction = example.label, predict(example.image)
+            if isinstance(predict, Predictor):
+                stretched += predict.stretches(example.image)
+            matrices.append(confusion_matrix(label, prediction, len(classes), example.name))
+            names.append(example.name)
+            if widths:
+                trimaps = trimap_matrices(label, prediction, len(classes), widths)
+                near = BoundaryScores(widths, trimaps, boundary_counts(label, prediction, len(classes)))
+                borders = borders + near if borders else near
     scores = scores_from_matrices(matrices, classes, names, stretched, borders)
     _warn_if_one_class(scores)
     return scores
@@ -71,14 +72,3 @@ def _warn_if_one_class(scores: Scores) -> None:
             "values, the number of classes and the learning rate",
             stacklevel=3,
         )
-
-
-def _with_progress(examples: Iterable[Example], title: str | None, total: int | None) -> Iterator[Example]:
-    """Yield the examples, with a progress bar if `title` is given."""
-    console = Console(stderr=True)
-    if title is None or not console.is_terminal:
-        yield from examples
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield from bar.track(examples, total=total, description=title)

@@ -1,7 +1,6 @@
 """evaluation.html: the table of an evaluation with charts and sample images, in one file that needs no network."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,29 +8,9 @@ from markupsafe import Markup
 
 from deeplab.evaluation.bootstrap import LEVEL
 from deeplab.evaluation.confusion import iou_of_counts, mean_of_occurring
-from deeplab.evaluation.rows import Difference, Row
-from deeplab.evaluation.table import COLUMNS, cells, difference_text, percent
+from deeplab.evaluation.table import COLUMNS, Difference, Row, cells, difference_text, percent
 from deeplab.rendering import charts
-from deeplab.rendering.html import image_triple, render_page
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An image with its label and a prediction.
-
-    Attributes:
-        name: name of the image.
-        image: `[h, w, 3]` uint8, RGB.
-        label: `[h, w]` uint8, 255 = ignore.
-        prediction: `[h, w]` uint8.
-        miou: mIoU of this image alone, 0..1.
-    """
-
-    name: str
-    image: np.ndarray
-    label: np.ndarray
-    prediction: np.ndarray
-    miou: float
+from deeplab.rendering.html import render_page
 
 
 def image_mious(row: Row) -> np.ndarray:
@@ -59,18 +38,13 @@ def evaluation_page(
     rows: Sequence[Row],
     differences: Sequence[Difference],
     notes: Sequence[str],
-    worst: Sequence[Sample] = (),
-    best: Sequence[Sample] = (),
+    worst: Sequence[dict[str, Any]] = (),
+    best: Sequence[dict[str, Any]] = (),
 ) -> str:
     """Return the page as HTML.
 
-    Args:
-        title: name of the data and number of images.
-        rows: rows of the table.
-        differences: differences between the rows.
-        notes: sentences below the table.
-        worst: worst images of the row `best_row(rows)`.
-        best: best images of that row.
+    `title` names the data, `notes` are the sentences below the table, and `worst` and `best` are images of the row
+    `best_row(rows)`, each from `image_triple`.
     """
     table = cells(rows, differences)
     filled = [i for i in range(len(COLUMNS)) if any(row[i] for row in table)]
@@ -87,8 +61,8 @@ def evaluation_page(
         level=f"{LEVEL:.0%}",
         names={i: row.name for i, row in enumerate(rows, 1)},
         cost_charts={
-            "multiply-adds": _cost_chart(rows, [row.multiply_adds for row in rows], "multiply-adds"),
-            "time": _cost_chart(rows, [row.milliseconds for row in rows], "ms per image"),
+            "multiply-adds": _cost_chart(rows, lambda row: row.multiply_adds, "multiply-adds"),
+            "time": _cost_chart(rows, lambda row: row.milliseconds, "ms per image"),
         },
         differences=_difference_table(rows, differences),
         class_charts=_class_charts(rows),
@@ -96,30 +70,27 @@ def evaluation_page(
         boundary_ious={i: percent(b.boundary_iou) for i, b in borders.items()},
         best_number=best_index + 1,
         confusion_chart=charts.confusion_matrix(best_scores.matrix, best_scores.classes),
-        samples={"Worst": [_triple(sample) for sample in worst], "Best": [_triple(sample) for sample in best]},
+        samples={"Worst": worst, "Best": best},
     )
 
 
-def _cost_chart(rows: Sequence[Row], costs: Sequence[float], label: str) -> Markup:
+def _cost_chart(rows: Sequence[Row], cost: Callable[[Row], float], label: str) -> Markup:
     """Draw mIoU against a cost; rows whose cost is unknown (0) are left out."""
     points = []
-    for number, (row, cost) in enumerate(zip(rows, costs, strict=True), 1):
+    for number, row in enumerate(rows, 1):
         miou = row.scores.miou
         low, high = (row.interval.low, row.interval.high) if row.interval else (miou, miou)
-        if cost > 0:
+        if cost(row) > 0:
             title = f"{row.name}: {percent(miou)}"
-            points.append(charts.Point(number, cost, 100 * miou, 100 * low, 100 * high, title))
+            points.append(charts.Point(number, cost(row), 100 * miou, 100 * low, 100 * high, title))
     return charts.scatter(points, label, "mIoU")
 
 
 def _difference_table(rows: Sequence[Row], differences: Sequence[Difference]) -> dict[int, list[dict[str, str] | None]]:
     """Return the cells of the triangular table of differences, by row number; None where there is no difference."""
+    styles = {True: "significant", False: "insignificant"}
     by_pair = {
-        (d.row, d.minus): {
-            "text": difference_text(d),
-            "style": "significant" if d.interval.excludes_zero else "insignificant",
-        }
-        for d in differences
+        (d.row, d.minus): {"text": difference_text(d), "style": styles[d.interval.excludes_zero]} for d in differences
     }
     others = range(len(rows) - 1)
     return {i + 1: [by_pair.get((i, j)) for j in others] for i in range(1, len(rows))} if by_pair else {}
@@ -134,8 +105,3 @@ def _class_charts(rows: Sequence[Row]) -> list[tuple[dict[int, str], Markup]]:
         chart = charts.bars(classes, [(i, row.scores.iou.tolist()) for i, row in of_run.items()])
         result.append(({i: row.name for i, row in of_run.items()}, chart))
     return result
-
-
-def _triple(sample: Sample) -> dict[str, Any]:
-    caption = f"{sample.name}: mIoU {percent(sample.miou)}"
-    return image_triple(caption, sample.image, sample.label, sample.prediction)

@@ -98,14 +98,7 @@ def scores_from_matrices(
     stretched: int = 0,
     borders: BoundaryScores | None = None,
 ) -> Scores:
-    """Return the scores on a set of images.
-
-    Args:
-        matrices: the `[classes, classes]` confusion matrix of each image.
-        classes: names by id.
-        names: of the images.
-        stretched: number of stretched images.
-        borders: scores near borders, if requested.
+    """Return the `Scores` of a set of images from the `[classes, classes]` confusion matrix of each.
 
     Raises:
         UserError: there are no images, or all pixels are ignored.

@@ -62,11 +62,8 @@ def fit_image(
         stretched = Image.fromarray(image).resize(model_size[::-1], Image.Resampling.BILINEAR)
         return FittedImage(np.asarray(stretched), size, stretched=True)
     if size[0] > model_size[0] or size[1] > model_size[1]:
-        raise UserError(
-            "image",
-            f"{size[0]}x{size[1]} pixels exceed the model's input of {model_size[0]}x{model_size[1]}",
-            "use fit=stretch, tiles, or a model of any size",
-        )
+        problem = f"{size[0]}x{size[1]} pixels exceed the model's input of {model_size[0]}x{model_size[1]}"
+        raise UserError("image", problem, "use fit=stretch, tiles, or a model of any size")
     padded = np.full((*model_size, 3), padding_value, np.uint8 if float(padding_value).is_integer() else np.float32)
     padded[: size[0], : size[1]] = image
     return FittedImage(padded, size, stretched=False)
@@ -82,31 +79,24 @@ def scores_at_image_size(scores: np.ndarray, fitted: FittedImage) -> np.ndarray:
     Returns:
         `[h, w, classes]` float32. Scores of a padded image are enlarged with aligned corners, then cropped.
     """
-    if fitted.stretched:
-        return resize_scores(scores, fitted.size)
-    return resize_and_crop(scores, (fitted.image.shape[0], fitted.image.shape[1]), fitted.size)
+    height, width = fitted.size if fitted.stretched else fitted.image.shape[:2]
+    return resize_and_crop(scores, (height, width), fitted.size)
 
 
 def ids_at_image_size(ids: np.ndarray, fitted: FittedImage) -> np.ndarray:
     """Return class ids `[H, W]` of the fitted image at the original size `[h, w]`: cropped, or by nearest neighbor."""
-    if fitted.stretched:
-        rows, columns = (_nearest(old, new) for old, new in zip(ids.shape, fitted.size, strict=True))
-        return ids[rows[:, None], columns]
-    return ids[: fitted.size[0], : fitted.size[1]]
-
-
-def _nearest(old: int, new: int) -> np.ndarray:
-    """Return the nearest of `old` samples for each of `new`, with pixel centers at half integers as in Pillow."""
-    return np.minimum((np.arange(new) + 0.5) * old // new, old - 1).astype(np.intp)
-
-
-def resize_scores(scores: np.ndarray, size: Size) -> np.ndarray:
-    """Resize `[h', w', c]` to `[*size, c]`, bilinear with aligned corners, as DeepLab resizes its logits."""
-    return resize_and_crop(scores, size, size)
+    if not fitted.stretched:
+        return ids[: fitted.size[0], : fitted.size[1]]
+    # The nearest of the old rows and columns, with pixel centers at half integers as in Pillow.
+    sizes = zip(ids.shape, fitted.size, strict=True)
+    return ids[np.ix_(*(((np.arange(new) + 0.5) * old // new).astype(np.intp) for old, new in sizes))]
 
 
 def resize_and_crop(scores: np.ndarray, size: Size, crop: Size) -> np.ndarray:
-    """Return the top left `crop` of `[h', w', c]` resized to `size`, as float32, without computing the rest."""
+    """Return the top left `crop` of `[h', w', c]` resized to `size`, as float32, without computing the rest.
+
+    The resize is bilinear with aligned corners, as DeepLab resizes its logits.
+    """
     scores = np.asarray(scores, np.float32)
     if scores.shape[:2] != size:
         # Columns first, while there are few rows.

@@ -2,13 +2,13 @@
 
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from deeplab.config import PredictConfig
 from deeplab.errors import UserError
@@ -17,10 +17,10 @@ from deeplab.prediction.inputs import Input, find_inputs, read_upright
 from deeplab.prediction.predictor import Predictor, keras_predictor, tflite_predictor
 from deeplab.prediction.tiles import predict_in_tiles
 from deeplab.rendering import masks
+from deeplab.rendering.progress import progress_bar
 from deeplab.run_folder import open_model
 
 SHARES_FILE = "shares.json"
-_PRINTED_INPUTS = 20
 _Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -49,9 +49,7 @@ def run_prediction(config: PredictConfig) -> dict[str, dict[str, float]]:
         return predictor(image)
 
     shares = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar() as bar:
         for source in bar.track(inputs, description="inputs"):
             if source.video:
                 counts = _predict_video(source, predict, config, bar)
@@ -62,11 +60,8 @@ def run_prediction(config: PredictConfig) -> dict[str, dict[str, float]]:
     _print_shares(shares, Path(config.out))
     if stretched:
         height, width = predictor.image_size or (0, 0)
-        warnings.warn(
-            f"{stretched} image(s) or frame(s) larger than the file's input of {height}x{width} pixels were stretched "
-            f"to it; tile={min(height, width)} keeps their resolution",
-            stacklevel=2,
-        )
+        problem = f"{stretched} image(s) or frame(s) larger than the file's input of {height}x{width} pixels"
+        warnings.warn(f"{problem} were stretched to it; tile={min(height, width)} keeps their resolution", stacklevel=2)
     return shares
 
 
@@ -83,13 +78,11 @@ def _open_predictor(config: PredictConfig) -> tuple[Predictor, tuple[str, ...]]:
     if config.tile is not None and config.tile > side and config.fit != "stretch":
         # Tiles exist to keep the resolution; larger ones would be stretched.
         raise UserError("tile", f"{config.tile} pixels exceed the file's input of {side}", f"use tile={side}")
-    classes = file.labels
+    classes = file.labels or ()
     if not classes:
-        try:
+        # A network that cannot be imported has classes without names.
+        with suppress(UserError):
             classes = trained.description.classes
-        except UserError:
-            # Not a network that can be imported: its classes have no names.
-            classes = ()
     return tflite_predictor(file, config.fit), classes
 
 
@@ -112,9 +105,10 @@ def _predict_video(source: Input, predict: _Predict, config: PredictConfig, bar:
     properties, out = video.describe_video(source.path), Path(config.out)
     task = bar.add_task(source.path.name, total=properties.frames)
     counts = np.zeros(256, np.int64)
-    with ExitStack() as files:
-        overlays = files.enter_context(video.overlay_writer(out / f"{source.name}_overlay.mp4", properties))
-        id_frames = files.enter_context(video.id_writer(out / f"{source.name}_ids.mkv", properties))
+    with (
+        video.overlay_writer(out / f"{source.name}_overlay.mp4", properties) as overlays,
+        video.id_writer(out / f"{source.name}_ids.mkv", properties) as id_frames,
+    ):
         for frame in video.read_frames(source.path):
             ids = predict(frame)
             overlays.write(masks.overlay(frame, ids, config.opacity))
@@ -128,11 +122,10 @@ def _predict_video(source: Input, predict: _Predict, config: PredictConfig, bar:
 
 
 def _print_shares(shares: dict[str, dict[str, float]], out: Path) -> None:
-    """Print the class shares of the first inputs, and where the results are."""
-    console = Console(highlight=False)
-    for name in list(shares)[:_PRINTED_INPUTS]:
-        console.print(f"{name}: " + ", ".join(f"{c} {share:.1%}" for c, share in shares[name].items()), soft_wrap=True)
-    if len(shares) > _PRINTED_INPUTS:
-        remaining = len(shares) - _PRINTED_INPUTS
-        console.print(f"... and {remaining} more, all in {out / SHARES_FILE}", soft_wrap=True)
-    console.print(f"wrote the masks and overlays of {len(shares)} input(s) to {out}", style="dim", soft_wrap=True)
+    """Print the class shares of the first 20 inputs, and where the results are."""
+    console = Console(highlight=False, soft_wrap=True)
+    for name in list(shares)[:20]:
+        console.print(f"{name}: " + ", ".join(f"{c} {share:.1%}" for c, share in shares[name].items()))
+    if len(shares) > 20:
+        console.print(f"... and {len(shares) - 20} more, all in {out / SHARES_FILE}")
+    console.print(f"wrote the masks and overlays of {len(shares)} input(s) to {out}", style="dim")

@@ -1,6 +1,6 @@
-"""Prediction of class ids for images of any size, with a Keras model or a .tflite file."""
+"""Prediction of class ids for images of any size, with a Keras model or a .tflite file, at one or several scales."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,7 @@ class Predictor:
         return needs_stretching(image.shape[:2], self._input_size(image), self.fit)
 
     def _run(self, image: np.ndarray) -> tuple[np.ndarray, FittedImage]:
+        """Return the output of the model and the image that it received."""
         fitted = fit_image(image, self._input_size(image), self.fit, self.padding_value)
         return self.run(fitted.image), fitted
 
@@ -80,12 +81,7 @@ class Predictor:
 
 
 def tflite_predictor(model: "TfliteModel", fit: Fit = "auto") -> Predictor:
-    """Return a predictor that runs a .tflite file.
-
-    Args:
-        model: the file, loaded in an interpreter.
-        fit: how images of other sizes are fitted.
-    """
+    """Return a predictor that runs a .tflite file; `fit` states how images of other sizes are fitted."""
     from deeplab.tflite.interpreter import dequantize
 
     quantization = model.input.quantization
@@ -94,8 +90,7 @@ def tflite_predictor(model: "TfliteModel", fit: Fit = "auto") -> Predictor:
     def run(image: np.ndarray) -> np.ndarray:
         if image.dtype == np.uint8:
             return model(image)
-        # No uint8 pixel equals PIXEL_MEAN, so these values are the padding. The file's own zero replaces them, whatever
-        # its normalization is.
+        # No uint8 pixel equals PIXEL_MEAN: these values are the padding. The file's own zero replaces them.
         tensor = model.prepare(image.astype(np.uint8)).copy()
         tensor[0][image == PIXEL_MEAN] = zero
         stored = model.run(tensor)
@@ -133,7 +128,56 @@ def keras_predictor(model: Any, image_size: ImageSize = None, fit: Fit = "auto")
         return model(images, training=False)
 
     def run(image: np.ndarray) -> np.ndarray:
-        output: np.ndarray = forward(tf.constant(image[None], tf.float32))[0].numpy()
-        return output
+        return np.asarray(forward(tf.constant(image[None], tf.float32))[0])
 
     return Predictor(run, fixed or requested, fit, accepts_larger=fixed is None)
+
+
+def scaled_side(side: int, scale: float) -> int:
+    """Return the side of an image at `scale` with aligned corners: 513 at 0.5 is 257."""
+    return int((side - 1) * scale + 1)
+
+
+def multi_scale_predictor(model: Any, scales: Sequence[float], flip: bool, image_size: ImageSize = None) -> Predictor:
+    """Return a predictor that averages the class probabilities over scales and flips of each image.
+
+    As in the papers (DeepLabv3, arXiv:1706.05587, sec. 4.1), the image (padded to `image_size`) is resized, the logits
+    are resized back to its size, and their softmax is averaged. Both resizes align the corners.
+
+    Args:
+        model: a Keras model of any input size: RGB float32 0..255 `[b, h, w, 3]` to logits `[b, h, w, classes]`.
+        scales: factors on height and width; the papers use 0.5, 0.75, 1, 1.25, 1.5 and 1.75.
+        flip: also run the left-right flipped image at each scale.
+        image_size: pad images to this size first; None runs each at its own size.
+
+    Raises:
+        UserError: the model has a fixed input size.
+    """
+    import tensorflow as tf
+
+    from deeplab.model.resize import resize_bilinear
+
+    if None not in model.input_shape[1:3]:
+        problem = f"the model has the fixed input size {model.input_shape[1:3]}"
+        raise UserError("scales", problem, "build the model for any size")
+
+    # Each call computes one scale of one image, so that one trace serves all scales and sizes.
+    @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.float32), tf.TensorSpec((2,), tf.int32)])
+    def probabilities(image: Any, size: Any) -> Any:
+        scaled = resize_bilinear(image, (size[0], size[1]))
+        if flip:
+            scaled = tf.concat([scaled, scaled[:, :, ::-1]], axis=0)
+        logits = model(scaled, training=False)
+        if flip:
+            logits = tf.stack([logits[0], logits[1, :, ::-1]])
+        full = tf.shape(image)
+        return tf.reduce_mean(tf.nn.softmax(resize_bilinear(logits, (full[1], full[2]))), axis=0)
+
+    def run(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        batch = tf.constant(image[None], tf.float32)
+        sizes = [[scaled_side(height, scale), scaled_side(width, scale)] for scale in scales]
+        mean: Any = sum(probabilities(batch, size) for size in sizes) / len(scales)
+        return np.asarray(mean)
+
+    return Predictor(run, fixed_height_width(image_size), accepts_larger=True)

@@ -1,7 +1,7 @@
 """Reading and writing videos with PyAV (the libraries of FFmpeg)."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -62,31 +62,19 @@ class FrameWriter:
     def write(self, frame: np.ndarray) -> None:
         """Write one frame: `[h, w, 3]` uint8 RGB, or `[h, w]` uint8 ids."""
         pixels = np.ascontiguousarray(frame[: self._stream.height, : self._stream.width])
-        self._encode(av.VideoFrame.from_ndarray(pixels, format=self._frame_format))
-
-    def finish(self) -> None:
-        """Write the frames that the encoder still buffers."""
-        self._encode(None)
-
-    def _encode(self, frame: av.VideoFrame | None) -> None:
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
+        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(pixels, format=self._frame_format)))
 
 
-@contextmanager
-def overlay_writer(path: Path, video: Video) -> Iterator[FrameWriter]:
+def overlay_writer(path: Path, video: Video) -> AbstractContextManager[FrameWriter]:
     """Write RGB frames atomically as H.264 in an .mp4 file, which all players show; crops an odd last row or column."""
     height, width = (side // 2 * 2 for side in video.size)
     cropped, options = Video(None, video.rate, (height, width)), {"crf": "20", "preset": "veryfast"}
-    with _writer(path, "mp4", "libx264", "yuv420p", "rgb24", cropped, options) as writer:
-        yield writer
+    return _writer(path, "mp4", "libx264", "yuv420p", "rgb24", cropped, options)
 
 
-@contextmanager
-def id_writer(path: Path, video: Video) -> Iterator[FrameWriter]:
+def id_writer(path: Path, video: Video) -> AbstractContextManager[FrameWriter]:
     """Write class ids atomically and without loss, as gray FFV1 in an .mkv file."""
-    with _writer(path, "matroska", "ffv1", "gray", "gray", video, {}) as writer:
-        yield writer
+    return _writer(path, "matroska", "ffv1", "gray", "gray", video, {})
 
 
 @contextmanager
@@ -98,9 +86,9 @@ def _writer(
         stream: Any = container.add_stream(codec, rate=video.rate, options=options)
         stream.height, stream.width = video.size
         stream.pix_fmt = stored_format
-        writer = FrameWriter(container, stream, frame_format)
-        yield writer
-        writer.finish()
+        yield FrameWriter(container, stream, frame_format)
+        # The frames that the encoder still buffers.
+        container.mux(stream.encode())
 
 
 @contextmanager

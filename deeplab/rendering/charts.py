@@ -1,7 +1,7 @@
 """Charts as inline SVG, drawn by matplotlib.
 
-The charts are 360 units wide, so that their text is readable on a phone. Their colors are CSS variables of the page,
-which has a light and a dark scheme: matplotlib draws each variable as a placeholder color, `_svg` replaces these.
+Their colors are CSS variables of the page, which has a light and a dark scheme: matplotlib draws each variable as a
+placeholder color, `_svg` replaces these.
 """
 
 import io
@@ -18,12 +18,12 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 WIDTH = 360
 """Width of every chart in SVG units, which are pixels on a phone; text is 11 units high."""
 
-_HEIGHT = 240
+_NAME_WIDTH = 98
 _ROW_COLORS = 8
 _VARIABLES = ("muted", "line", "text", "correct", "wrong", *(f"c{i}" for i in range(_ROW_COLORS)))
 _PLACEHOLDERS = {name: f"#{i:06x}" for i, name in enumerate(_VARIABLES, 1)}
@@ -43,7 +43,7 @@ _SETTINGS: Any = {
 }
 _NUMBER_STYLE: Any = {"textcoords": "offset points", "color": _PLACEHOLDERS["text"], "fontweight": "bold"}
 _TITLE = "title:"
-"""Marks the ids of groups that become tooltips."""
+"""Starts the ids of groups that become tooltips."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
     if not points:
         return Markup()
     with mpl.rc_context(_SETTINGS):
-        figure, axes = _value_chart(x_label, y_label)
-        axes.set_xscale("log")
+        figure, axes = _value_chart(x_label, y_label, x_scale="log")
         for point in points:
             color = _placeholder(point.number)
             style: Any = {"color": color, "gid": f"{_TITLE}{point.title}"}
@@ -87,9 +86,10 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
         low, high = min(point.cost for point in points), max(point.cost for point in points)
         margin = max((high / low) ** 0.08, 1.12)
         axes.set_xlim(low / margin, high * margin)
-        axes.xaxis.set_major_locator(_cost_ticks(high / low))
+        # About three to seven ticks at any range.
+        ticks = LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)) if high >= 10 * low else _round_ticks()
+        axes.xaxis.set_major_locator(ticks)
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(_short))
         return _svg(figure, repr(points))
 
 
@@ -118,17 +118,14 @@ def bars(names: Sequence[str], values: Sequence[tuple[int, Sequence[float]]]) ->
     thickness = 5 if len(values) > 2 else 7
     group = thickness * len(values) + max(7, 15 - thickness * len(values))
     with mpl.rc_context(_SETTINGS):
-        height = group * len(names) + 24
-        figure = Figure((WIDTH / 72, height / 72))
-        axes = figure.add_axes((98 / WIDTH, 20 / height, (WIDTH - 98 - 36) / WIDTH, 1 - 22 / height))
+        figure, axes = _class_chart(WIDTH - _NAME_WIDTH - 36, group * len(names) + 2, above=2, below=20)
         for j, (number, row) in enumerate(values):
             for i, value in enumerate(row):
                 if not math.isnan(value):
                     top = i + (j - len(values) / 2) * thickness / group
-                    color = _placeholder(number)
                     title = f"{_TITLE}{names[i]}, row {number}: {value:.2%}"
-                    bar = Rectangle((0, top), 100 * value, (thickness - 1) / group, color=color, linewidth=0, gid=title)
-                    axes.add_patch(bar)
+                    style: Any = {"color": _placeholder(number), "linewidth": 0, "gid": title}
+                    axes.add_patch(Rectangle((0, top), 100 * value, (thickness - 1) / group, **style))
         for i, name_values in enumerate(zip(*(row for _, row in values), strict=True)):
             known = [value for value in name_values if not math.isnan(value)]
             text = f"{100 * max(known):.1f}" if known else "–"
@@ -147,14 +144,11 @@ def confusion_matrix(matrix: np.ndarray, names: Sequence[str]) -> Markup:
         matrix: `[classes, classes]` pixels; row = label, column = prediction.
         names: names of the classes; more than 40 are left out.
     """
-    classes, left, top = len(names), 98, 18
-    side = WIDTH - left - 2
+    classes, side = len(names), WIDTH - _NAME_WIDTH - 2
     cell = side / classes
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     with mpl.rc_context(_SETTINGS):
-        height = top + side + 2
-        figure = Figure((WIDTH / 72, height / 72))
-        axes = figure.add_axes((left / WIDTH, 2 / height, side / WIDTH, side / height))
+        figure, axes = _class_chart(side, side, above=18, below=2)
         # Shares below 0.05 % are left out; the square root makes small ones visible.
         for i, j in np.argwhere(shares >= 0.0005):
             color, share = _PLACEHOLDERS["correct" if i == j else "wrong"], shares[i, j]
@@ -171,39 +165,40 @@ def confusion_matrix(matrix: np.ndarray, names: Sequence[str]) -> Markup:
         return _svg(figure, repr((names, matrix.tolist())))
 
 
-def _value_chart(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+def _value_chart(x_label: str, y_label: str, x_scale: str = "linear") -> tuple[Figure, Axes]:
     """Create a chart with a grid, the name of the vertical axis above it and that of the horizontal one below."""
-    figure = Figure((WIDTH / 72, _HEIGHT / 72), layout="constrained")
+    figure = Figure((WIDTH / 72, 240 / 72), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(y_label, loc="left", fontsize=11)
     axes.set_xlabel(x_label, loc="right")
+    axes.set_xscale(x_scale)
     axes.spines[:].set_visible(False)
     axes.margins(y=0.08)
     axes.grid()
     axes.yaxis.set_major_locator(_round_ticks())
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(_short))
+        axis.set_major_formatter(_short)
     return figure, axes
+
+
+def _class_chart(width: float, height: float, above: float, below: float) -> tuple[Figure, Axes]:
+    """Create a chart of `width` times `height` units with class names at its left and space above and below it."""
+    total = above + height + below
+    figure = Figure((WIDTH / 72, total / 72))
+    return figure, figure.add_axes((_NAME_WIDTH / WIDTH, below / total, width / WIDTH, height / total))
 
 
 def _placeholder(number: int) -> str:
     return _PLACEHOLDERS[f"c{(number - 1) % _ROW_COLORS}"]
 
 
-def _round_ticks() -> Locator:
+def _round_ticks() -> MaxNLocator:
     """Choose three to seven ticks in steps of 1, 2 or 5 times a power of ten."""
     return MaxNLocator(6, steps=(1, 2, 5, 10))
 
 
-def _cost_ticks(ratio: float) -> Locator:
-    """Choose the ticks of a logarithmic axis by the ratio of its ends, so that there are about three to seven."""
-    if ratio < 10:
-        return _round_ticks()
-    return LogLocator(subs=(1, 2, 5) if ratio < 100 else (1,))
-
-
-def _short(value: float, _: int | None = None) -> str:
-    """Format 2000000000 as "2B"; matplotlib passes the position of the tick too."""
+def _short(value: float, _: float) -> str:
+    """Format 2000000000 as "2B"; the second argument is the position of the tick."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{letter}"
@@ -217,9 +212,7 @@ def _cut(text: str, length: int) -> str:
 def _svg(figure: Figure, salt: str) -> Markup:
     """Return a figure as an SVG element without fixed size, namespaces and date; equal charts give equal bytes.
 
-    Args:
-        figure: the figure.
-        salt: the content of the chart; different salts give different ids, for several charts on one page.
+    `salt` is the content of the chart: charts of different content on one page have different ids.
     """
     buffer = io.StringIO()
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -12,9 +12,6 @@ from PIL import Image
 from deeplab.rendering.charts import row_color
 from deeplab.rendering.masks import overlay
 
-THUMBNAIL_SIZE = 300
-"""Maximum width and height of the images on a page, in pixels."""
-
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -36,7 +33,7 @@ def render_page(template: str, **context: Any) -> str:
 
 
 def image_triple(caption: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
-    """Prepare an image with its label and prediction for the macro `image_triple`.
+    """Prepare an image with its label and prediction for the macro `image_triples`, at most 300 pixels wide and high.
 
     Args:
         caption: text below the images.
@@ -45,12 +42,10 @@ def image_triple(caption: str, image: np.ndarray, label: np.ndarray, prediction:
         prediction: class ids `[h, w]` uint8.
     """
     images = {"image": image, "label": overlay(image, label, 0.6), "prediction": overlay(image, prediction, 0.6)}
-    return {"caption": caption, "images": {name: _data_url(pixels) for name, pixels in images.items()}}
-
-
-def _data_url(image: np.ndarray) -> str:
-    """Encode the thumbnail of an image `[h, w, 3]` uint8 as a JPEG inside a URL."""
-    thumbnail, buffer = Image.fromarray(image), io.BytesIO()
-    thumbnail.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-    thumbnail.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    urls = {}
+    for name, pixels in images.items():
+        thumbnail, jpeg = Image.fromarray(pixels), io.BytesIO()
+        thumbnail.thumbnail((300, 300))
+        thumbnail.save(jpeg, "JPEG", quality=80)
+        urls[name] = "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")
+    return {"caption": caption, "images": urls}

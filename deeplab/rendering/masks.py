@@ -1,4 +1,4 @@
-"""Images of class ids: color masks, id masks, overlays and legends."""
+"""Images of class ids, and the colors of classes: color masks, id masks, overlays and legends."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +8,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deeplab.datasets.source import IGNORE_LABEL
 from deeplab.files import atomic_write
-from deeplab.rendering.colors import color_map
 
 _FONT_SIZE = 14
+
+
+def color_map(entries: int = 256) -> np.ndarray:
+    """Return the PASCAL VOC colors (VOCdevkit, VOClabelcolormap): `[entries, 3]` uint8, RGB; 255 is near-white.
+
+    Bit 3i of an id becomes bit 7-i of red, bit 3i+1 of green and bit 3i+2 of blue. Neighboring ids thus differ clearly,
+    and all 256 colors are distinct.
+    """
+    ids, colors = np.arange(entries), np.zeros((entries, 3), np.uint8)
+    for bit in range(8):
+        colors[:, bit % 3] |= (((ids >> bit) & 1) << (7 - bit // 3)).astype(np.uint8)
+    return colors
 
 
 def color_mask(ids: np.ndarray) -> Image.Image:
@@ -62,29 +73,23 @@ def class_shares(counts: np.ndarray, classes: Sequence[str]) -> dict[str, float]
         counts: `[256]`, the pixels of each id (`count_pixels`).
         classes: names by id; ids without a name are called "class 7".
     """
-    return {_class_name(i, classes): share for i, share in _ranked_shares(counts)}
+    return {name: share for _, name, share in _ranked_shares(counts, classes)}
 
 
 def draw_legend(ids: np.ndarray, classes: Sequence[str], min_height: int) -> Image.Image:
-    """Draw a strip with the color, name and share of each class in ids `[h, w]` uint8, largest first.
-
-    Args:
-        ids: class ids.
-        classes: names by id.
-        min_height: minimum height of the strip in pixels, that of the image next to it.
-    """
+    """Draw the color, name and share of each class in ids `[h, w]` uint8, largest first, `min_height` high or more."""
     font = ImageFont.load_default(_FONT_SIZE)
     line, colors = round(1.6 * _FONT_SIZE), color_map()
-    rows = [(i, f"{_class_name(i, classes)}  {share:.1%}") for i, share in _ranked_shares(count_pixels(ids))]
+    rows = [(i, f"{name}  {share:.1%}") for i, name, share in _ranked_shares(count_pixels(ids), classes)]
     width = 2 * line + max((int(font.getlength(text)) for _, text in rows), default=0)
     strip = Image.new("RGB", (width, max(min_height, line * (len(rows) + 1))), "white")
     draw = ImageDraw.Draw(strip)
-    left = line // 2
-    for row, (i, text) in enumerate(rows):
-        top = line // 2 + row * line
+    left = top = line // 2
+    for i, text in rows:
         box = (left, top, left + _FONT_SIZE, top + _FONT_SIZE)
         draw.rectangle(box, fill=tuple(colors[i].tolist()), outline="black")
         draw.text((left + line, top + _FONT_SIZE // 2), text, fill="black", font=font, anchor="lm")
+        top += line
     return strip
 
 
@@ -104,12 +109,9 @@ def save_png(image: Image.Image, path: Path) -> None:
         image.save(temporary, "PNG")
 
 
-def _ranked_shares(counts: np.ndarray) -> list[tuple[int, float]]:
-    """Return (id, share) of the ids that occur, without 255, largest share first."""
+def _ranked_shares(counts: np.ndarray, classes: Sequence[str]) -> list[tuple[int, str, float]]:
+    """Return (id, name, share) of the classes that occur, without 255, largest share first."""
     labeled = counts[:IGNORE_LABEL]
+    names = [*classes, *(f"class {i}" for i in range(len(classes), IGNORE_LABEL))]
     order = np.argsort(-labeled, kind="stable")
-    return [(int(i), float(labeled[i] / labeled.sum())) for i in order if labeled[i]]
-
-
-def _class_name(index: int, classes: Sequence[str]) -> str:
-    return classes[index] if index < len(classes) else f"class {index}"
+    return [(int(i), names[i], float(labeled[i] / labeled.sum())) for i in order if labeled[i]]

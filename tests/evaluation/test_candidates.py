@@ -40,6 +40,8 @@ def test_scales_and_flip_add_candidates(run):
         "tiny OS16 x2 scales + flip",
         "tiny OS8 x2 scales + flip",
     ]
+    assert names(EvaluateConfig(run, output_stride=16, scales=(0.5,))) == ["tiny OS16", "tiny OS16 scale 0.5"]
+    assert names(EvaluateConfig(run, output_stride=16, scales=(2.0,), flip=True))[1] == "tiny OS16 scale 2 + flip"
     few = EvaluateConfig(run, output_stride=(16, 8), flip=True, multi_scale_strides=(8,))
     assert names(few) == ["tiny OS16", "tiny OS8", "tiny OS8 + flip"]
     assert [candidate.single_scale for candidate in candidates(few)] == [True, True, False]

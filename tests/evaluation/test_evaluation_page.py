@@ -13,10 +13,10 @@ import pytest
 from deeplab.config import EvaluateConfig
 from deeplab.datasets.source import Example, Source
 from deeplab.evaluation.candidates import Candidate
-from deeplab.evaluation.evaluation_page import Sample, best_row, evaluation_page, extremes, image_mious
-from deeplab.evaluation.rows import Row, differences, measure
-from deeplab.evaluation.table import notes
+from deeplab.evaluation.evaluation_page import best_row, evaluation_page, extremes, image_mious
+from deeplab.evaluation.table import Row, differences, measure, notes
 from deeplab.prediction.predictor import Predictor
+from deeplab.rendering.html import image_triple
 
 NAMES = tuple(f"class {i} & more" for i in range(21))
 VOID = {"meta", "img"}
@@ -53,7 +53,7 @@ def rows() -> list[Row]:
 
 @pytest.fixture(scope="module")
 def content(rows: list[Row]) -> str:
-    samples = [Sample(e.name, e.image, e.label, e.label, 0.5) for e in map(load, range(2))]
+    samples = [image_triple(e.name, e.image, e.label, e.label) for e in map(load, range(2))]
     return evaluation_page("test/val & more", rows, differences(rows, 50, 0), notes(rows, (48, 60)), samples, samples)
 
 

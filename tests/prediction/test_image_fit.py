@@ -9,7 +9,6 @@ from deeplab.prediction.image_fit import (
     ids_at_image_size,
     needs_stretching,
     resize_and_crop,
-    resize_scores,
     scores_at_image_size,
 )
 
@@ -84,7 +83,7 @@ def test_enlarged_scores_have_aligned_corners():
     scores = np.array([[0.0, 4.0], [8.0, 12.0]], np.float32)[..., None]
     # Five samples between two corner pixels are quarters of the distance: 8 / 4 per row, 4 / 4 per column.
     expected = np.arange(5)[:, None] * 2.0 + np.arange(5)
-    np.testing.assert_allclose(resize_scores(scores, (5, 5))[..., 0], expected, atol=1e-6)
+    np.testing.assert_allclose(resize_and_crop(scores, (5, 5), (5, 5))[..., 0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("old", "new"), [((9, 9), (33, 33)), ((7, 5), (20, 3)), ((1, 1), (4, 3)), ((3, 4), (1, 1))])
@@ -100,13 +99,13 @@ def test_resize_equals_a_loop_over_pixels(old, new):
             for row, share_y in ((top, 1 - (v - top)), (bottom, v - top)):
                 for column, share_x in ((left, 1 - (u - left)), (right, u - left)):
                     expected[y, x] += share_y * share_x * scores[row, column]
-    np.testing.assert_allclose(resize_scores(scores, new), expected, atol=1e-5)
+    np.testing.assert_allclose(resize_and_crop(scores, new, new), expected, atol=1e-5)
 
 
 def test_resize_and_crop_equals_the_corner_of_the_full_resize():
     scores = np.random.default_rng(2).normal(size=(9, 9, 3)).astype(np.float32)
     np.testing.assert_array_equal(
-        resize_and_crop(scores, (33, 33), (20, 11)), resize_scores(scores, (33, 33))[:20, :11]
+        resize_and_crop(scores, (33, 33), (20, 11)), resize_and_crop(scores, (33, 33), (33, 33))[:20, :11]
     )
 
 

@@ -1,13 +1,13 @@
-"""Written masks read back unchanged; overlays and legends show the classes."""
+"""Written masks read back unchanged; overlays and legends show the classes in the VOC colors."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab.rendering.colors import color_map
 from deeplab.rendering.masks import (
     class_edges,
     class_shares,
+    color_map,
     color_mask,
     count_pixels,
     draw_legend,
@@ -65,3 +65,33 @@ def test_legend_grows_with_its_rows_and_is_placed_next_to_the_image():
     assert {tuple(color_map()[i].tolist()) for i in range(20)} <= colors
     sheet = side_by_side(Image.new("RGB", (7, 5)), strip)
     assert sheet.size == (7 + strip.width, strip.height)
+
+
+# By hand, from the bits of the id: r = bits 0, 3, 6; g = bits 1, 4, 7; b = bits 2, 5; most significant first.
+DEVKIT = {
+    0: (0, 0, 0),
+    1: (128, 0, 0),
+    2: (0, 128, 0),
+    3: (128, 128, 0),
+    4: (0, 0, 128),
+    7: (128, 128, 128),
+    8: (64, 0, 0),
+    15: (192, 128, 128),
+    16: (0, 64, 0),
+    20: (0, 64, 128),
+    64: (32, 0, 0),
+    255: (224, 224, 192),
+}
+
+
+def test_colors_are_those_of_the_devkit():
+    colors = color_map()
+    assert {i: tuple(colors[i].tolist()) for i in DEVKIT} == DEVKIT
+    assert len({tuple(c) for c in colors.tolist()}) == 256
+
+
+def test_colors_of_a_real_voc_mask(voc_root):
+    path = sorted((voc_root / "VOC2012" / "SegmentationClass").glob("*.png"))[0]
+    with Image.open(path) as mask:
+        palette = np.reshape(mask.getpalette("RGB"), (-1, 3))
+    np.testing.assert_array_equal(color_map(len(palette)), palette)

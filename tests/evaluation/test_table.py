@@ -11,8 +11,17 @@ from rich.console import Console
 from deeplab.config import EvaluateConfig
 from deeplab.datasets.source import Example, Source
 from deeplab.evaluation.candidates import Candidate
-from deeplab.evaluation.rows import Row, differences, measure, timed
-from deeplab.evaluation.table import amount, cells, notes, terminal_table, to_mapping
+from deeplab.evaluation.table import (
+    Row,
+    amount,
+    cells,
+    differences,
+    measure,
+    notes,
+    terminal_table,
+    timed,
+    to_mapping,
+)
 from deeplab.prediction.predictor import Predictor
 
 NAMES = ("background", "bright", "never")
