@@ -24,8 +24,7 @@ class SourceWeights:
         source: name of the source, for messages.
         weights: arrays by layer name.
         unused: weights without a counterpart in our models, by their names in the source.
-        notes: conversions that were applied to the weights, for the report.
-        folded: see `ImportReport`.
+        notes, folded: see `ImportReport`.
     """
 
     source: str
@@ -88,39 +87,34 @@ def assign_weights(model: keras.Model, source: SourceWeights, *, allow_missing: 
     Raises:
         UserError: the source does not cover the backbone, matches no layer, or has weights that are not finite.
     """
-    loaded: list[str] = []
-    reinitialized: list[str] = []
-    missing: list[str] = []
+    variables: dict[str, tuple[str, ...]] = {"loaded": (), "reinitialized": (), "missing": ()}
     assignments: dict[str, tuple[np.ndarray, ...]] = {}
     mismatched: set[str] = set()
-    previous_loaded = False
+    outcome = "missing"
     for layer in model.layers:
         if not layer.weights:
             continue
-        names = [f"{layer.name}/{variable.name}" for variable in layer.weights]
         values = source.weights.get(layer.name)
         if values is None:
-            missing += names
+            outcome = "missing"
         elif (
             _shapes(values) == _shapes(layer.weights)
             and layer.name.removesuffix("_bn") not in mismatched
-            and (layer.name != "logits" or previous_loaded)
+            and (layer.name != "logits" or outcome == "loaded")
         ):
             assignments[layer.name] = values
-            loaded += names
+            outcome = "loaded"
         else:
             mismatched.add(layer.name)
-            reinitialized += names
-        previous_loaded = layer.name in assignments
-    uncovered = [name for name in reinitialized + missing if name.startswith(BACKBONE_PREFIX)]
+            outcome = "reinitialized"
+        variables[outcome] += tuple(f"{layer.name}/{variable.name}" for variable in layer.weights)
+    uncovered = [name for name in variables["reinitialized"] + variables["missing"] if name.startswith(BACKBONE_PREFIX)]
     _check(model, source, assignments, [] if allow_missing else uncovered)
     for name, values in assignments.items():
         model.get_layer(name).set_weights([np.asarray(value, np.float32) for value in values])
     model_layers = {layer.name for layer in model.layers}
     unused = (*source.unused, *(name for name in source.weights if name not in model_layers))
-    return ImportReport(
-        source.source, tuple(loaded), tuple(reinitialized), tuple(missing), unused, source.notes, source.folded
-    )
+    return ImportReport(source.source, **variables, unused=unused, notes=source.notes, folded=source.folded)
 
 
 def _check(model: keras.Model, source: SourceWeights, assignments: LayerWeights, uncovered: list[str]) -> None:
@@ -135,12 +129,10 @@ def _check(model: keras.Model, source: SourceWeights, assignments: LayerWeights,
         layer = uncovered[0].partition("/")[0]
         expected = _shapes(model.get_layer(layer).weights)
         actual = f"shapes {_shapes(source.weights[layer])}" if layer in source.weights else "no such layer"
-        raise UserError(
-            source.source,
-            f"has no weights for {len(uncovered)} variables of the backbone; the first are of {layer}: expected shapes "
-            f"{expected}, got {actual}",
-            "set model= (or depth_multiplier, round_channels) to the model of these weights, or allow_missing=true",
-        )
+        problem = f"has no weights for {len(uncovered)} variables of the backbone; the first are of {layer}: "
+        problem += f"expected shapes {expected}, got {actual}"
+        remedy = "set model= (or depth_multiplier, round_channels) to the model of these weights, or allow_missing=true"
+        raise UserError(source.source, problem, remedy)
 
 
 def _shapes(values: Iterable[Any]) -> list[tuple[int, ...]]:
@@ -148,12 +140,11 @@ def _shapes(values: Iterable[Any]) -> list[tuple[int, ...]]:
 
 
 def _part(variable: str) -> str:
-    """Return the part of the network that a variable belongs to, from the name of its layer."""
+    """Return the part of the network that a variable belongs to."""
     if variable.startswith(("aspp", "image_pooling", "concat_projection")):
         return "aspp"
     return variable.partition("/")[0].partition("_")[0]
 
 
 def _first_names(names: tuple[str, ...], limit: int = 4) -> str:
-    """Return the first `limit` names and the number of the others."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

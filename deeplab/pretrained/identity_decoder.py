@@ -1,14 +1,12 @@
 """A decoder that is initialized as the identity, for weights that were trained without one."""
 
 import dataclasses
+import re
 
 import keras
 import numpy as np
 
 from deeplab.pretrained.assignment import SourceWeights
-
-DECODER_PREFIX, LOW_LEVEL_PREFIX = "decoder_", "decoder_low_level"
-"""Prefixes of the names of all decoder layers, and of those that project the low-level features."""
 
 
 def add_identity_decoder(source: SourceWeights, model: keras.Model) -> SourceWeights:
@@ -23,13 +21,9 @@ def add_identity_decoder(source: SourceWeights, model: keras.Model) -> SourceWei
         `source` with the decoder. `source` itself if it has a decoder, if the model has none, or if the decoder has
         another number of channels than ASPP.
     """
-    decoder = [
-        layer
-        for layer in model.layers
-        if layer.weights and layer.name.startswith(DECODER_PREFIX) and not layer.name.startswith(LOW_LEVEL_PREFIX)
-    ]
+    decoder = [layer for layer in model.layers if layer.weights and re.match("decoder_(?!low_level)", layer.name)]
     projection = source.weights.get("concat_projection")
-    has_decoder = any(name.startswith(DECODER_PREFIX) for name in source.weights)
+    has_decoder = any(name.startswith("decoder_") for name in source.weights)
     if not decoder or has_decoder or projection is None or "logits" not in source.weights:
         return source
     if decoder[-1].output.shape[-1] != projection[0].shape[-1]:

@@ -8,9 +8,9 @@ from deeplab.model.build import DeepLab
 from deeplab.pretrained.assignment import ImportReport, SourceWeights, assign_weights
 from deeplab.pretrained.identity_decoder import add_identity_decoder
 from deeplab.pretrained.keras_applications import convert_layers, download_imagenet
-from deeplab.pretrained.tf1_checkpoint import is_checkpoint, read_checkpoint
+from deeplab.pretrained.tf1_checkpoint import checkpoint_prefix, read_checkpoint
 from deeplab.pretrained.tflite_network import read_network, source_weights
-from deeplab.pretrained.weights_h5 import HDF5_MAGIC, read_layers
+from deeplab.pretrained.weights_h5 import read_layers
 
 
 def import_weights(model: DeepLab, path: str | Path, *, allow_missing: bool = False) -> ImportReport:
@@ -47,12 +47,12 @@ def _read_source(path: str | Path, model: DeepLab) -> SourceWeights:
     if path.is_file():
         with path.open("rb") as file:
             magic = file.read(8)
-        if magic == HDF5_MAGIC:
+        if magic == b"\x89HDF\r\n\x1a\n":
             layers = read_layers(path)
             return convert_layers(str(path), layers) or SourceWeights(str(path), layers)
         if magic[4:8] == b"TFL3" or path.suffix == ".tflite":
             return source_weights(read_network(path), model)
-    if is_checkpoint(path):
+    if checkpoint_prefix(path):
         return read_checkpoint(path, model)
     problem = "has no known weights format" if path.exists() else "no such file or folder"
     remedy = 'give "imagenet", a .tflite or .h5 file, a run folder or a TensorFlow 1 checkpoint'

@@ -1,12 +1,9 @@
-"""ImageNet weights of keras.applications for our backbones.
+"""ImageNet weights of keras.applications for our backbones; their graphs choose the padding by the input size.
 
-Only their weights are used: their graphs choose the padding by the input size. The MobileNets of keras.applications
-normalize pixels as ours do. ResNet subtracts the mean color, as our backbone does, and takes blue first; its first
-kernel is reversed for that.
+Their MobileNets normalize pixels as ours do. Their ResNet subtracts the mean color, as ours does, and takes blue first.
 """
 
 import re
-from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -15,24 +12,13 @@ from deeplab.config import ModelConfig
 from deeplab.errors import UserError
 from deeplab.pretrained.assignment import LayerWeights, SourceWeights
 
-_MOBILENET_V2_BLOCK = re.compile(r"(?:block_(\d+)|expanded_conv)_(expand|depthwise|project)(_BN)?")
-_MOBILENET_V3_BLOCK = re.compile(
-    r"expanded_conv(?:_(\d+))?_(expand|depthwise|project|squeeze_excite_conv|squeeze_excite_conv_1)(_bn)?"
-)
-_RESNET_UNIT = re.compile(r"conv(\d)_block(\d+)_([0-3])_(conv|bn)")
-RESNET_EPSILON, OUR_RESNET_EPSILON = 1.001e-5, 1e-5
-"""Added to the variance in the batch norms of their ResNet, and of ours."""
-
 
 def mobilenet_v2_layer(name: str) -> str | None:
     """Return our name of a layer of keras.applications' MobileNetV2; None for layers after the features."""
     if name in ("Conv1", "bn_Conv1"):
         return "backbone_stem" if name == "Conv1" else "backbone_stem_bn"
-    match = _MOBILENET_V2_BLOCK.fullmatch(name)
-    if match is None:
-        return None
-    number, part, norm = match.groups()
-    return f"backbone_block{number or 0}_{part}{'_bn' if norm else ''}"
+    match = re.fullmatch(r"(?:block_(\d+)|expanded_conv)_(expand|depthwise|project)(_BN)?", name)
+    return f"backbone_block{match[1] or 0}_{match[2]}{'_bn' if match[3] else ''}" if match else None
 
 
 def mobilenet_v3_layer(name: str) -> str | None:
@@ -41,31 +27,23 @@ def mobilenet_v3_layer(name: str) -> str | None:
     The published files contain "Conv/BatchNorm" where Keras 3 names the layer "conv_bn".
     """
     name = name.lower().replace("/batchnorm", "_bn").replace("/", "_")
-    if name in ("conv", "conv_bn"):
-        return name.replace("conv", "backbone_stem")
-    if name in ("conv_1", "conv_1_bn"):
-        return name.replace("conv_1", "backbone_last")
-    match = _MOBILENET_V3_BLOCK.fullmatch(name)
-    if match is None:
-        return None
-    number, part, norm = match.groups()
-    part = {"squeeze_excite_conv": "squeeze", "squeeze_excite_conv_1": "excite"}.get(part, part)
-    return f"backbone_block{number or 0}_{part}{norm or ''}"
+    name = name.replace("squeeze_excite_conv_1", "excite").replace("squeeze_excite_conv", "squeeze")
+    if match := re.fullmatch(r"conv(_1)?(_bn)?", name):
+        return f"backbone_{'last' if match[1] else 'stem'}{match[2] or ''}"
+    match = re.fullmatch(r"expanded_conv(?:_(\d+))?_(expand|depthwise|project|squeeze|excite)(_bn)?", name)
+    return f"backbone_block{match[1] or 0}_{match[2]}{match[3] or ''}" if match else None
 
 
 def resnet_layer(name: str) -> str | None:
     """Return our name of a layer of keras.applications' ResNet; None for layers after the features."""
     if name in ("conv1_conv", "conv1_bn"):
         return "backbone_stem" if name == "conv1_conv" else "backbone_stem_bn"
-    match = _RESNET_UNIT.fullmatch(name)
+    match = re.fullmatch(r"conv(\d)_block(\d+)_([0-3])_(conv|bn)", name)
     if match is None:
         return None
     stage, unit, part = (int(match[n]) for n in (1, 2, 3))
     layer = f"conv{part - 1}" if part else "shortcut"
     return f"backbone_stage{stage - 2}_unit{unit - 1}_{layer}{'_bn' if match[4] == 'bn' else ''}"
-
-
-_LAYER_NAMES: tuple[Callable[[str], str | None], ...] = (mobilenet_v2_layer, mobilenet_v3_layer, resnet_layer)
 
 
 def convert_layers(source: str, layers: LayerWeights) -> SourceWeights | None:
@@ -78,7 +56,7 @@ def convert_layers(source: str, layers: LayerWeights) -> SourceWeights | None:
     Returns:
         The weights, or None if the layers are not those of a MobileNetV2, MobileNetV3 or ResNet.
     """
-    for layer_name in _LAYER_NAMES:
+    for layer_name in (mobilenet_v2_layer, mobilenet_v3_layer, resnet_layer):
         renamed = {name: layer_name(name) for name in layers}
         if {"backbone_stem", "backbone_stem_bn"} <= set(renamed.values()):
             break
@@ -99,7 +77,8 @@ def _convert_resnet(weights: LayerWeights) -> LayerWeights:
         if name.endswith("_bn"):
             gamma, beta, mean, variance = values
             bias = weights[name.removesuffix("_bn")][1]
-            converted[name] = (gamma, beta, mean - bias, variance + np.float32(RESNET_EPSILON - OUR_RESNET_EPSILON))
+            # Their batch norms add 1.001e-5 to the variance, ours 1e-5.
+            converted[name] = (gamma, beta, mean - bias, variance + np.float32(1.001e-5 - 1e-5))
         else:
             converted[name] = (values[0][:, :, ::-1] if name == "backbone_stem" else values[0],)
     return converted
@@ -132,19 +111,15 @@ def download_imagenet(config: ModelConfig) -> SourceWeights:
         problem = f"no weights are published for depth_multiplier={multiplier} with round_channels={rounding}"
         published = ", ".join(map(str, multipliers))
         raise UserError("imagenet", problem, f"set model.depth_multiplier to {published} and model.round_channels=true")
-    arguments: dict[str, object] = {"include_top": False, "weights": "imagenet"}
-    source = f"keras.applications {network} (imagenet)"
-    if len(multipliers) > 1:
-        arguments["alpha"] = multiplier
-        source = f"keras.applications {network} {multiplier} (imagenet)"
+    width = {"alpha": multiplier} if len(multipliers) > 1 else {}
+    source = f"keras.applications {f'{network} {multiplier}' if width else network} (imagenet)"
     try:
-        model = getattr(keras.applications, network)(**arguments)
+        model = getattr(keras.applications, network)(include_top=False, weights="imagenet", **width)
     except Exception as error:
         # Keras raises a plain Exception for every failure of a download.
         reason = str(error).splitlines()[0]
         raise UserError(source, f"cannot be downloaded: {reason}", "download the .h5 file and give its path") from error
-    weights = convert_layers(
-        source, {layer.name: tuple(layer.get_weights()) for layer in model.layers if layer.weights}
-    )
+    layers = {layer.name: tuple(layer.get_weights()) for layer in model.layers if layer.weights}
+    weights = convert_layers(source, layers)
     assert weights is not None
     return weights

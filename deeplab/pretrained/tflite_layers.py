@@ -1,8 +1,6 @@
 """Match the operators of a .tflite file to the layers of our MobileNetV2 DeepLab.
 
-Tensor names depend on the converter and say little in quantized files, and the order of parallel branches differs
-between files. So the graph is followed from operator to operator, and each operator must be the one that our network
-has at that place.
+The graph is followed from operator to operator, because names and the order of parallel branches differ between files.
 """
 
 from collections.abc import Iterator
@@ -16,7 +14,6 @@ from deeplab.tflite.flatbuffer import CONVOLUTIONS, Operator, TfliteGraph
 
 TRANSPARENT = ("QUANTIZE", "DEQUANTIZE", "RESIZE_BILINEAR", "PAD", "PADV2", "CAST")
 """Operators between two layers that are not layers themselves."""
-POOLING = ("AVERAGE_POOL_2D", "MEAN")
 
 
 class UnsupportedNetworkError(Exception):
@@ -82,18 +79,16 @@ def match_layers(graph: TfliteGraph) -> TfliteLayers:
 
 def _output_stride(convolutions: dict[str, TfliteConvolution]) -> int:
     """Return the output stride after checking that all strides and rates are those of our network at it."""
-    actual = {name: c.stride_rate for name, c in convolutions.items() if name.endswith(("_stem", "_depthwise"))}
-    output_stride = int(np.prod([layer.stride for layer in actual.values()]))
+    layers = {name: c.stride_rate for name, c in convolutions.items() if name.endswith(("_stem", "_depthwise"))}
+    output_stride = int(np.prod([layer.stride for layer in layers.values()]))
     try:
         plan = stride_plan([2, *(stride for _, _, stride in BLOCKS)], output_stride)
     except ValueError as error:
         raise UnsupportedNetworkError(str(error)) from error
-    for (name, layer), expected in zip(actual.items(), plan, strict=True):
+    for (name, layer), expected in zip(layers.items(), plan, strict=True):
         if layer != expected:
-            raise UnsupportedNetworkError(
-                f"{name}: expected stride {expected.stride} and rate {expected.rate} at output stride {output_stride}, "
-                f"got stride {layer.stride} and rate {layer.rate}"
-            )
+            required, actual = (f"stride {step.stride} and rate {step.rate}" for step in (expected, layer))
+            raise UnsupportedNetworkError(f"{name}: expected {required} at output stride {output_stride}, got {actual}")
     return output_stride
 
 
@@ -177,7 +172,7 @@ class _Matcher:
             return _Branch("aspp0" if size == 1 else "atrous", _rate(convolution), {"": convolution})
         before = self.graph.producer(first)
         if before is not None and size == 1 and self._origin(before.inputs[0]) == features:
-            if before.name in POOLING and self.graph.tensors[first].shape[1:3] == (1, 1):
+            if before.name in ("AVERAGE_POOL_2D", "MEAN") and self.graph.tensors[first].shape[1:3] == (1, 1):
                 return _Branch("image_pooling", 1, {"": convolution})
             if before.name == "DEPTHWISE_CONV_2D" and self._kernel_size(before) == 3:
                 return _Branch("atrous", _rate(before), {"_depthwise": before, "_pointwise": convolution})
@@ -199,29 +194,14 @@ class _Matcher:
         return x
 
     def match(self, layer: str, tensor: int, kind: str, size: int, activation: str) -> int:
-        """Record the one convolution that reads `tensor` as `layer`; return its output tensor.
-
-        Args:
-            layer: name of our layer.
-            tensor: index of the input tensor.
-            kind: "CONV_2D" or "DEPTHWISE_CONV_2D".
-            size: side of the kernel.
-            activation: fused activation.
-
-        Raises:
-            UnsupportedNetworkError: there is no such convolution, or several.
-        """
+        """Record the one convolution of this kind and size that reads `tensor` as `layer`; return its output tensor."""
         consumers = list(self.consumers(tensor))
-        matches = [
-            op
-            for op in consumers
-            if op.name == kind and self._kernel_size(op) == size and _activation(op) == activation
-        ]
+        matches = [op for op in consumers if op.name == kind and self._kernel_size(op) == size]
+        matches = [op for op in matches if _activation(op) == activation]
         if len(matches) != 1:
+            expected = f"expected a {size}x{size} {kind} with activation {activation}"
             actual = ", ".join(sorted({op.name for op in consumers})) or "nothing"
-            raise UnsupportedNetworkError(
-                f"{layer}: expected a {size}x{size} {kind} with activation {activation}, got {actual}"
-            )
+            raise UnsupportedNetworkError(f"{layer}: {expected}, got {actual}")
         self.convolutions[layer] = self._read_convolution(matches[0])
         return self.convolutions[layer].output
 
@@ -229,10 +209,7 @@ class _Matcher:
         """Yield the operators that read `tensor`, directly or through transparent ones."""
         for op in self.graph.operators:
             if tensor in op.inputs:
-                if op.name in TRANSPARENT:
-                    yield from self.consumers(op.outputs[0])
-                else:
-                    yield op
+                yield from self.consumers(op.outputs[0]) if op.name in TRANSPARENT else [op]
 
     def _origin(self, tensor: int) -> int:
         """Return the tensor from which transparent operators computed `tensor`."""
@@ -261,7 +238,6 @@ class _Matcher:
         return self.graph.tensors[tensor].values()
 
     def _kernel_size(self, op: Operator) -> int:
-        """Return the side of a convolution's kernel."""
         return self.graph.tensors[op.inputs[1]].shape[1]
 
     def _channels(self, tensor: int) -> int:
@@ -269,10 +245,8 @@ class _Matcher:
 
 
 def _activation(op: Operator) -> str:
-    """Return the fused activation of a convolution."""
     return op.options["fused_activation_function"]
 
 
 def _rate(op: Operator) -> int:
-    """Return the atrous rate of a convolution."""
     return op.options["dilation_h_factor"]

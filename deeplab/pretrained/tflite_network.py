@@ -1,6 +1,5 @@
 """DeepLab models from .tflite files: the official ones and our own."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import keras
@@ -17,7 +16,6 @@ from deeplab.model.quantization.rounding import KERNEL_LIMIT, kernel_scales
 from deeplab.model.quantization.transform import quantize_aware
 from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
 from deeplab.pretrained.assignment import SourceWeights, assign_weights
-from deeplab.pretrained.folding import bias_only_batch_norm, fold_input_normalization
 from deeplab.pretrained.tflite_layers import TfliteConvolution, TfliteLayers, UnsupportedNetworkError, match_layers
 from deeplab.tflite.flatbuffer import Tensor, TfliteGraph
 from deeplab.tflite.interpreter import accepts_raw_pixels
@@ -29,8 +27,6 @@ PASCAL = (
     "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv",
 )  # fmt: skip
 """The label map of the official models."""
-PUBLISHED_MULTIPLIERS = (1.0, 0.5, 0.25, 0.35, 0.75, 1.3, 1.4)
-_LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +55,6 @@ class TfliteNetwork:
     image_size: tuple[int, int]
     output_stride: int
     ranges: dict[str, tuple[float, float]] | None
-
-    @property
-    def quantized(self) -> bool:
-        """Whether all kernels and activations are 8-bit."""
-        return self.ranges is not None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -130,12 +121,8 @@ def load_quantized(
     """Build a quantization-aware model with the weights, activation ranges and kernel scales of a quantized file.
 
     A channel keeps its kernel scale if its largest value is at most 127 times the scale. The kernels of int8 files have
-    no zero point, so other channels, which uint8 files can have, get a larger scale.
-
-    Args:
-        source: as for `read_network`.
-        output_stride: as for `load_tflite`.
-        image_size: as for `build_model`.
+    no zero point, so other channels, which uint8 files can have, get a larger scale. Arguments are those of
+    `load_tflite`.
 
     Raises:
         UserError: as `load_tflite`; or the file is not fully quantized.
@@ -184,6 +171,29 @@ def source_weights(network: TfliteNetwork, model: keras.Model) -> SourceWeights:
     return SourceWeights(network.name, weights, notes=notes, folded=True)
 
 
+def bias_only_batch_norm(bias: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the weights of a batch norm that only adds `bias` `[c]` in inference, each `[c]` float32."""
+    ones = np.ones_like(bias, np.float32)
+    # The divisor is the root of variance plus epsilon: 1.
+    return ones, bias.astype(np.float32), 0 * ones, (ones - np.float32(epsilon)).astype(np.float32)
+
+
+def fold_input_normalization(
+    kernel: np.ndarray, bias: np.ndarray, scale: np.ndarray, offset: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fold the normalization `scale * x + offset` into the convolution that follows it.
+
+    The kernel is `[h, w, 3, c]`, the bias `[c]`, scale and offset are `[3]`, per color. Kernel and bias of the result,
+    float32, are those of a convolution on `x`. It is exact where the kernel lies within the image. At the border the
+    convolution pads `x` with zeros instead of the normalized image; for the official uint8 files the difference is half
+    a gray level.
+    """
+    kernel = kernel.astype(np.float64)
+    shift = np.tensordot(kernel, np.asarray(offset, np.float64), axes=([2], [0])).sum(axis=(0, 1))
+    scaled = kernel * np.asarray(scale, np.float64)[:, None]
+    return scaled.astype(np.float32), (bias + shift).astype(np.float32)
+
+
 def _kernel_scales(network: TfliteNetwork, name: str) -> np.ndarray:
     """Return the scales `[c]` of a kernel: those of the file, or larger ones for channels that exceed 127 steps."""
     convolution = network.convolutions[name]
@@ -202,11 +212,11 @@ def _activation_ranges(graph: TfliteGraph, layers: TfliteLayers) -> dict[str, tu
     outputs = {name: convolution.output for name, convolution in layers.convolutions.items()} | layers.merges
     for name, output in outputs.items():
         tensor = graph.tensors[output]
-        if tensor.quantization is None or tensor.dtype not in _LIMITS:
+        if tensor.quantization is None or tensor.dtype not in ("uint8", "int8"):
             return None
-        minimum, maximum = _LIMITS[tensor.dtype]
+        limits = np.iinfo(tensor.dtype)
         scale, zero_point = tensor.quantization.scale[0], tensor.quantization.zero_point[0]
-        ranges[name] = ((minimum - zero_point) * scale, (maximum - zero_point) * scale)
+        ranges[name] = ((limits.min - zero_point) * scale, (limits.max - zero_point) * scale)
     return ranges
 
 
@@ -221,13 +231,11 @@ def _input_image(graph: TfliteGraph) -> Tensor:
 
 def _input_normalization(image: Tensor, metadata: Metadata | None) -> tuple[np.ndarray, np.ndarray]:
     """Return `TfliteNetwork.input_scale` and `TfliteNetwork.input_offset`."""
-    mean: Iterable[float] | float = PIXEL_MEAN
-    std: Iterable[float] | float = PIXEL_STD
+    stated = metadata or Metadata()
+    mean, std = stated.mean or (PIXEL_MEAN,), stated.std or (PIXEL_STD,)
     if accepts_raw_pixels(image) and image.quantization is not None:
-        mean = image.quantization.zero_point[0] + (128 if image.dtype == "int8" else 0)
-        std = 1 / image.quantization.scale[0]
-    elif metadata is not None and metadata.mean is not None and metadata.std is not None:
-        mean, std = metadata.mean, metadata.std
+        mean = (image.quantization.zero_point[0] + (128 if image.dtype == "int8" else 0),)
+        std = (1 / image.quantization.scale[0],)
     means, stds = (np.broadcast_to(np.array(value, np.float64), 3) for value in (mean, std))
     return PIXEL_STD / stds, (PIXEL_MEAN - means) / stds
 
@@ -257,8 +265,9 @@ def _depth_multiplier(channels: list[int]) -> tuple[float, bool]:
     """Return `depth_multiplier` and `round_channels` for these channels of the stem and the blocks."""
     nominal = [STEM_CHANNELS, *(channels for _, channels, _ in BLOCKS)]
     ratio = channels[-1] / nominal[-1]
+    published = (1.0, 0.5, 0.25, 0.35, 0.75, 1.3, 1.4)
     for round_channels in (False, True):
-        for multiplier in (*PUBLISHED_MULTIPLIERS, round(ratio, 2), ratio):
+        for multiplier in (*published, round(ratio, 2), ratio):
             config = ModelConfig(depth_multiplier=multiplier, round_channels=round_channels)
             if [scaled(count, config) for count in nominal] == channels:
                 return multiplier, round_channels

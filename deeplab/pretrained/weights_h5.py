@@ -8,8 +8,6 @@ import numpy as np
 from deeplab.errors import UserError
 from deeplab.pretrained.assignment import LayerWeights
 
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-
 
 def read_layers(path: str | Path) -> LayerWeights:
     """Read the arrays of each layer, in the order of the layer's `weights`.
@@ -42,12 +40,10 @@ def _keras_2(group: h5py.Group) -> LayerWeights:
 
 
 def _keras_3(group: h5py.Group) -> LayerWeights:
-    """Read groups that are named by class and number; the layer's own name is an attribute of its "vars".
-
-    A layer may contain others, as the folded convolutions of a quantization-aware model do.
-    """
+    """Read groups that are named by class and number; the layer's own name is an attribute of its "vars"."""
     layers = {}
     for entry in group["layers"].values() if "layers" in group else ():
+        # The folded convolutions of a quantization-aware model contain other layers.
         for holder in (entry, *(entry[part] for part in ("conv", "norm") if part in entry)):
             variables = holder["vars"]
             if "name" in variables.attrs and len(variables):
