@@ -9,9 +9,8 @@ from deeplab.data_check.data_report import DataReport
 from deeplab.data_check.image_grid import save_grid
 from deeplab.data_check.problems import example_problems, label_problems, overlap_problems
 from deeplab.data_check.statistics import SAMPLE_SIZE, read_stored, scan_split
-from deeplab.datasets.source import fingerprint
 from deeplab.datasets.open import open_source
-from deeplab.datasets.source import Example, Source
+from deeplab.datasets.source import Example, Source, fingerprint
 from deeplab.files import write_json
 
 REPORT_FILE, GRID_FILE = "data_check.json", "data_check.png"
@@ -55,16 +54,10 @@ def check_before_training(config: DataConfig, folder: Path, seed: int = 0, full:
 def check_data(
     train: Source, val: Source, limit: int | None, skip_unreadable: bool = False
 ) -> tuple[DataReport, list[Example]]:
-    """Check the training and the validation split.
+    """Check both splits and return the report and a few examples of the training split.
 
-    Args:
-        train: the training split.
-        val: the validation split.
-        limit: number of images of each split to load, spread evenly; None loads all (200 of an endless source).
-        skip_unreadable: whether the training skips examples that cannot be loaded; they are then no errors.
-
-    Returns:
-        The report and a few examples of the training split.
+    `limit` is the number of images of each split to load, spread evenly; None loads all (200 of an endless source).
+    Examples that cannot be loaded are errors, unless the training skips them (`skip_unreadable`).
     """
     train_scan, val_scan = scan_split(train, limit), scan_split(val, limit)
     problems = [

@@ -8,8 +8,8 @@ import numpy as np
 
 from deeplab.config import DataConfig, to_mapping
 from deeplab.data_check.statistics import SplitStatistics, read_stored, scan_split
-from deeplab.datasets.source import fingerprint
 from deeplab.datasets.open import open_source
+from deeplab.datasets.source import fingerprint
 from deeplab.files import write_json
 
 Weighting = Literal["median_frequency", "effective_number"]
@@ -18,12 +18,9 @@ Weighting = Literal["median_frequency", "effective_number"]
 COUNTS_FILE = "class_counts.json"
 """File in the run folder with the statistics of the whole training split."""
 
-BETA = 0.999
-"""Beta of the effective number: no class counts as more than 1 / (1 - BETA) images."""
-
 
 def class_weights(statistics: SplitStatistics, weighting: Weighting) -> tuple[float, ...]:
-    """Return one weight per class; rare classes have larger weights.
+    """Return one weight per class from the statistics of the training split; rare classes have larger weights.
 
     "median_frequency" (arXiv:1411.4734, sec. 6.3.2; SegNet, arXiv:1511.00561, sec. 4): the frequency of a class is its
     share of the labeled pixels in the images that contain it. The weight is the median of all frequencies divided by
@@ -35,10 +32,6 @@ def class_weights(statistics: SplitStatistics, weighting: Weighting) -> tuple[fl
 
     A class that does not occur has weight 1. It has no effect on the loss of these data, and pixels of it in images
     that were not counted have their normal weight.
-
-    Args:
-        statistics: statistics of the training split.
-        weighting: the rule.
     """
     counts = (statistics.pixels, statistics.images, statistics.labeled_pixels)
     pixels, images, labeled_pixels = (np.array(values, np.float64) for values in counts)
@@ -49,7 +42,8 @@ def class_weights(statistics: SplitStatistics, weighting: Weighting) -> tuple[fl
             frequencies = pixels[occurs] / labeled_pixels[occurs]
             weights[occurs] = np.median(frequencies) / frequencies
         else:
-            inverse = (1 - BETA) / (1 - BETA ** images[occurs])
+            beta = 0.999  # no class counts as more than 1 / (1 - beta) = 1000 images
+            inverse = (1 - beta) / (1 - beta ** images[occurs])
             weights[occurs] = inverse / inverse.mean()
     return tuple(weights.tolist())
 

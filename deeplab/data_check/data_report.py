@@ -59,8 +59,7 @@ class DataReport:
             first, more = self.errors[0], len(self.errors) - 1
             example = f" ({first.files[0]})" if first.files else ""
             others = f" (and {more} more, see above)" if more else ""
-            problem = f"{first.description}{example}: {first.consequence}"
-            raise UserError("data", problem, first.remedy + others)
+            raise UserError("data", f"{first.description}{example}: {first.consequence}", first.remedy + others)
 
     def text(self) -> str:
         """Return the report for a terminal."""

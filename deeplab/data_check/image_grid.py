@@ -7,14 +7,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from deeplab.datasets.source import IGNORE_LABEL, Example
-from deeplab.rendering.colors import color_map
-from deeplab.rendering.masks import overlay, save_png
+from deeplab.rendering.masks import color_map, overlay, save_png
 
-_MAX_HEIGHT = 200
-"""Maximum height of an image in pixels."""
-
-_GAP, _SEAM, _LINE_HEIGHT = 8, 2, 16
-"""Pixels between two pairs, between an image and its overlay, and per line of text."""
+_MAX_HEIGHT, _GAP, _SEAM, _LINE_HEIGHT = 200, 8, 2, 16
+"""Pixels: maximum height of an image, between two pairs, between an image and its overlay, and per line of text."""
 
 
 def save_grid(path: Path, examples: Sequence[Example], classes: tuple[str, ...], width: int = 1600) -> None:
@@ -22,31 +18,24 @@ def save_grid(path: Path, examples: Sequence[Example], classes: tuple[str, ...],
 
     The colors are those of `color_map`; the background is left uncolored, ignored pixels are near-white.
     """
-    rows = [[_tile(example, classes, height) for example in row] for row, height in _rows(examples, width)]
-    heights = [max(tile.height for tile in row) for row in rows]
-    sheet = Image.new("RGB", (width, sum(heights) + _GAP * max(len(rows) - 1, 0) or 1), "white")
-    top = 0
-    for row, height in zip(rows, heights, strict=True):
-        left = 0
-        for tile in row:
-            sheet.paste(tile, (left, top))
-            left += tile.width + _GAP
-        top += height + _GAP
-    save_png(sheet, path)
-
-
-def _rows(examples: Sequence[Example], width: int) -> list[tuple[list[Example], int]]:
-    """Distribute examples over rows; returns each row with the height, at most `_MAX_HEIGHT`, at which it fits."""
-    rows: list[tuple[list[Example], int]] = []
+    placed: list[tuple[Image.Image, tuple[int, int]]] = []
     row: list[Example] = []
+    top = 0
     for number, example in enumerate(examples, 1):
         row.append(example)
         aspects = sum(2 * e.label.shape[1] / e.label.shape[0] for e in row)
         height = (width - (_GAP + _SEAM) * len(row)) / aspects
         if height <= _MAX_HEIGHT or number == len(examples):
-            rows.append((row, max(int(min(height, _MAX_HEIGHT)), 1)))
+            tiles, left = [_tile(e, classes, max(int(min(height, _MAX_HEIGHT)), 1)) for e in row], 0
+            for tile in tiles:
+                placed.append((tile, (left, top)))
+                left += tile.width + _GAP
+            top += max(tile.height for tile in tiles) + _GAP
             row = []
-    return rows
+    sheet = Image.new("RGB", (width, max(top - _GAP, 1)), "white")
+    for tile, position in placed:
+        sheet.paste(tile, position)
+    save_png(sheet, path)
 
 
 def _tile(example: Example, classes: tuple[str, ...], height: int) -> Image.Image:

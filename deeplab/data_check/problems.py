@@ -1,6 +1,7 @@
 """The problems that follow from the statistics of the data, with consequences and remedies."""
 
-import hashlib
+import filecmp
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,9 +10,6 @@ import numpy as np
 from deeplab.data_check.data_report import Problem, Severity
 from deeplab.data_check.statistics import SplitScan, SplitStatistics
 from deeplab.datasets.source import IGNORE_LABEL, ProblemKind, Source
-
-_MAX_FILES = 5
-"""Maximum number of files that a problem names."""
 
 _KINDS: dict[ProblemKind, tuple[str, str]] = {
     "missing": ("a file is missing", "the training stops at these images"),
@@ -31,12 +29,9 @@ _KINDS: dict[ProblemKind, tuple[str, str]] = {
 
 
 def example_problems(scan: SplitScan, classes: int, skipped: bool) -> list[Problem]:
-    """Return one problem for each kind of error of the examples.
+    """Return one problem for each kind of error of the examples, given the number of classes.
 
-    Args:
-        scan: the split.
-        classes: number of classes.
-        skipped: whether the training skips these examples; they are then warnings, unless they are more than half.
+    If `skipped`, the training skips these examples; they are then warnings, unless they are more than half.
     """
     checked = scan.statistics.checked
     severity: Severity = "warning" if skipped and 2 * len(scan.errors) <= checked else "error"
@@ -57,8 +52,8 @@ def example_problems(scan: SplitScan, classes: int, skipped: bool) -> list[Probl
                 ids = ",".join(map(str, numberings[0]))
                 remedy = f"data.label_ids=[{ids}] if these values are the classes in this order"
         description = f"{scan.statistics.name}: {len(errors)} of {checked} images: {description}"
-        files = tuple(f"{error.subject}: {error.problem}" for error in errors[:_MAX_FILES])
-        problems.append(Problem(severity, description, consequence, remedy, files))
+        files = [f"{error.subject}: {error.problem}" for error in errors]
+        problems.append(_problem(severity, description, consequence, remedy, files))
     return problems
 
 
@@ -67,11 +62,7 @@ def overlap_problems(
 ) -> list[Problem]:
     """Return the problem that both splits contain the same images, by name, or by content under another name.
 
-    Args:
-        train: the training split.
-        val: the validation split.
-        train_digests: names of the loaded training images by hash.
-        val_digests: names of the loaded validation images by hash.
+    The digests are the names of the loaded images of each split by hash.
     """
     common = set(train.names) & set(val.names)
     copies = _identical_files(train, val) or {
@@ -80,47 +71,30 @@ def overlap_problems(
     pairs = sorted(f"{train_name} = {name}" for train_name, name in copies if train_name not in common)
     if not common and not pairs:
         return []
-    total = f" of {val.size}" if val.size else ""
-    return [
-        Problem(
-            "warning",
-            f"the splits overlap: {len(common) + len(pairs)}{total} validation images are also training images",
-            "the scores will be too high: they do not measure the model on new images",
-            "remove these images from one of the splits",
-            tuple([*sorted(common), *pairs][:_MAX_FILES]),
-        )
-    ]
+    count = f"{len(common) + len(pairs)} of {val.size}" if val.size else f"{len(common) + len(pairs)}"
+    description = f"the splits overlap: {count} validation images are also training images"
+    consequence = "the scores will be too high: they do not measure the model on new images"
+    remedy = "remove these images from one of the splits"
+    return [_problem("warning", description, consequence, remedy, [*sorted(common), *pairs])]
 
 
 def _identical_files(train: Source, val: Source) -> set[tuple[str, str]]:
     """Return (training name, validation name) of image files with equal content; reads only files of equal size."""
-    if not train.names or not val.names or train.size is None or val.size is None:
+    if not train.names or not val.names:
         return set()
-    by_size: dict[int, list[Path]] = {}
-    for path in train.files[::2]:
-        if path.is_file():
-            by_size.setdefault(path.stat().st_size, []).append(path)
-    pairs = set()
-    for path in val.files[::2]:
-        same_size = [p for p in by_size.get(path.stat().st_size, ()) if p != path] if path.is_file() else []
-        if same_size:
-            content = _digest(path)
-            pairs |= {(p.stem, path.stem) for p in same_size if _digest(p) == content}
-    return pairs
-
-
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in filter(Path.is_file, train.files[::2]):
+        by_size[path.stat().st_size].append(path)
+    return {
+        (other.stem, path.stem)
+        for path in filter(Path.is_file, val.files[::2])
+        for other in by_size[path.stat().st_size]
+        if other != path and filecmp.cmp(other, path, shallow=False)
+    }
 
 
 def label_problems(classes: Sequence[str], scan: SplitScan, val: SplitStatistics) -> list[Problem]:
-    """Return the problems that the pixel counts show.
-
-    Args:
-        classes: class names by id.
-        scan: the training split.
-        val: statistics of the validation split.
-    """
+    """Return the problems that the pixel counts of the training split and the validation split show."""
     train = scan.statistics
     checked = f"{train.checked} checked images"
     present = np.flatnonzero(train.pixels)
@@ -150,7 +124,7 @@ def label_problems(classes: Sequence[str], scan: SplitScan, val: SplitStatistics
 
 
 def _problem(severity: Severity, description: str, consequence: str, remedy: str, files: Sequence[str] = ()) -> Problem:
-    return Problem(severity, description, consequence, remedy, tuple(files[:_MAX_FILES]))
+    return Problem(severity, description, consequence, remedy, tuple(files[:5]))
 
 
 def _single_class(classes: Sequence[str], scan: SplitScan, present: int) -> Problem:
@@ -175,9 +149,8 @@ def _imbalance(classes: Sequence[str], train: SplitStatistics, val: SplitStatist
     if absent:
         names = ", ".join(classes[i] for i in absent)
         evaluated = [classes[i] for i in absent if val.pixels[i]]
-        consequence = (
-            f"{', '.join(evaluated)} would be evaluated but never learned" if evaluated else "they cannot be learned"
-        )
+        never_learned = f"{', '.join(evaluated)} would be evaluated but never learned"
+        consequence = never_learned if evaluated else "they cannot be learned"
         description = f"{train.name}: no pixel of {names} in {train.checked} checked images"
         remedy = "add images of them, check the numbering, or remove them from data.classes (rare: check_data=true)"
         problems.append(_problem("warning", description, consequence, remedy))

@@ -20,8 +20,6 @@ T = TypeVar("T")
 SAMPLE_SIZE = 200
 """Number of images that represent a split."""
 
-_GRID_IMAGES = 12
-
 
 @dataclass(frozen=True)
 class SplitStatistics:
@@ -68,15 +66,12 @@ class SplitScan:
 
 
 def scan_split(source: Source, limit: int | None) -> SplitScan:
-    """Load examples of a split and count the pixels of each class.
-
-    Args:
-        source: the split.
-        limit: number of examples to load, spread evenly; None loads all (200 of an endless source).
-    """
-    indices = _spread_indices(source.size, limit)
-    shown = set(indices[:: max(len(indices) // _GRID_IMAGES, 1)][:_GRID_IMAGES])
-    classes = len(source.classes)
+    """Load `limit` examples of a split, spread evenly, or all (200 of an endless source); count their pixels."""
+    count = (limit or SAMPLE_SIZE) if source.size is None else source.size
+    indices: Sequence[int] = range(count)
+    if limit and limit < count:
+        indices = np.linspace(0, count - 1, limit).round().astype(int).tolist()
+    shown = set(indices[:: max(len(indices) // 12, 1)][:12])
     pixels, images, labeled = (np.zeros(256, np.int64) for _ in range(3))
     errors, unlabeled, black_and_white, examples = [], [], [], []
     digests: dict[bytes, str] = {}
@@ -97,15 +92,9 @@ def scan_split(source: Source, limit: int | None) -> SplitScan:
                 black_and_white.append(example.name)
             if index in shown:
                 examples.append(example)
-    statistics = SplitStatistics(
-        source.name,
-        source.size,
-        checked=len(indices),
-        pixels=tuple(pixels[:classes].tolist()),
-        images=tuple(images[:classes].tolist()),
-        labeled_pixels=tuple(labeled[:classes].tolist()),
-        ignored=int(pixels[IGNORE_LABEL]),
-    )
+    by_class = [tuple(counts[: len(source.classes)].tolist()) for counts in (pixels, images, labeled)]
+    counted = (by_class[0], by_class[1], by_class[2], int(pixels[IGNORE_LABEL]))
+    statistics = SplitStatistics(source.name, source.size, len(indices), *counted)
     return SplitScan(statistics, errors, unlabeled, black_and_white, digests, examples)
 
 
@@ -119,15 +108,6 @@ def _load(source: Source, index: int) -> tuple[Example, np.ndarray, bytes] | Exa
         return ExampleError("unreadable", error.subject, error.problem, error.remedy)
     counts = np.bincount(example.label.ravel(), minlength=256)
     return example, counts, hashlib.blake2b(example.image.tobytes(), digest_size=16).digest()
-
-
-def _spread_indices(size: int | None, limit: int | None) -> Sequence[int]:
-    """Return the indices of at most `limit` examples, spread evenly."""
-    if size is None:
-        return range(limit or SAMPLE_SIZE)
-    if limit is None or limit >= size:
-        return range(size)
-    return np.linspace(0, size - 1, limit).round().astype(int).tolist()
 
 
 def read_stored(cls: type[T], path: Path, fingerprint: str) -> T | None:

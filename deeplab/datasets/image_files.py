@@ -81,11 +81,7 @@ def read_list(path: Path) -> list[str]:
 
 
 def required_folder(path: Path, content: str) -> Path:
-    """Return `path` if it is a folder.
-
-    Raises:
-        UserError: it is not; the message states the `content` it should have and lists its parent folder.
-    """
+    """Return `path` if it is a folder, else raise UserError with the `content` it should have and the files near it."""
     if not path.is_dir():
         raise UserError(str(path), f"no such folder ({content})", _available(path.parent))
     return path

@@ -32,7 +32,7 @@ def open_source(config: DataConfig, split: str, seed: int = 0) -> Source:
             raise UserError("data.classes", problem, f"{source.name} has {', '.join(source.classes)}")
         source = dataclasses.replace(source, classes=config.classes)
     if split == config.val_split != config.train_split:
-        return limited(source, config.val_size or source.size or shapes.VALIDATION_SCENES)
+        return limited(source, config.val_size or source.size or 64)
     if split == config.train_split and config.on_unreadable == "skip":
         return skipping(source)
     return source

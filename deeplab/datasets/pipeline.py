@@ -91,11 +91,7 @@ def index_at(size: int | None, seed: int, position: int) -> int:
 
 
 def iterate(batches: Iterable[T]) -> Iterator[T]:
-    """Iterate over a dataset of `training_batches`, or over its distributed form.
-
-    Raises:
-        UserError: the error that was raised when an example was loaded.
-    """
+    """Iterate over a dataset of `training_batches`, or its distributed form; raise the UserError of an example."""
     try:
         yield from batches
     except tf.errors.OpError as error:

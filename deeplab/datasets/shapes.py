@@ -11,9 +11,6 @@ from deeplab.datasets.source import IGNORE_LABEL, Example, Source
 CLASSES = ("background", "disc", "box", "triangle", "star", "ring", "cross")
 """Class names by id."""
 
-VALIDATION_SCENES = 64
-"""Default number of validation examples of an endless source."""
-
 _Rng = np.random.Generator
 
 _Position = tuple[float, float, float]
@@ -41,6 +38,7 @@ def shapes_source(split: str, size: int = 160, seed: int = 0) -> Source:
 
 def draw_scene(rng: _Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw a scene: image `[size, size, 3]` uint8 and mask `[size, size]` uint8."""
+    # Channels-first drawing is three times as fast in numpy as three interleaved values per pixel.
     image = _background(rng, size)
     label = np.zeros((size, size), np.uint8)
     placed: list[_Position] = []
@@ -94,9 +92,6 @@ def _draw_shape(rng: _Rng, image: np.ndarray, label: np.ndarray, position: _Posi
     mask[np.abs(distance) <= rng.uniform(0.5, 1.5)] = IGNORE_LABEL
 
 
-# Signed distances to the outline in pixels, negative inside. `u` and `v` are relative to the center, `r` is the radius.
-
-
 def _triangle(u: np.ndarray, v: np.ndarray, r: np.float32) -> np.ndarray:
     slope = np.abs(u) * np.float32(np.sqrt(0.75)) + v * np.float32(0.5)
     return np.maximum(slope, -v) - r * np.float32(0.6)
@@ -128,9 +123,7 @@ _SHAPE_DISTANCES = {
     "ring": lambda u, v, r: np.abs(np.hypot(u, v) - r * np.float32(0.75)) - r * np.float32(0.24),
     "cross": _cross,
 }
-
-
-# Scenes are drawn channels-first: three times as fast in numpy as three interleaved values per pixel.
+"""Signed distances to the outline in pixels, negative inside: of (u, v), relative to the center, for the radius r."""
 
 
 def _color(rng: _Rng, class_id: int) -> np.ndarray:
@@ -165,7 +158,9 @@ def _texture(rng: _Rng, x: np.ndarray, y: np.ndarray, class_id: int) -> np.ndarr
     else:
         low, high = along.min(), along.max()
         pattern = (along - low) * (2 / max(high - low, np.float32(1e-6)))
-    return contrast * pattern + first
+    texture = contrast * pattern
+    texture += first
+    return texture
 
 
 def _background(rng: _Rng, size: int) -> np.ndarray:

@@ -98,11 +98,7 @@ class Record(NamedTuple):
 
 
 def index_records(path: Path, skip: int = 0, take: int | None = None) -> list[Record]:
-    """Return the records of a file in order, without the first `skip`, and at most `take` of them.
-
-    Raises:
-        UserError: the file is missing or truncated.
-    """
+    """Return at most `take` records of a file after the first `skip`; raise UserError if it is missing or truncated."""
     records: list[Record] = []
     try:
         size = path.stat().st_size

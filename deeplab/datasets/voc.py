@@ -98,11 +98,7 @@ def sbd_masks(folder: Path, sbd: Path | None) -> dict[str, Path]:
 
 
 def read_any_mask(path: Path) -> np.ndarray:
-    """Read class ids `[h, w]` uint8 from a PNG mask or from a .mat file of SBD (its struct GTcls).
-
-    Raises:
-        UserError: the file is missing or unreadable.
-    """
+    """Read ids `[h, w]` uint8 from a PNG mask or a .mat file of SBD (struct GTcls); raise UserError if unreadable."""
     if path.suffix != ".mat":
         return read_mask(path)
     try:
