@@ -15,6 +15,9 @@ from deeplab.training.optimizer import decayed_kernels
 TrainStep = Callable[[Any], dict[str, tf.Tensor]]
 """Makes one update on a batch and returns its logs."""
 
+GradientFunction = Callable[[tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]]
+"""From images and labels to the gradients of the summed loss, the sum of the main loss, and its number of pixels."""
+
 
 def make_train_step(
     model: keras.Model,
@@ -47,29 +50,12 @@ def make_train_step(
     variables = model.trainable_variables
     index_of = {id(variable): index for index, variable in enumerate(variables)}
 
-    def gradients_of_sum(images: tf.Tensor, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Return the gradients of the summed loss, the sum of the main loss, and its number of pixels."""
-        pixels = tf.cast(tf.size(labels), tf.float32)
-        mined = config.mining_top < 1
-        share = mining_share(optimizer.iterations, config.mining_top, config.mining_steps) if mined else None
-        with tf.GradientTape() as tape:
-            outputs = model(images, training=True)
-            main, *others = outputs if isinstance(outputs, list) else [outputs]
-            total, number = cross_entropy(labels, main, class_weights, config.label_smoothing, share)
-            # Divided by the number of pixels to stay within the range of float16; the gradients are multiplied again.
-            loss = total / pixels
-            for other in others:
-                auxiliary, _ = cross_entropy(labels, other, class_weights, config.label_smoothing, share)
-                loss += config.auxiliary_weight * auxiliary / pixels
-            loss = optimizer.scale_loss(loss)
-        return [pixels * g for g in tape.gradient(loss, [v.value for v in variables])], total, number
-
-    compiled = tf.function(gradients_of_sum, autograph=False, jit_compile=True) if config.xla else gradients_of_sum
+    gradients_of_sum = _gradients_of_sum(model, optimizer, config, class_weights)
 
     def on_replica(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Apply the update; return this replica's part of the cross entropy and of the weight decay."""
         context = tf.distribute.get_replica_context()
-        gradients, total, number = _accumulate(compiled, images, labels, config.accumulation)
+        gradients, total, number = _accumulate(gradients_of_sum, images, labels, config.accumulation)
         number = tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, number), 1.0)
         gradients = [g / number for g in gradients]
         # The optimizer adds up the gradients of all replicas, so each replica adds its fraction of the weight decay.
@@ -115,6 +101,34 @@ def make_averages(model: keras.Model) -> list[tf.Variable]:
     return [tf.Variable(v.value, trainable=False) for v in averaged_variables(model)]
 
 
+def _gradients_of_sum(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    config: TrainingConfig,
+    class_weights: Sequence[float] | None,
+) -> GradientFunction:
+    """Return a function from images and labels to the gradients of the summed loss, compiled by XLA if requested."""
+    mined = config.mining_top < 1
+
+    def gradients_of_sum(images: tf.Tensor, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        pixels = tf.cast(tf.size(labels), tf.float32)
+        share = mining_share(optimizer.iterations, config.mining_top, config.mining_steps) if mined else None
+        with tf.GradientTape() as tape:
+            outputs = model(images, training=True)
+            main, *others = outputs if isinstance(outputs, list) else [outputs]
+            total, number = cross_entropy(labels, main, class_weights, config.label_smoothing, share)
+            # The mean, not the sum, is scaled: gradients of a scaled sum would exceed the range of float16.
+            loss = total / pixels
+            for other in others:
+                auxiliary, _ = cross_entropy(labels, other, class_weights, config.label_smoothing, share)
+                loss += config.auxiliary_weight * auxiliary / pixels
+            loss = optimizer.scale_loss(loss)
+        gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        return [pixels * g for g in gradients], total, number
+
+    return tf.function(gradients_of_sum, autograph=False, jit_compile=True) if config.xla else gradients_of_sum
+
+
 def _move_averages(
     averages: Sequence[tf.Variable], variables: Sequence[keras.Variable], updates: Any, decay: float
 ) -> None:
@@ -139,10 +153,7 @@ def _clip(gradients: list[tf.Tensor], limit: float, scale: tf.Tensor) -> list[tf
 
 
 def _accumulate(
-    function: Callable[[tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]],
-    images: tf.Tensor,
-    labels: tf.Tensor,
-    parts: int,
+    function: GradientFunction, images: tf.Tensor, labels: tf.Tensor, parts: int
 ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
     """Return the sum of `function` over `parts` equal parts of a batch, with one part in memory at a time."""
     if parts == 1:
