@@ -14,12 +14,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its confidence interval.
-
-    Attributes:
-        value: the value on the evaluated images.
-        low, high: the limits of the percentile interval at `LEVEL`.
-    """
+    """A value on the evaluated images, and the limits of its percentile interval at `LEVEL`."""
 
     value: float
     low: float

@@ -78,15 +78,9 @@ def distance_to_border(label: np.ndarray, limit: int) -> np.ndarray:
 def trimap_matrices(label: np.ndarray, prediction: np.ndarray, classes: int, widths: Sequence[int]) -> np.ndarray:
     """Compute the confusion matrices of the bands around borders (DeepLabv3+, arXiv:1802.02611, fig. 5).
 
-    Args:
-        label: `[h, w]` uint8; 255 = ignore.
-        prediction: `[h, w]` class ids.
-        classes: number of classes.
-        widths: widths of the bands in pixels, ascending. A band holds the pixels at a distance of at most its width
-            from a border.
-
-    Returns:
-        `[widths, classes, classes]` int64; row = label, column = predicted class.
+    A band holds the pixels at a distance of at most its width from a border; the widths are in pixels, ascending. Takes
+    a label `[h, w]` uint8 (255 = ignore) and predicted class ids `[h, w]`; returns `[widths, classes, classes]` int64;
+    row = label, column = predicted class.
     """
     distance = distance_to_border(label, widths[-1])
     near = (distance <= widths[-1]) & (label != IGNORE_LABEL)
@@ -101,12 +95,7 @@ def boundary_counts(label: np.ndarray, prediction: np.ndarray, classes: int) -> 
 
     A pixel is near the boundary of its class if the square around it, of `BOUNDARY_WIDTH` times the diagonal in each
     direction, contains another class or extends beyond the image. In both masks the ignored pixels count as another
-    class, so that a prediction equal to the label scores 1.
-
-    Args:
-        label: `[h, w]` uint8; 255 = ignore.
-        prediction: `[h, w]` class ids.
-        classes: number of classes.
+    class, so that a prediction equal to the label scores 1. The arguments are those of `trimap_matrices`.
 
     Returns:
         `[3, classes]` int64: the pixels that are near the boundary in both masks and correct, near it in the label,

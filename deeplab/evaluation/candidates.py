@@ -56,10 +56,7 @@ class Candidate:
 def make_candidates(config: EvaluateConfig, models: Sequence[TrainedModel], image_size: ImageSize) -> list[Candidate]:
     """Return the candidates that a config requests, in its order; single-scale ones of a model come first.
 
-    Args:
-        config: the output strides, scales and flip.
-        models: the opened runs and files of `config.runs`.
-        image_size: pad images to this size; None runs each at its own size.
+    `models` are the opened `config.runs`. Images are padded to `image_size`; None runs each at its own size.
 
     Raises:
         UserError: a model is damaged, or several scales are requested for .tflite files alone.

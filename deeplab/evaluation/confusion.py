@@ -63,27 +63,19 @@ def _as_uint16(ids: np.ndarray, name: str) -> np.ndarray:
 
 
 def class_counts(matrix: np.ndarray) -> np.ndarray:
-    """Return the (correct, labeled, predicted) pixels of each class.
+    """Return the (correct, labeled, predicted) pixels of each class, `[..., 3, classes]` int64.
 
-    Args:
-        matrix: `[..., classes, classes]`, confusion matrices.
-
-    Returns:
-        `[..., 3, classes]` int64.
+    `matrix` is one or more confusion matrices, `[..., classes, classes]`.
     """
-    return np.stack(
-        [np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1), matrix.sum(axis=-2)], axis=-2, dtype=np.int64
-    )
+    correct = np.diagonal(matrix, axis1=-2, axis2=-1)
+    return np.stack([correct, matrix.sum(axis=-1), matrix.sum(axis=-2)], axis=-2, dtype=np.int64)
 
 
 def iou_of_counts(counts: np.ndarray) -> np.ndarray:
-    """Return the intersection over union of each class, `[..., classes]` in 0..1; NaN if a class does not occur.
+    """Return the IoU of each class, `[..., classes]` in 0..1, from `class_counts`; NaN if a class does not occur.
 
     A class occurs if a pixel is labeled or predicted as it, so that its union is not empty: the convention of
     tf.metrics.mean_iou, which the published DeepLab results follow.
-
-    Args:
-        counts: `[..., 3, classes]`, see `class_counts`.
     """
     correct, labeled, predicted = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
     return ratio(correct, labeled + predicted - correct)

@@ -47,18 +47,16 @@ def tile_spans(side: int, tile: int, overlap: int) -> list[Span]:
 def predict_in_tiles(
     predict: Callable[[np.ndarray], np.ndarray], image: np.ndarray, tile: int, overlap: int
 ) -> np.ndarray:
-    """Predict a large image tile by tile; an image no larger than a tile is predicted as a whole.
+    """Return the class ids `[h, w]` uint8 of a large image `[h, w, 3]` uint8 RGB, predicted tile by tile.
 
     Only class ids are joined, so it needs the memory of one tile at a time and works with models that return no scores.
+    An image no larger than a tile is predicted as a whole.
 
     Args:
         predict: maps an image `[h, w, 3]` uint8 to class ids `[h, w]`.
-        image: `[h, w, 3]` uint8, RGB.
+        image: the image.
         tile: side of the tiles in pixels.
         overlap: minimum overlap of neighboring tiles in pixels.
-
-    Returns:
-        Class ids `[h, w]` uint8.
     """
     ids = np.empty(image.shape[:2], np.uint8)
     for row in tile_spans(image.shape[0], tile, overlap):

@@ -16,13 +16,7 @@ from deeplab.files import atomic_write
 
 @dataclass(frozen=True)
 class Video:
-    """The properties of a video.
-
-    Attributes:
-        frames: number of frames; None if the file does not state it.
-        rate: frames per second.
-        size: (height, width) in pixels.
-    """
+    """The number of frames of a video (None if unknown), its frames per second, and (height, width) in pixels."""
 
     frames: int | None
     rate: Fraction

@@ -48,14 +48,10 @@ _TITLE = "title:"
 
 @dataclass(frozen=True)
 class Point:
-    """One row of the table in a chart of accuracy against cost.
+    """A row of the table in a chart of accuracy against cost.
 
-    Attributes:
-        number: number of the row, from 1; it selects the color.
-        cost: cost of the row, above 0.
-        value: accuracy of the row.
-        low, high: ends of the interval of `value`.
-        title: tooltip.
+    The number of the row, from 1, selects the color. The cost is above 0; `low` and `high` are the ends of the interval
+    of `value`; `title` is the tooltip.
     """
 
     number: int
@@ -111,9 +107,7 @@ def curves(lines: Sequence[tuple[int, Sequence[tuple[float, float]]]], x_label: 
 def bars(names: Sequence[str], values: Sequence[tuple[int, Sequence[float]]]) -> Markup:
     """Draw groups of horizontal bars; the maximum of each group is printed at its right.
 
-    Args:
-        names: names of the groups.
-        values: for each row, its number and the value (0..1) of each group; NaN leaves the bar out.
+    `values` are, for each row, its number and the value (0..1) of each group; NaN leaves the bar out.
     """
     thickness = 5 if len(values) > 2 else 7
     group = thickness * len(values) + max(7, 15 - thickness * len(values))
@@ -140,9 +134,7 @@ def bars(names: Sequence[str], values: Sequence[tuple[int, Sequence[float]]]) ->
 def confusion_matrix(matrix: np.ndarray, names: Sequence[str]) -> Markup:
     """Draw the share of each predicted class (column) in the pixels of each labeled class (row).
 
-    Args:
-        matrix: `[classes, classes]` pixels; row = label, column = prediction.
-        names: names of the classes; more than 40 are left out.
+    `matrix` is `[classes, classes]`, in pixels. More than 40 class names are left out.
     """
     classes, side = len(names), WIDTH - _NAME_WIDTH - 2
     cell = side / classes

@@ -35,11 +35,7 @@ def render_page(template: str, **context: Any) -> str:
 def image_triple(caption: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
     """Prepare an image with its label and prediction for the macro `image_triples`, at most 300 pixels wide and high.
 
-    Args:
-        caption: text below the images.
-        image: `[h, w, 3]` uint8, RGB.
-        label: class ids `[h, w]` uint8, 255 = ignore.
-        prediction: class ids `[h, w]` uint8.
+    The image is `[h, w, 3]` uint8, RGB; label (255 = ignore) and prediction are class ids `[h, w]` uint8.
     """
     images = {"image": image, "label": overlay(image, label, 0.6), "prediction": overlay(image, prediction, 0.6)}
     urls = {}

@@ -37,15 +37,10 @@ def id_mask(ids: np.ndarray) -> Image.Image:
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """Draw classes over an image: blended colors with white edges between the classes.
+    """Draw classes over an image `[h, w, 3]` uint8 RGB: blended colors with white edges between the classes.
 
-    Args:
-        image: `[h, w, 3]` uint8, RGB.
-        ids: `[h, w]` uint8; class 0 is left uncolored, 255 (ignore) is drawn in its near-white color.
-        opacity: opacity of the colors, 0..1.
-
-    Returns:
-        `[h, w, 3]` uint8.
+    Class 0 of the ids `[h, w]` uint8 is left uncolored, 255 (ignore) is drawn in its near-white color. The opacity of
+    the colors is 0..1. Returns `[h, w, 3]` uint8.
     """
     colors = color_map()[ids].astype(np.float32)
     blended = np.where((ids != 0)[..., None], (1 - opacity) * image + opacity * colors, image)
@@ -69,9 +64,7 @@ def count_pixels(ids: np.ndarray) -> np.ndarray:
 def class_shares(counts: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
     """Return the share (0..1) of the pixels, without 255, of each class that occurs, largest first.
 
-    Args:
-        counts: `[256]`, the pixels of each id (`count_pixels`).
-        classes: names by id; ids without a name are called "class 7".
+    `counts` are the pixels of each id, `[256]` (`count_pixels`). Ids without a name are called "class 7".
     """
     return {name: share for _, name, share in _ranked_shares(counts, classes)}
 
