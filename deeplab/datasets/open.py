@@ -5,7 +5,7 @@ import logging
 import threading
 
 from deeplab.config import DataConfig
-from deeplab.datasets import folder, shapes, tfds, voc
+from deeplab.datasets import folder, shapes, voc
 from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
 
@@ -80,7 +80,9 @@ def _open(config: DataConfig, split: str, seed: int) -> Source:
     if config.source == "shapes":
         return shapes.shapes_source(split, seed=seed)
     if config.source == "tfds":
-        return tfds.tfds_source(config, split)
+        from deeplab.datasets.tfds import tfds_source  # loads TensorFlow
+
+        return tfds_source(config, split)
     if config.root is None:
         raise UserError("data.root", "a folder is required", f"data={config.source} data.root=FOLDER")
     if config.source == "voc":
