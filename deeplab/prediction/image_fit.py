@@ -15,12 +15,9 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class FittedImage:
-    """An image at the input size of a network.
+    """An image `[H, W, 3]` at the input size of a network, and the (h, w) of the original image.
 
-    Attributes:
-        image: `[H, W, 3]` at the input size.
-        size: (h, w) of the original image.
-        stretched: whether it was stretched to the input size; otherwise it was padded or left unchanged.
+    If it was not stretched to the input size, it was padded or left unchanged.
     """
 
     image: np.ndarray
@@ -70,14 +67,10 @@ def fit_image(
 
 
 def scores_at_image_size(scores: np.ndarray, fitted: FittedImage) -> np.ndarray:
-    """Return the class scores at the size of the original image.
+    """Return the class scores at the size of the original image, `[h, w, classes]` float32.
 
-    Args:
-        scores: `[h', w', classes]` float32 of the fitted image, at its size or smaller with aligned corners.
-        fitted: the image that the network received.
-
-    Returns:
-        `[h, w, classes]` float32. Scores of a padded image are enlarged with aligned corners, then cropped.
+    `scores` are those of the fitted image, `[h', w', classes]`, at its size or smaller with aligned corners. Those of a
+    padded image are enlarged with aligned corners, then cropped.
     """
     height, width = fitted.size if fitted.stretched else fitted.image.shape[:2]
     return resize_and_crop(scores, (height, width), fitted.size)

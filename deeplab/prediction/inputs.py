@@ -20,11 +20,8 @@ _SUPPORTED = f"images: {' '.join(sorted(IMAGE_SUFFIXES))}, videos: {' '.join(sor
 class Input:
     """An image or a video to predict.
 
-    Attributes:
-        path: of the file.
-        name: name of the results, without a suffix; unique among the inputs of one call. It contains "/" if the files
-            of a pattern are in several folders.
-        video: whether it is a video.
+    `name` is that of the results, without a suffix; it is unique among the inputs of one call, and contains "/" if the
+    files of a pattern are in several folders.
     """
 
     path: Path

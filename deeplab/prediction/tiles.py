@@ -11,9 +11,7 @@ import numpy as np
 class Span:
     """The extent of one tile along one axis, in pixels.
 
-    Attributes:
-        start, stop: the pixels that the network receives: start <= pixel < stop.
-        first, last: the pixels whose prediction is kept: first <= pixel < last, within start and stop.
+    The network receives start <= pixel < stop; the prediction is kept of first <= pixel < last, a part of these.
     """
 
     start: int

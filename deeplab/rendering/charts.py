@@ -42,8 +42,7 @@ _SETTINGS: Any = {
     "grid.color": _PLACEHOLDERS["line"],
 }
 _NUMBER_STYLE: Any = {"textcoords": "offset points", "color": _PLACEHOLDERS["text"], "fontweight": "bold"}
-_TITLE = "title:"
-"""Starts the ids of groups that become tooltips."""
+_TITLE = "title:"  # Starts the ids of groups that become tooltips.
 
 
 @dataclass(frozen=True)

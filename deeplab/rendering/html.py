@@ -23,11 +23,9 @@ _TEMPLATES.globals["row_color"] = row_color
 
 
 def render_page(template: str, **context: Any) -> str:
-    """Render a page.
+    """Render a file of `templates/` that extends base.html.
 
-    Args:
-        template: name of a file in `templates/`; it extends base.html and sets `title`.
-        context: values of the template. They are escaped, except those of type markupsafe.Markup, such as charts.
+    The values of `context` are escaped, except those of type markupsafe.Markup, such as charts.
     """
     return _TEMPLATES.get_template(template).render(context)
 
