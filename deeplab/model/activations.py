@@ -4,7 +4,6 @@ They are written as in the paper, because the .tflite converter turns `x * relu6
 operator, but not `keras.activations.hard_silu`, which clips `x / 6 + 0.5`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -21,7 +20,3 @@ def hard_sigmoid(x: Any) -> Any:
 def hard_swish(x: Any) -> Any:
     """Return `x * relu6(x + 3) / 6` for `x` of any shape."""
     return x * ops.relu6(x + 3.0) * (1.0 / 6.0)
-
-
-ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"hard_swish": hard_swish}
-"""Activations that Keras does not know by name."""

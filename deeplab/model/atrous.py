@@ -2,25 +2,22 @@
 
 DeepLabv3, arXiv:1706.05587, sec. 3.1 and 3.2. `stride_plan` and `rate_after` hold the rule for the backbone and
 `rates_at` for the head; the only other factor on a rate is ResNet's multi-grid, which belongs to the architecture.
-The layers below use "same" padding, which is symmetric at a strided layer only if its input has an odd size;
-`deeplab.model.resize` ensures odd sizes.
+The layers below use "same" padding, which is symmetric at a strided layer if its input has an odd size
+(`deeplab.model.resize`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import keras
-from keras import layers
+from keras import KerasTensor, layers
 
 from deeplab.config import ModelConfig
-from deeplab.model.activations import ACTIVATIONS
+from deeplab.model.activations import hard_swish
 from deeplab.model.batch_norm import BatchNorm
 
 REFERENCE_OUTPUT_STRIDE = 16
 """The output stride for which `ModelConfig.aspp_rates` are defined."""
-
-Initializer: TypeAlias = str | keras.initializers.Initializer
 
 
 @dataclass(frozen=True)
@@ -89,82 +86,53 @@ class Norm:
     momentum: float
     epsilon: float
 
-    def __call__(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """Normalize `x` `[b, h, w, c]` per channel with a new layer `name`."""
-        return BatchNorm(momentum=self.momentum, epsilon=self.epsilon, name=name)(x)
-
 
 def head_norm(config: ModelConfig) -> Norm:
     """Return the batch norm of ASPP, decoder and auxiliary head, with the published momentum as the default."""
     return Norm(config.batch_norm_momentum or 0.9997, 1e-5)
 
 
-def clone_initializer(initializer: Initializer) -> Initializer:
-    """Copy `initializer` for one layer: in Keras 3 a shared object gives all layers of one shape the same values."""
-    return initializer if isinstance(initializer, str) else initializer.clone()
-
-
 def conv_norm(
-    x: keras.KerasTensor,
-    filters: int,
+    x: KerasTensor,
+    filters: int | None,
     kernel_size: int,
     norm: Norm,
     name: str,
     *,
     stride_rate: StrideRate = StrideRate(),
     activation: str | None = "relu",
-    initializer: Initializer = "glorot_uniform",
-) -> keras.KerasTensor:
+    initializer: str | keras.initializers.Initializer = "glorot_uniform",
+) -> KerasTensor:
     """Apply an atrous convolution without bias, batch norm and an activation to `x` `[b, h, w, c]`.
 
-    The layers are called `name`, `name`_bn and `name`_`activation`. The activation is a name that Keras knows,
-    "hard_swish" or None.
+    The convolution is depthwise if `filters` is None. The layers are called `name`, `name`_bn and `name`_`activation`.
+    The activation is a name that Keras knows, "hard_swish" or None.
 
     Returns:
-        `[b, h / stride, w / stride, filters]`.
+        `[b, h / stride, w / stride, filters]`, or with c channels after a depthwise convolution.
     """
-    kernel = clone_initializer(initializer)
-    conv = layers.Conv2D(filters, kernel_size, kernel_initializer=kernel, **_conv_arguments(name, stride_rate))
-    return _norm_and_activation(conv(x), norm, activation, name)
+    # In Keras 3 an initializer object that is shared gives all layers of one shape the same values.
+    kernel = initializer if isinstance(initializer, str) else initializer.clone()
+    stride, rate = stride_rate.stride, stride_rate.rate
+    arguments = {"strides": stride, "dilation_rate": rate, "padding": "same", "use_bias": False, "name": name}
+    if filters is None:
+        conv = layers.DepthwiseConv2D(kernel_size, depthwise_initializer=kernel, **arguments)
+    else:
+        conv = layers.Conv2D(filters, kernel_size, kernel_initializer=kernel, **arguments)
+    x = BatchNorm(momentum=norm.momentum, epsilon=norm.epsilon, name=f"{name}_bn")(conv(x))
+    if activation is None:
+        return x
+    function = hard_swish if activation == "hard_swish" else activation
+    return layers.Activation(function, name=f"{name}_{activation}")(x)
 
 
-def depthwise_norm(
-    x: keras.KerasTensor,
-    norm: Norm,
-    name: str,
-    *,
-    kernel_size: int = 3,
-    stride_rate: StrideRate = StrideRate(),
-    activation: str | None = "relu",
-    initializer: Initializer = "glorot_uniform",
-) -> keras.KerasTensor:
-    """Apply an atrous depthwise convolution without bias, batch norm and an activation, as `conv_norm` does."""
-    kernel = clone_initializer(initializer)
-    conv = layers.DepthwiseConv2D(kernel_size, depthwise_initializer=kernel, **_conv_arguments(name, stride_rate))
-    return _norm_and_activation(conv(x), norm, activation, name)
-
-
-def separable_conv_norm(
-    x: keras.KerasTensor, filters: int, norm: Norm, name: str, *, rate: int = 1
-) -> keras.KerasTensor:
+def separable_conv_norm(x: KerasTensor, filters: int, norm: Norm, name: str, rate: int = 1) -> KerasTensor:
     """Apply an atrous separable 3x3 convolution with batch norm and ReLU after both parts.
 
     The layer is that of DeepLabv3+ (arXiv:1802.02611, sec. 3.2); its initial values are those of tensorflow/models
     research/deeplab, core/utils.py.
     """
-    depthwise_init = keras.initializers.TruncatedNormal(stddev=0.33)
-    pointwise_init = keras.initializers.TruncatedNormal(stddev=0.06)
-    x = depthwise_norm(x, norm, f"{name}_depthwise", stride_rate=StrideRate(rate=rate), initializer=depthwise_init)
+    depthwise_init, pointwise_init = (keras.initializers.TruncatedNormal(stddev=stddev) for stddev in (0.33, 0.06))
+    planned = StrideRate(rate=rate)
+    x = conv_norm(x, None, 3, norm, f"{name}_depthwise", stride_rate=planned, initializer=depthwise_init)
     return conv_norm(x, filters, 1, norm, f"{name}_pointwise", initializer=pointwise_init)
-
-
-def _conv_arguments(name: str, stride_rate: StrideRate) -> dict[str, Any]:
-    stride, rate = stride_rate.stride, stride_rate.rate
-    return {"strides": stride, "dilation_rate": rate, "padding": "same", "use_bias": False, "name": name}
-
-
-def _norm_and_activation(x: keras.KerasTensor, norm: Norm, activation: str | None, name: str) -> keras.KerasTensor:
-    x = norm(x, f"{name}_bn")
-    if activation is None:
-        return x
-    return layers.Activation(ACTIVATIONS.get(activation, activation), name=f"{name}_{activation}")(x)

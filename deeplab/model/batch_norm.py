@@ -65,14 +65,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         import tensorflow as tf
 
         empty = tf.zeros((0,))
+        scale, offset = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=tf.convert_to_tensor(self.gamma),
-            offset=tf.convert_to_tensor(self.beta),
-            mean=empty,
-            variance=empty,
-            epsilon=self.epsilon,
-            is_training=True,
+            x=inputs, scale=scale, offset=offset, mean=empty, variance=empty, epsilon=self.epsilon, is_training=True
         )
         # The operator returns the unbiased variance, n / (n - 1) times the variance that Keras keeps.
         pixels = tf.cast(tf.size(inputs) // inputs.shape[-1], variance.dtype)

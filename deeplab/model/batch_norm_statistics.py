@@ -30,21 +30,15 @@ def unfold_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> None
     """
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     moments = keras.Model(model.input, [moment for layer in norms for moment in _moments(layer.input)])
-    images = 0
-    means = [np.zeros(layer.gamma.shape) for layer in norms]
-    squares = [np.zeros(layer.gamma.shape) for layer in norms]
-    for batch in batches:
-        images += len(batch)
-        measured = [np.asarray(ops.convert_to_numpy(v), np.float64) for v in moments(batch, training=False)]
-        for i, (mean, variance) in enumerate(zip(measured[::2], measured[1::2], strict=True)):
-            means[i] += len(batch) * mean
-            squares[i] += len(batch) * (variance + mean**2)
-    if not images:
-        raise ValueError("no images to measure batch norm on")
     # The outputs do not change, so neither do the inputs of later batch norms: one pass measures all of them.
-    for layer, mean_sum, square_sum in zip(norms, means, squares, strict=True):
-        mean = mean_sum / images
-        _set_statistics(layer, mean, np.maximum(square_sum / images - mean**2, 0))
+    pooled = _pool((len(batch), moments(batch, training=False)) for batch in batches)
+    if not pooled:
+        raise ValueError("no images to measure batch norm on")
+    for layer, new_mean, new_variance in zip(norms, *pooled, strict=True):
+        gamma, beta, mean, variance = (np.asarray(w, np.float64) for w in layer.get_weights())
+        slope = gamma / np.sqrt(variance + layer.epsilon)
+        new_gamma, new_beta = slope * np.sqrt(new_variance + layer.epsilon), beta + slope * (new_mean - mean)
+        layer.set_weights([new_gamma, new_beta, new_mean, new_variance])
 
 
 def reestimate_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
@@ -63,26 +57,23 @@ def reestimate_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> 
     norms = trainable_batch_norms(model)
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     settings = [(x, "momentum", x.momentum) for x in norms] + [(x, "rate", x.rate) for x in dropouts]
-    means: list[list[np.ndarray]] = []
-    squares: list[list[np.ndarray]] = []
+
+    def moments(batch: np.ndarray) -> tuple[int, list[Any]]:
+        model(batch, training=True)
+        return 1, [moment for layer in norms for moment in (layer.moving_mean, layer.moving_variance)]
+
     try:
         for layer, name, _ in settings:
             setattr(layer, name, 0.0)  # With momentum 0, the moving statistics are those of the last batch alone.
-        for batch in batches:
-            model(batch, training=True)
-            mean = [np.asarray(layer.moving_mean, np.float64) for layer in norms]
-            means.append(mean)
-            squares.append([layer.moving_variance + m**2 for layer, m in zip(norms, mean, strict=True)])
+        pooled = _pool(map(moments, batches))
     finally:
         for layer, name, value in settings:
             setattr(layer, name, value)
-    if not means:
+    if not pooled:
         raise ValueError("no batches to re-estimate batch norm on")
-    for i, layer in enumerate(norms):
-        mean_of_all = np.mean([batch[i] for batch in means], axis=0)
-        square_of_all = np.mean([np.asarray(batch[i], np.float64) for batch in squares], axis=0)
-        layer.moving_mean.assign(mean_of_all)
-        layer.moving_variance.assign(np.maximum(square_of_all - mean_of_all**2, 0.0))
+    for layer, mean, variance in zip(norms, *pooled, strict=True):
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
 
 
 def trainable_batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
@@ -97,8 +88,21 @@ def _moments(x: keras.KerasTensor) -> tuple[Any, Any]:
     return mean, ops.mean(ops.square(x - mean), axis=(0, 1, 2))
 
 
-def _set_statistics(layer: keras.layers.BatchNormalization, mean: np.ndarray, variance: np.ndarray) -> None:
-    """Change mean and variance of `layer`, and gamma and beta so that it computes the same function."""
-    gamma, beta, old_mean, old_variance = (np.asarray(w, np.float64) for w in layer.get_weights())
-    slope = gamma / np.sqrt(old_variance + layer.epsilon)
-    layer.set_weights([slope * np.sqrt(variance + layer.epsilon), beta + slope * (mean - old_mean), mean, variance])
+def _pool(measured: Iterable[tuple[int, list[Any]]]) -> list[list[np.ndarray]]:
+    """Return the means and the variances of all batch norms over batches; empty without batches.
+
+    Args:
+        measured: for each batch its weight, and mean and variance of each batch norm in turn.
+    """
+    total = 0
+    sums: list[np.ndarray] = []
+    for weight, moments in measured:
+        arrays = [np.asarray(ops.convert_to_numpy(moment), np.float64) for moment in moments]
+        pairs = zip(arrays[::2], arrays[1::2], strict=True)
+        added = [weight * np.stack([mean, variance + mean**2]) for mean, variance in pairs]
+        sums = [old + new for old, new in zip(sums, added, strict=True)] if total else added
+        total += weight
+    if not total:
+        return []
+    means, squares = [x[0] / total for x in sums], [x[1] / total for x in sums]
+    return [means, [np.maximum(square - mean**2, 0) for mean, square in zip(means, squares, strict=True)]]

@@ -62,8 +62,7 @@ def build_model(config: ModelConfig, output_stride: int = 16, image_size: ImageS
         offered = ", ".join(map(str, OUTPUT_STRIDES))
         raise UserError("output_stride", f"expected one of {offered}, got {output_stride!r}")
     image = keras.Input((*height_width(image_size), 3), name="image")
-    normalized = Normalize(name="normalize")(image)
-    padded = PadToGrid(name="pad")(normalized)
+    padded = PadToGrid(name="pad")(Normalize(name="normalize")(image))
     features = BACKBONES[config.backbone](padded, config, output_stride)
     try:
         logits = HEADS[config.head](features, config, output_stride)

@@ -1,6 +1,4 @@
-"""Computes the cost of a network: parameters, multiply-adds, output size and receptive field of every layer.
-
-The numbers are computed from the graph at a fixed image size, so they do not depend on a profiler's conventions:
+"""Computes parameters, multiply-adds, output size and receptive field of every layer, from the graph at a fixed size.
 
 - One multiply-add is one multiplication and one addition in a convolution (1x1, 3x3 or atrous, padded pixels included),
   a depthwise convolution or a dense layer.
@@ -17,6 +15,7 @@ from keras import layers
 from deeplab.config import ImageSize, ModelConfig, SummarizeConfig
 from deeplab.errors import UserError
 from deeplab.model.build import build_model
+from deeplab.model.quantization.plan import inputs_of
 from deeplab.model.resize import ResizeBilinear
 
 
@@ -69,16 +68,10 @@ def cost(model: keras.Model | ModelConfig, output_stride: int = 16, image_size: 
     for layer in model.layers:
         if isinstance(layer, layers.InputLayer):
             continue
-        fields[id(layer.output)] = _receptive_field(layer, fields)
-        rows.append(
-            LayerCost(
-                layer.name,
-                tuple(layer.output.shape[1:]),
-                sum(math.prod(w.shape) for w in layer.weights if not w.path.split("/")[-1].startswith("moving_")),
-                multiply_adds(layer),
-                fields[id(layer.output)][0],
-            )
-        )
+        fields[id(layer.output)] = field, _ = _receptive_field(layer, fields)
+        weights = [w for w in layer.weights if not w.path.split("/")[-1].startswith("moving_")]
+        parameters = sum(math.prod(w.shape) for w in weights)
+        rows.append(LayerCost(layer.name, tuple(layer.output.shape[1:]), parameters, multiply_adds(layer), field))
     return Cost(sum(r.parameters for r in rows), sum(r.multiply_adds for r in rows), tuple(rows))
 
 
@@ -94,20 +87,14 @@ def multiply_adds(layer: layers.Layer) -> int:
 
 
 def _receptive_field(layer: layers.Layer, fields: dict[int, tuple[float, float]]) -> tuple[float, float]:
-    """Return receptive field and stride of the output of `layer`, both in pixels of the image.
-
-    Args:
-        layer: a layer of the graph.
-        fields: receptive field and stride of its inputs, by the id of the tensor.
-    """
-    inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+    """Return receptive field and stride of the output in pixels of the image; `fields` has those of the inputs."""
+    inputs = inputs_of(layer)
+    sizes, strides = zip(*(fields[id(x)] for x in inputs), strict=True)
     if isinstance(layer, ResizeBilinear):
         # An output value mixes two neighbors of the first input; its stride is that of the second input.
-        x, like = (fields[id(tensor)] for tensor in inputs)
-        return x[0] + x[1], like[1]
-    size = max(fields[id(x)][0] for x in inputs)
+        return sizes[0] + strides[0], strides[1]
     # All inputs have the same stride, except for a gate of 1x1 values, whose stride is infinite.
-    stride = min(fields[id(x)][1] for x in inputs)
+    size, stride = max(sizes), min(strides)
     if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
         reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
         # Zero times an infinite stride is not a number.

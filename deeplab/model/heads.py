@@ -1,56 +1,54 @@
-"""The heads, by their names in `ModelConfig.head`: they turn features into logits.
-
-In every head the layer with the output of the head is called "logits".
-"""
+"""The heads, by their names in `ModelConfig.head`. The layer "logits" of each outputs its logits."""
 
 from collections.abc import Callable
 
 import keras
-from keras import layers
+from keras import KerasTensor, layers
 
 from deeplab.config import ModelConfig
-from deeplab.model.aspp import aspp
-from deeplab.model.atrous import conv_norm, head_norm, rates_at
+from deeplab.model.atrous import StrideRate, conv_norm, head_norm, rates_at, separable_conv_norm
 from deeplab.model.backbones.features import Features
-from deeplab.model.decoder import decoder
 from deeplab.model.resize import ResizeBilinear
 
 
-def v1(features: Features, config: ModelConfig, output_stride: int) -> keras.KerasTensor:
+def v1(features: Features, config: ModelConfig, output_stride: int) -> KerasTensor:
     """Build LargeFOV, one atrous 3x3 convolution in place of VGG-16's 7x7 (DeepLabv1, arXiv:1412.7062).
 
     It has no batch norm. The logits are `[b, h, w, classes]` at the output stride.
     """
     (rate,) = rates_at(config.aspp_rates, output_stride)
-    return _large_fov(features.high, config, rate, "fc6", "fc7", "logits")
+    return _large_fov(features.high, config, rate, "", "logits")
 
 
-def v2(features: Features, config: ModelConfig, output_stride: int) -> keras.KerasTensor:
+def v2(features: Features, config: ModelConfig, output_stride: int) -> KerasTensor:
     """Build the first ASPP, the sum of one LargeFOV per rate (DeepLabv2, arXiv:1606.00915, sec. 3.2).
 
     It has no batch norm and no image-level features. The logits are `[b, h, w, classes]` at the output stride.
     """
     branches = [
-        _large_fov(features.high, config, rate, f"fc6_{number}", f"fc7_{number}", f"fc8_{number}")
+        _large_fov(features.high, config, rate, f"_{number}", f"fc8_{number}")
         for number, rate in enumerate(rates_at(config.aspp_rates, output_stride), start=1)
     ]
     return layers.Add(name="logits")(branches) if len(branches) > 1 else layers.Identity(name="logits")(branches[0])
 
 
-def v3(features: Features, config: ModelConfig, output_stride: int) -> keras.KerasTensor:
-    """Build ASPP with batch norm and image-level features (DeepLabv3).
+def v3(features: Features, config: ModelConfig, output_stride: int) -> KerasTensor:
+    """Build ASPP with batch norm and image-level features (DeepLabv3, arXiv:1706.05587, sec. 3.3).
 
     The logits are `[b, h, w, classes]` at the output stride.
     """
-    return _logits(aspp(features.high, config, output_stride), config, "logits")
+    return _logits(_aspp(features.high, config, output_stride), config, "logits")
 
 
-def v3plus(features: Features, config: ModelConfig, output_stride: int) -> keras.KerasTensor:
-    """Build ASPP and the decoder (DeepLabv3+). The logits are `[b, h, w, classes]` at stride 4."""
-    return _logits(decoder(aspp(features.high, config, output_stride), features.low, config), config, "logits")
+def v3plus(features: Features, config: ModelConfig, output_stride: int) -> KerasTensor:
+    """Build ASPP and the decoder (DeepLabv3+, arXiv:1802.02611, sec. 3.1).
+
+    The logits are `[b, h, w, classes]` at stride 4.
+    """
+    return _logits(_decoder(_aspp(features.high, config, output_stride), features.low, config), config, "logits")
 
 
-def lraspp(features: Features, config: ModelConfig, output_stride: int) -> keras.KerasTensor:
+def lraspp(features: Features, config: ModelConfig, output_stride: int) -> KerasTensor:
     """Build Lite R-ASPP (MobileNetV3, arXiv:1905.02244, sec. 6.4 and fig. 10).
 
     The logits are `[b, h, w, classes]` at stride 8. Two details differ from the paper:
@@ -70,7 +68,7 @@ def lraspp(features: Features, config: ModelConfig, output_stride: int) -> keras
     return layers.Add(name="logits")([x, _logits(features.middle, config, "logits_low")])
 
 
-HEADS: dict[str, Callable[[Features, ModelConfig, int], keras.KerasTensor]] = {
+HEADS: dict[str, Callable[[Features, ModelConfig, int], KerasTensor]] = {
     "v1": v1,
     "v2": v2,
     "v3": v3,
@@ -79,24 +77,47 @@ HEADS: dict[str, Callable[[Features, ModelConfig, int], keras.KerasTensor]] = {
 }
 
 
-def _large_fov(
-    x: keras.KerasTensor, config: ModelConfig, rate: int, fc6: str, fc7: str, logits: str
-) -> keras.KerasTensor:
-    """Build an atrous 3x3 and a 1x1 convolution, each with dropout, and the logits; the strings are layer names."""
-    for name, kernel_size, dilation_rate in ((fc6, 3, rate), (fc7, 1, 1)):
-        x = layers.Conv2D(
-            config.aspp_channels,
-            kernel_size,
-            dilation_rate=dilation_rate,
-            padding="same",
-            activation="relu",
-            kernel_initializer="he_normal",
-            name=name,
-        )(x)
+def _large_fov(x: KerasTensor, config: ModelConfig, rate: int, suffix: str, logits: str) -> KerasTensor:
+    """Build an atrous 3x3 and a 1x1 convolution, fc6 and fc7 with `suffix`, each with dropout, and the logits."""
+    for name, size, dilation in ((f"fc6{suffix}", 3, rate), (f"fc7{suffix}", 1, 1)):
+        arguments = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal", "name": name}
+        x = layers.Conv2D(config.aspp_channels, size, dilation_rate=dilation, **arguments)(x)
         x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x)
     return _logits(x, config, logits)
 
 
-def _logits(x: keras.KerasTensor, config: ModelConfig, name: str) -> keras.KerasTensor:
+def _aspp(features: KerasTensor, config: ModelConfig, output_stride: int) -> KerasTensor:
+    """Build ASPP with its branches in the order of the paper; without rates, the head of the official mobile models."""
+    norm, channels = head_norm(config), config.aspp_channels
+    branches = []
+    if config.image_pooling:
+        pooled = layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling_mean")(features)
+        pooled = conv_norm(pooled, channels, 1, norm, "image_pooling")
+        branches.append(ResizeBilinear(name="image_pooling_resize")(pooled, features))
+    branches.append(conv_norm(features, channels, 1, norm, "aspp0"))
+    for number, rate in enumerate(rates_at(config.aspp_rates, output_stride), start=1):
+        name = f"aspp{number}"
+        if config.aspp_separable:
+            branches.append(separable_conv_norm(features, channels, norm, name, rate))
+        else:
+            branches.append(conv_norm(features, channels, 3, norm, name, stride_rate=StrideRate(rate=rate)))
+    x = layers.Concatenate(name="aspp_concat")(branches) if len(branches) > 1 else branches[0]
+    x = conv_norm(x, channels, 1, norm, "concat_projection")
+    return layers.Dropout(config.dropout, name="aspp_dropout")(x)
+
+
+def _decoder(encoded: KerasTensor, low_level: KerasTensor, config: ModelConfig) -> KerasTensor:
+    """Refine object boundaries with low-level features; the output has their height and width."""
+    norm, channels = head_norm(config), config.decoder_channels
+    low_level = conv_norm(low_level, config.low_level_channels, 1, norm, "decoder_low_level")
+    resized = ResizeBilinear(name="decoder_resize")(encoded, low_level)
+    x = layers.Concatenate(name="decoder_concat")([resized, low_level])
+    for name in ("decoder_conv0", "decoder_conv1"):
+        separable = config.decoder_separable
+        x = separable_conv_norm(x, channels, norm, name) if separable else conv_norm(x, channels, 3, norm, name)
+    return x
+
+
+def _logits(x: KerasTensor, config: ModelConfig, name: str) -> KerasTensor:
     initializer = keras.initializers.TruncatedNormal(stddev=0.01)
     return layers.Conv2D(config.classes, 1, kernel_initializer=initializer, name=name)(x)

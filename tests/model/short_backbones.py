@@ -10,7 +10,5 @@ UNITS = (2, 3, 1, 3)
 SHORT: dict[str, Backbone] = {
     "resnet_short": partial(resnet, UNITS, False),
     "resnet_beta_short": partial(resnet, UNITS, True),
-    "xception_short": partial(
-        xception.xception, xception.Variant(xception.ENTRY + xception.MIDDLE + xception.EXIT, low=1, middle=2)
-    ),
+    "xception_short": partial(xception.xception, xception.ENTRY + xception.MIDDLE + xception.EXIT, low=1, middle=2),
 }

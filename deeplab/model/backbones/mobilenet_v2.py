@@ -10,7 +10,7 @@ from functools import partial
 import keras
 
 from deeplab.config import ModelConfig
-from deeplab.model.atrous import Norm, conv_norm, depthwise_norm, stride_plan
+from deeplab.model.atrous import Norm, conv_norm, stride_plan
 from deeplab.model.backbones.features import Backbone, Features, scaled
 
 STEM_CHANNELS = 32
@@ -25,14 +25,14 @@ ROWS = (  # expansion t, channels c, repeats n, stride s of the first block, as 
 )
 BLOCKS = tuple((t, c, s if i == 0 else 1) for t, c, n, s in ROWS for i in range(n))
 LOW_BLOCK, MIDDLE_BLOCK = 2, 5
-INITIALIZER_STDDEV = 0.09
 
 
 def mobilenet_v2(image: keras.KerasTensor, config: ModelConfig, output_stride: int) -> Features:
     """Build MobileNetV2; arguments as in `Backbone`."""
     norm = Norm(config.batch_norm_momentum or 0.997, 1e-3)
-    init = keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
+    init = keras.initializers.TruncatedNormal(stddev=0.09)
     conv = partial(conv_norm, norm=norm, initializer=init)
+    depthwise = partial(conv, filters=None)
     stem, *plan = stride_plan([2, *(stride for _, _, stride in BLOCKS)], output_stride)
 
     x = conv(image, scaled(STEM_CHANNELS, config), 3, name="backbone_stem", stride_rate=stem, activation="relu6")
@@ -41,7 +41,7 @@ def mobilenet_v2(image: keras.KerasTensor, config: ModelConfig, output_stride: i
         name, shortcut = f"backbone_block{number}", x
         if expansion > 1:
             x = conv(x, expansion * x.shape[-1], 1, name=f"{name}_expand", activation="relu6")
-        x = depthwise_norm(x, norm, f"{name}_depthwise", stride_rate=planned, activation="relu6", initializer=init)
+        x = depthwise(x, kernel_size=3, name=f"{name}_depthwise", stride_rate=planned, activation="relu6")
         expanded[number] = x
         x = conv(x, scaled(channels, config), 1, name=f"{name}_project", activation=None)
         # The nominal stride decides, so that a block has a shortcut at every output stride or at none.

@@ -13,8 +13,7 @@ official decoder.
 
 from functools import partial
 
-import keras
-from keras import layers
+from keras import KerasTensor, layers
 
 from deeplab.config import ModelConfig
 from deeplab.model.atrous import Norm, StrideRate, conv_norm, rate_after, stride_plan
@@ -31,12 +30,13 @@ IMAGENET_MEAN = (123.68, 116.779, 103.939)
 """Mean pixel of ImageNet in 0..255: red, green, blue."""
 
 
-def resnet(
-    units: tuple[int, ...], beta: bool, image: keras.KerasTensor, config: ModelConfig, output_stride: int
-) -> Features:
+def resnet(units: tuple[int, ...], beta: bool, image: KerasTensor, config: ModelConfig, output_stride: int) -> Features:
     """Build a ResNet with `units` units per stage; the other arguments are those of `Backbone`."""
     conv = partial(conv_norm, norm=Norm(config.batch_norm_momentum or 0.95, 1e-5), initializer="he_normal")
-    strides = [stride for stage, count in enumerate(units) for stride in _strides(stage, count, beta)]
+    numbers = [(stage, unit) for stage, count in enumerate(units) for unit in range(count)]
+    # In the plain layout the pooling has the stride of stage 0; in the beta layout the last stage has none.
+    strided = [(stage, units[stage] - 1) for stage in (0, 1, 2)] if beta else [(stage, 0) for stage in (1, 2, 3)]
+    strides = [2 if number in strided else 1 for number in numbers]
     stem, pool, *plan = stride_plan([2, 2, *strides], output_stride)
 
     stem_channels = scaled(STEM_CHANNELS, config)
@@ -50,58 +50,32 @@ def resnet(
         x = conv(x, stem_channels, 7, name="backbone_stem", stride_rate=stem)
     x = layers.MaxPooling2D(3, pool.stride, padding="same", name="backbone_pool")(x)
 
-    residuals, stages, remaining = {}, [], iter(zip(plan, strides, strict=True))
-    for stage, count in enumerate(units):
-        for unit in range(count):
-            stride_rate, nominal_stride = next(remaining)
-            grid = config.multi_grid[unit] if stage == len(units) - 1 else 1
-            width, name = scaled(CHANNELS[stage], config), f"backbone_stage{stage}_unit{unit}"
-            x, residuals[stage, unit] = _bottleneck(x, width, stride_rate, nominal_stride, grid, beta, conv, name)
-        stages.append(x)
-    return Features(high=x, low=residuals[LOW_UNIT], middle=residuals[MIDDLE_UNIT], auxiliary=stages[-2])
-
-
-def _strides(stage: int, units: int, beta: bool) -> list[int]:
-    """Return the nominal strides of the units of `stage`. The pooling before stage 0 already has a stride."""
-    if beta:
-        return [1] * (units - 1) + [2 if stage < len(CHANNELS) - 1 else 1]
-    return [2 if stage else 1] + [1] * (units - 1)
+    residuals, outputs = {}, {}
+    for (stage, unit), planned, nominal in zip(numbers, plan, strides, strict=True):
+        grid = config.multi_grid[unit] if stage == 3 else 1
+        width, name = scaled(CHANNELS[stage], config), f"backbone_stage{stage}_unit{unit}"
+        x, residuals[stage, unit] = _bottleneck(x, width, planned, nominal, grid, beta, conv, name)
+        outputs[stage] = x
+    return Features(high=x, low=residuals[LOW_UNIT], middle=residuals[MIDDLE_UNIT], auxiliary=outputs[2])
 
 
 def _bottleneck(
-    x: keras.KerasTensor,
-    width: int,
-    stride_rate: StrideRate,
-    nominal_stride: int,
-    grid: int,
-    beta: bool,
-    conv: partial,
-    name: str,
-) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Build one unit: convolutions 1x1, atrous 3x3 and 1x1, with a shortcut.
-
-    Args:
-        x: `[b, h, w, c]`.
-        width: channels of the 3x3 convolution; the output has four times as many.
-        stride_rate: stride and rate of the unit.
-        nominal_stride: stride of the unit without atrous convolution.
-        grid: factor on the rate of this unit (multi-grid).
-        beta: whether the 3x3 convolution has the stride, instead of the first 1x1.
-        conv: builds convolution, batch norm and ReLU.
-        name: prefix of the layer names.
+    x: KerasTensor, width: int, planned: StrideRate, nominal: int, grid: int, beta: bool, conv: partial, name: str
+) -> tuple[KerasTensor, KerasTensor]:
+    """Build a unit with `width` channels in its 3x3 convolution, whose rate is multiplied by `grid` (multi-grid).
 
     Returns:
         The output of the unit and its residual branch, both `[b, h / stride, w / stride, 4 * width]`.
     """
-    stride = StrideRate(stride_rate.stride)
+    stride = StrideRate(planned.stride)
     if beta:
-        first, second = StrideRate(), StrideRate(stride_rate.stride, stride_rate.rate * grid)
+        first, second = StrideRate(), StrideRate(planned.stride, planned.rate * grid)
     else:
         # If the 1x1 convolution lost its stride, the 3x3 convolution after it already needs the larger rate.
-        first, second = stride, StrideRate(rate=rate_after(stride_rate, nominal_stride) * grid)
+        first, second = stride, StrideRate(rate=rate_after(planned, nominal) * grid)
     if x.shape[-1] != 4 * width:
         shortcut = conv(x, 4 * width, 1, name=f"{name}_shortcut", stride_rate=stride, activation=None)
-    elif nominal_stride > 1:
+    elif nominal > 1:
         shortcut = layers.MaxPooling2D(1, stride.stride, name=f"{name}_shortcut")(x)
     else:
         shortcut = x

@@ -10,14 +10,11 @@ from functools import partial
 from typing import Literal
 
 import keras
-from keras import layers
+from keras import KerasTensor, layers
 
 from deeplab.config import ModelConfig
-from deeplab.model.atrous import Norm, StrideRate, conv_norm, depthwise_norm, stride_plan
+from deeplab.model.atrous import Norm, StrideRate, conv_norm, stride_plan
 from deeplab.model.backbones.features import Backbone, Features, scaled
-
-STEM_CHANNELS = (32, 64)
-INITIALIZER_STDDEV = 0.09
 
 
 @dataclass(frozen=True)
@@ -51,75 +48,47 @@ ENTRY_71 = (
     Block((728, 728, 728), "conv", 2),
 )
 MIDDLE = (Block((728, 728, 728), "sum", 1),)
-EXIT = (
-    Block((728, 1024, 1024), "conv", 2),
-    Block((1536, 1536, 2048), "none", 1, relu_after=True),
-)
+EXIT = (Block((728, 1024, 1024), "conv", 2), Block((1536, 1536, 2048), "none", 1, relu_after=True))
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One size of the network.
+def xception(
+    blocks: tuple[Block, ...], image: KerasTensor, config: ModelConfig, output_stride: int, *, low: int, middle: int
+) -> Features:
+    """Build an Xception; `low` and `middle` are the numbers of the blocks that output the features at stride 4 and 8.
 
-    Attributes:
-        blocks: the blocks in order.
-        low: number of the block that outputs the low-level features at stride 4.
-        middle: number of the block that outputs those at stride 8.
+    The other arguments are those of `Backbone`.
     """
+    init = keras.initializers.TruncatedNormal(stddev=0.09)
+    conv = partial(conv_norm, norm=Norm(config.batch_norm_momentum or 0.9997, 1e-3), initializer=init)
+    depthwise = partial(conv, filters=None, kernel_size=3)
+    stem, *plan = stride_plan([2, *(block.stride for block in blocks)], output_stride)
 
-    blocks: tuple[Block, ...]
-    low: int
-    middle: int
-
-
-def xception(variant: Variant, image: keras.KerasTensor, config: ModelConfig, output_stride: int) -> Features:
-    """Build the Xception `variant`; the other arguments are those of `Backbone`."""
-    norm = Norm(config.batch_norm_momentum or 0.9997, 1e-3)
-    init = keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
-    conv = partial(conv_norm, norm=norm, initializer=init)
-    depthwise = partial(depthwise_norm, norm=norm, initializer=init)
-    stem, *plan = stride_plan([2, *(block.stride for block in variant.blocks)], output_stride)
-
-    x, low_level = image, {}
-    for number, (channels, planned) in enumerate(zip(STEM_CHANNELS, (stem, StrideRate()), strict=True)):
-        x = conv(x, scaled(channels, config), 3, name=f"backbone_stem{number}", stride_rate=planned)
-    for number, (block, planned) in enumerate(zip(variant.blocks, plan, strict=True)):
-        filters = tuple(scaled(channels, config) for channels in block.channels)
-        x, low_level[number] = _block(x, block, filters, planned, conv, depthwise, f"backbone_block{number}")
-    return Features(high=x, low=low_level[variant.low], middle=low_level[variant.middle])
-
-
-def _block(
-    x: keras.KerasTensor,
-    block: Block,
-    filters: tuple[int, ...],
-    stride_rate: StrideRate,
-    conv: partial,
-    depthwise: partial,
-    name: str,
-) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Build one block with the scaled channels `filters`; return its output and its second pointwise convolution."""
-    shortcut, pointwise = x, []
-    activation = "relu" if block.relu_after else None
-    for number, channels in enumerate(filters):
-        part = f"{name}_conv{number}"
-        if not block.relu_after:
-            x = layers.Activation("relu", name=f"{part}_relu")(x)
-        last = number == len(filters) - 1
-        planned = stride_rate if last else StrideRate(rate=stride_rate.rate)
-        x = depthwise(x, name=f"{part}_depthwise", stride_rate=planned, activation=activation)
-        x = conv(x, channels, 1, name=f"{part}_pointwise", activation=activation)
-        pointwise.append(x)
-    if block.shortcut == "conv":
-        stride = StrideRate(stride_rate.stride)
-        shortcut = conv(shortcut, x.shape[-1], 1, name=f"{name}_shortcut", stride_rate=stride, activation=None)
-    if block.shortcut != "none":
-        x = layers.Add(name=f"{name}_add")([shortcut, x])
-    return x, pointwise[1]
+    x = conv(image, scaled(32, config), 3, name="backbone_stem0", stride_rate=stem)
+    x = conv(x, scaled(64, config), 3, name="backbone_stem1")
+    low_level = {}
+    for number, (block, planned) in enumerate(zip(blocks, plan, strict=True)):
+        name, shortcut = f"backbone_block{number}", x
+        activation = "relu" if block.relu_after else None
+        # The last convolution has the stride of the block.
+        rate = StrideRate(rate=planned.rate)
+        for index, (channels, stride_rate) in enumerate(zip(block.channels, (rate, rate, planned), strict=True)):
+            part = f"{name}_conv{index}"
+            if not block.relu_after:
+                x = layers.Activation("relu", name=f"{part}_relu")(x)
+            x = depthwise(x, name=f"{part}_depthwise", stride_rate=stride_rate, activation=activation)
+            x = conv(x, scaled(channels, config), 1, name=f"{part}_pointwise", activation=activation)
+            if index == 1:
+                low_level[number] = x
+        if block.shortcut == "conv":
+            stride = StrideRate(planned.stride)
+            shortcut = conv(shortcut, x.shape[-1], 1, name=f"{name}_shortcut", stride_rate=stride, activation=None)
+        if block.shortcut != "none":
+            x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return Features(high=x, low=low_level[low], middle=low_level[middle])
 
 
 VARIANTS: dict[str, Backbone] = {
-    "xception41": partial(xception, Variant(ENTRY + 8 * MIDDLE + EXIT, low=1, middle=2)),
-    "xception65": partial(xception, Variant(ENTRY + 16 * MIDDLE + EXIT, low=1, middle=2)),
-    "xception71": partial(xception, Variant(ENTRY_71 + 16 * MIDDLE + EXIT, low=2, middle=4)),
+    "xception41": partial(xception, ENTRY + 8 * MIDDLE + EXIT, low=1, middle=2),
+    "xception65": partial(xception, ENTRY + 16 * MIDDLE + EXIT, low=1, middle=2),
+    "xception71": partial(xception, ENTRY_71 + 16 * MIDDLE + EXIT, low=2, middle=4),
 }

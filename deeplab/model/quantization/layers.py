@@ -23,8 +23,7 @@ from deeplab.pixels import PIXEL_SCALE
 PIXEL_ZERO_POINT = 127
 """Zero point of the uint8 input of every int8 file: byte u means (u - 127) * 2 / 255, so raw bytes are pixels.
 
-The float network normalizes to u * 2 / 255 - 1, where zero would lie between two bytes. The input of the file is
-therefore brighter by half a gray level.
+This is half a gray level brighter than u * 2 / 255 - 1 of the float network, where zero would lie between two bytes.
 """
 PIXEL_RANGE = (-PIXEL_ZERO_POINT * PIXEL_SCALE, (255 - PIXEL_ZERO_POINT) * PIXEL_SCALE)
 
@@ -65,14 +64,15 @@ class Range(keras.layers.Layer):
     def build(self, shape: Any) -> None:
         """Create the lowest and highest value of each source, `[sources]`, with zeros."""
         if self.fixed is None:
-            for name in ("low", "high"):
-                weight = self.add_weight(shape=(self.sources,), initializer="zeros", name=name, aggregation="mean")
-                setattr(self, name, weight)
+            arguments = {"shape": (self.sources,), "initializer": "zeros", "aggregation": "mean"}
+            self.low, self.high = (self.add_weight(name=name, **arguments) for name in ("low", "high"))
 
     def call(self, x: Any, source: int | None = None) -> tuple[Any, Any]:
         """Return `x` fake-quantized and the scale, a scalar; `source` is the number of `x` if it is a source."""
         if self.momentum is not None and self.fixed is None and source is not None:
-            self._observe(ops.stop_gradient(x), source, self.momentum)
+            weights = np.where(np.arange(self.sources) == source, 1.0 - self.momentum, 0.0).astype(np.float32)
+            for moving, extreme in ((self.low, ops.min), (self.high, ops.max)):
+                moving.assign(moving * (1.0 - weights) + extreme(ops.stop_gradient(x)) * weights)
         low, high = self.bounds()
         scale = ops.stop_gradient(ops.maximum((high - low) / INTERVALS, MINIMUM_SCALE))
         return (fake_quantize(x, low, high) if self.simulated else x), scale
@@ -96,12 +96,6 @@ class Range(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "sources": self.sources, "fixed": self.fixed}
-
-    def _observe(self, x: Any, source: int, momentum: float) -> None:
-        """Move the range of one source towards the lowest and highest value of `x`."""
-        weights = np.where(np.arange(self.sources) == source, 1.0 - momentum, 0.0).astype(np.float32)
-        for moving, observed in ((self.low, ops.min(x)), (self.high, ops.max(x))):
-            moving.assign(moving * (1.0 - weights) + observed * weights)
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
@@ -141,20 +135,23 @@ class FoldedConvolution(keras.layers.Layer):
 
     def call(self, x: Any, scale: Any, training: bool = False) -> Any:
         """Apply the layers to `x` `[b, h, w, c]`, whose scale is the scalar `scale`."""
-        conv, norm = self.conv, self.norm
-        if norm is None:
-            kernel, scales = self._rounded_kernel(conv.kernel)
-            y = self._convolve(x, kernel)
-            y = y if conv.bias is None else y + self._rounded_bias(conv.bias, scale * scales)
-            return conv.activation(self._rounded_sums(y, scale * scales))
-        deviation = ops.sqrt(norm.moving_variance + norm.epsilon)
-        slope = norm.gamma / deviation
-        kernel, scales = self._rounded_kernel(conv.kernel * (ops.expand_dims(slope, -1) if self._depthwise else slope))
-        if training and norm.trainable and self.uses_batch_statistics:
+        kernel, bias, norm = self.conv.kernel, self.conv.bias, self.norm
+        if norm is not None:
+            deviation = ops.sqrt(norm.moving_variance + norm.epsilon)
+            slope = norm.gamma / deviation
+            kernel = kernel * (ops.expand_dims(slope, -1) if self._depthwise else slope)
+            mean = norm.moving_mean if bias is None else norm.moving_mean - bias
+            bias = norm.beta - mean * slope
+        kernel, scales = self._rounded_kernel(kernel)
+        if norm is not None and training and norm.trainable and self.uses_batch_statistics:
             return self._with_batch_statistics(norm, x, kernel, deviation)
-        mean = norm.moving_mean if conv.bias is None else norm.moving_mean - conv.bias
-        y = self._convolve(x, kernel) + self._rounded_bias(norm.beta - mean * slope, scale * scales)
-        return self._rounded_sums(y, scale * scales)
+        y, scales = self._convolve(x, kernel), scale * scales
+        if bias is not None:
+            y = y + (round_to_scale(bias, scales) if self.simulated else bias)
+        if self.simulated and self.rounds_twice and self.output_bounds:
+            low, high = self.output_bounds()
+            y = round_twice(y, scales, (high - low) / INTERVALS)
+        return self.conv.activation(y)
 
     def compute_output_spec(self, x: Any, scale: Any, training: bool = False) -> keras.KerasTensor:
         """Return the output shape of the convolution."""
@@ -187,34 +184,18 @@ class FoldedConvolution(keras.layers.Layer):
         """Apply the convolution without bias and activation."""
         conv = self.conv
         convolve = ops.depthwise_conv if self._depthwise else ops.conv
-        return convolve(
-            x, kernel, strides=conv.strides, padding=conv.padding, dilation_rate=conv.dilation_rate,
-            data_format="channels_last",
-        )  # fmt: skip
+        return convolve(x, kernel, conv.strides, conv.padding, "channels_last", conv.dilation_rate)
 
     def _rounded_kernel(self, kernel: Any) -> tuple[Any, Any]:
         """Return `kernel`, rounded if int8 is simulated, and its scales `[c]`."""
         # A depthwise kernel is [h, w, c, 1]; the scales belong to c.
         channels_last = ops.transpose(kernel, (0, 1, 3, 2)) if self._depthwise else kernel
-        if self.imported_scales is None:
-            scales = kernel_scales(channels_last)
-        else:
-            scales = ops.convert_to_tensor(self.imported_scales, "float32")
+        imported = self.imported_scales
+        scales = kernel_scales(channels_last) if imported is None else ops.convert_to_tensor(imported, "float32")
         if not self.simulated:
             return kernel, scales
         rounded = fake_quantize_kernel(channels_last, scales)
         return (ops.transpose(rounded, (0, 1, 3, 2)) if self._depthwise else rounded), scales
-
-    def _rounded_bias(self, bias: Any, scales: Any) -> Any:
-        """Return `bias` `[c]`, rounded to multiples of `scales` `[c]` if int8 is simulated."""
-        return round_to_scale(bias, scales) if self.simulated else bias
-
-    def _rounded_sums(self, y: Any, scales: Any) -> Any:
-        """Return the sums `y` with integers in `scales` `[c]`, prepared for the rounding of the builtin kernels."""
-        if not (self.simulated and self.rounds_twice and self.output_bounds):
-            return y
-        low, high = self.output_bounds()
-        return round_twice(y, scales, (high - low) / INTERVALS)
 
     @property
     def _depthwise(self) -> bool:

@@ -15,10 +15,8 @@ MERGES = (layers.Add, layers.Multiply, layers.Concatenate)
 """Layers that are called with a list of tensors."""
 _FUSED_ACTIVATIONS: tuple[Callable, ...] = (keras.activations.relu, keras.activations.relu6)
 """Activations that belong to the operator before them."""
-_SEPARATE_ACTIVATIONS: tuple[Callable, ...] = (hard_swish,)
-"""Activations that are separate operators."""
-_NEW_RANGE = (*CONVOLUTIONS, layers.BatchNormalization, layers.Activation, layers.Add, layers.Multiply,
-              layers.GlobalAveragePooling2D)  # fmt: skip
+_FUSIBLE = (*CONVOLUTIONS, layers.BatchNormalization, layers.Add)
+_NEW_RANGE = (*_FUSIBLE, layers.Activation, layers.Multiply, layers.GlobalAveragePooling2D)
 _SAME_RANGE = (layers.Concatenate, layers.MaxPooling2D, layers.Dropout, ResizeBilinear, PadToGrid, CropTo)
 IMAGE = "image"
 """Name of the range of the input, which is fixed."""
@@ -91,9 +89,8 @@ def _fused_with_next(layer: keras.layers.Layer, consumers: list[keras.layers.Lay
     linear = not isinstance(layer, CONVOLUTIONS) or layer.activation is keras.activations.linear
     if isinstance(consumer, layers.BatchNormalization):
         return isinstance(layer, CONVOLUTIONS) and linear
-    fusible = (*CONVOLUTIONS, layers.BatchNormalization, layers.Add)
     fused = isinstance(consumer, layers.Activation) and consumer.activation in _FUSED_ACTIVATIONS
-    return fused and isinstance(layer, fusible) and linear
+    return fused and isinstance(layer, _FUSIBLE) and linear
 
 
 def _merge_ranges(plan: Plan, layer: keras.layers.Layer, producers: list[keras.layers.Layer]) -> None:
@@ -114,7 +111,7 @@ def _check(layer: keras.layers.Layer) -> None:
     if isinstance(layer, CONVOLUTIONS):
         supported = layer.activation in (keras.activations.linear, *_FUSED_ACTIVATIONS)
     elif isinstance(layer, layers.Activation):
-        supported = layer.activation in (*_FUSED_ACTIVATIONS, *_SEPARATE_ACTIVATIONS)
+        supported = layer.activation in (*_FUSED_ACTIVATIONS, hard_swish)
     if not supported:
         raise _unsupported(layer)
 

@@ -122,10 +122,9 @@ def measure_ranges(model: keras.Model, batches: Iterable[Any]) -> None:
     count = 0
     simulate(model, False)
     try:
-        for batch in batches:
-            track_ranges(model, count / (count + 1))
+        for count, batch in enumerate(batches, start=1):
+            track_ranges(model, (count - 1) / count)
             model(batch, training=False)
-            count += 1
     finally:
         track_ranges(model, None)
         simulate(model, True)
