@@ -56,15 +56,6 @@ rounds to the other side; on images without confident predictions they decide ma
 SETTLED_LEAD = 0.05
 """A pixel is settled if its winner leads by more standard deviations of all logits: about one int8 step."""
 
-_SHIFT_GAIN = 0.1
-"""Minimum net gain of a shift, as a share of the differing pixels, for a mask to count as shifted."""
-
-_SHIFT_DEVIATIONS = 4.0
-"""Minimum net gain in standard deviations of a gain by chance: some shift always improves a small mask slightly."""
-
-_MINIMUM_CLEAR = 0.01
-"""Minimum share of clear pixels for their agreement to be meaningful; fewer are outliers with large rounding errors."""
-
 
 @dataclass(frozen=True)
 class VerificationTarget:
@@ -88,7 +79,8 @@ def agreement_checks(model: TfliteModel, target: VerificationTarget) -> list[Che
     expected, tolerance = target.expected, target.tolerance
     logits = [x[:: expected.mask_stride, :: expected.mask_stride] for x in target.reference.logits]
     outputs = [model(image) for image in target.reference.images]
-    ids, expected_ids = [_class_ids(x, model) for x in outputs], [x.argmax(-1) for x in logits]
+    ids = outputs if model.returns_labels else [x.argmax(-1) for x in outputs]
+    expected_ids = [x.argmax(-1) for x in logits]
     clear = np.stack([_lead(x) > tolerance * CLEAR_LEAD[expected.quantization] * x.std() for x in logits])
     checks = [*_pixel_checks(np.stack(ids) == np.stack(expected_ids), clear), _shift_check(ids, expected_ids)]
     if not model.returns_labels:
@@ -102,19 +94,20 @@ def agreement_checks(model: TfliteModel, target: VerificationTarget) -> list[Che
 def simulation_checks(file: TfliteSource, target: VerificationTarget, threads: int) -> list[Check]:
     """Compare the classes of an int8 file with the simulation of the quantization-aware model, for both kernel sets."""
     stride, limit = target.expected.mask_stride, 1.0 - target.tolerance * (1.0 - SIMULATED_AGREEMENT)
+    simulated: dict[Kernels, tuple[CheckId, tuple[np.ndarray, ...]]] = {
+        "xnnpack": (CheckId.SIMULATED_XNNPACK, target.reference.logits),
+        "builtin": (CheckId.SIMULATED_BUILTIN, target.reference.builtin_logits),
+    }
     checks = []
-    kinds: tuple[tuple[Kernels, CheckId, tuple[np.ndarray, ...]], ...] = (
-        ("xnnpack", CheckId.SIMULATED_XNNPACK, target.reference.logits),
-        ("builtin", CheckId.SIMULATED_BUILTIN, target.reference.builtin_logits),
-    )
-    for kernels, check_id, all_logits in kinds:
+    for kernels, (check_id, all_logits) in simulated.items():
         model = TfliteModel(file, threads, kernels)
-        ids = np.stack([_class_ids(model(image), model) for image in target.reference.images])
+        outputs = np.stack([model(image) for image in target.reference.images])
         logits = [x[::stride, ::stride] for x in all_logits]
         settled = np.stack([_lead(x) > SETTLED_LEAD * x.std() for x in logits])
         if not settled.any():
             checks.append(not_checked(check_id, "all pixels are nearly tied"))
             continue
+        ids = outputs if model.returns_labels else outputs.argmax(-1)
         share = float((ids == np.stack([x.argmax(-1) for x in logits]))[settled].mean())
         checks.append(check(check_id, share >= limit, share, limit))
     return checks
@@ -137,10 +130,6 @@ def _miou_check(model: TfliteModel, target: VerificationTarget) -> Check:
     return check(CheckId.MIOU_DROP, bool(drop <= limit), float(drop), limit)
 
 
-def _class_ids(output: np.ndarray, model: TfliteModel) -> np.ndarray:
-    return output if model.returns_labels else output.argmax(-1)
-
-
 def _as_output(logits: np.ndarray, output: ExportOutput, logit_offset: float) -> np.ndarray:
     """Return the scores that a file returns for these logits."""
     if output == "probabilities":
@@ -156,22 +145,15 @@ def _lead(logits: np.ndarray) -> np.ndarray:
 
 
 def _pixel_checks(equal: np.ndarray, clear: np.ndarray) -> list[Check]:
-    """Check the share of equal pixels among all pixels and among the clear ones.
-
-    Args:
-        equal: whether the file returns the same class as Keras, boolean `[images, h, w]`.
-        clear: whether the pixel is clear in Keras, boolean `[images, h, w]`.
-    """
+    """Check the share of pixels with the class of Keras (`equal`) among all and among the `clear` ones."""
     share, limit = float(equal.mean()), CLEAR_AGREEMENT * float(clear.mean())
-    checks = [check(CheckId.PIXEL_AGREEMENT, share >= limit, share, limit)]
-    if clear.mean() < _MINIMUM_CLEAR:
+    all_pixels = check(CheckId.PIXEL_AGREEMENT, share >= limit, share, limit)
+    # A smaller share of clear pixels is not meaningful: they are outliers with large rounding errors.
+    if clear.mean() < 0.01:
         reason = f"{clear.mean():.2%} of the pixels have a clear winner"
-        return [*checks, not_checked(CheckId.CLEAR_PIXEL_AGREEMENT, reason)]
-    agreement = float(equal[clear].mean())
-    return [
-        *checks,
-        check(CheckId.CLEAR_PIXEL_AGREEMENT, agreement >= CLEAR_AGREEMENT, agreement, CLEAR_AGREEMENT),
-    ]
+        return [all_pixels, not_checked(CheckId.CLEAR_PIXEL_AGREEMENT, reason)]
+    share = float(equal[clear].mean())
+    return [all_pixels, check(CheckId.CLEAR_PIXEL_AGREEMENT, share >= CLEAR_AGREEMENT, share, CLEAR_AGREEMENT)]
 
 
 def _shift_check(ids: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> Check:
@@ -183,8 +165,9 @@ def _shift_check(ids: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> C
     in_place = equal[0, 0]
     best = max(shifts, key=lambda shift: equal[shift].sum())
     gained, lost = int((equal[best] & ~in_place).sum()), int((in_place & ~equal[best]).sum())
-    # Rounding alone makes some shift better by a pixel or two.
-    if gained - lost <= max(_SHIFT_GAIN * (~in_place).sum(), _SHIFT_DEVIATIONS * np.sqrt(gained + lost)):
+    # By chance some shift always improves a small mask slightly: a shifted mask gains more than a tenth of the
+    # differing pixels and more than 4 standard deviations of a gain by chance.
+    if gained - lost <= max(0.1 * (~in_place).sum(), 4.0 * np.sqrt(gained + lost)):
         best = (0, 0)
     return check(CheckId.MASK_SHIFT, best == (0, 0), str(best), "(0, 0)")
 

@@ -1,6 +1,6 @@
 """Bias correction: compensates for the mean error that the rounding of kernels causes in a quantized file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ def with_corrected_biases(content: bytes, reference: bytes, inputs: Iterable[np.
     before, after = _convolutions(float_graph), _convolutions(graph)
     if [op.name for op in before] != [op.name for op in after]:
         raise ValueError(f"{len(before)} convolutions in the float file, {len(after)} in the quantized one")
-    means = _channel_means(reference, float_graph, {op.inputs[0] for op in before}, inputs)
+    means = _channel_means(reference, {op.inputs[0] for op in before}, inputs)
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     for old, new in zip(before, after, strict=True):
         bias = graph.tensors[new.inputs[2]] if len(new.inputs) > 2 else None
@@ -61,9 +61,7 @@ def _output_shift(operator: str, change: np.ndarray, mean: np.ndarray) -> np.nda
     return np.asarray(change.sum((0, 1, 2)) * np.repeat(mean, change.shape[-1] // mean.size))
 
 
-def _channel_means(
-    content: bytes, graph: TfliteGraph, tensors: set[int], inputs: Iterable[np.ndarray]
-) -> Mapping[int, np.ndarray]:
+def _channel_means(content: bytes, tensors: set[int], inputs: Iterable[np.ndarray]) -> dict[int, np.ndarray]:
     """Return the mean of each channel over all inputs, for some tensors of a float file."""
     interpreter = litert.Interpreter(
         model_content=content,
@@ -73,15 +71,14 @@ def _channel_means(
         num_threads=2,
     )
     interpreter.allocate_tensors()
-    sums = {tensor: np.zeros(graph.tensors[tensor].shape[-1]) for tensor in tensors}
-    count = 0
+    image = interpreter.get_input_details()[0]["index"]
+    means: dict[int, list[np.ndarray]] = {tensor: [] for tensor in tensors}
     for values in inputs:
-        interpreter.set_tensor(graph.inputs[0], values)
+        interpreter.set_tensor(image, values)
         interpreter.invoke()
-        count += 1
         for tensor in tensors:
-            sums[tensor] += interpreter.get_tensor(tensor).mean((0, 1, 2), dtype=np.float64)
-    return {tensor: total / max(count, 1) for tensor, total in sums.items()}
+            means[tensor].append(interpreter.get_tensor(tensor).mean((0, 1, 2), dtype=np.float64))
+    return {tensor: np.sum(of_images, axis=0) / len(of_images) for tensor, of_images in means.items()}
 
 
 def _convolutions(graph: TfliteGraph) -> list[Operator]:

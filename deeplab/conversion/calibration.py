@@ -1,15 +1,12 @@
 """Chooses the training images that calibrate a quantized file (the representative dataset of TFLite)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from deeplab.datasets.source import IGNORE_LABEL, Example, Source
 from deeplab.prediction.image_fit import fit_image
-
-_SAMPLED_PER_IMAGE = 4
-"""Number of images in the random sample for each image that is chosen from it."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +25,10 @@ class Calibration:
     seed: int
     classes: int
 
-    @property
-    def span(self) -> tuple[float, float]:
-        """Minimum and maximum value of all images."""
-        return float(min(i.min() for i in self.images)), float(max(i.max() for i in self.images))
+    def origin(self) -> dict[str, Any]:
+        """Return how the images were chosen, and the minimum and maximum of their values, for the report."""
+        span = float(min(i.min() for i in self.images)), float(max(i.max() for i in self.images))
+        return {"seed": self.seed, "images": self.names, "classes": self.classes, "span": span}
 
 
 def choose_calibration(source: Source, count: int, size: tuple[int, int], seed: int) -> Calibration:
@@ -46,7 +43,9 @@ def choose_calibration(source: Source, count: int, size: tuple[int, int], seed: 
         size: (height, width) of the model. Smaller images are padded with gray, larger ones resized.
         seed: of the random sample.
     """
-    sample = list(_sample(source, count * _SAMPLED_PER_IMAGE, seed))
+    # An endless source is sampled from its first 10,000 examples.
+    order = np.random.default_rng(seed).permutation(10_000 if source.size is None else source.size)
+    sample = [source.load(int(i)) for i in order[: 4 * count]]
     present = {id(e): frozenset(np.unique(e.label)) - {IGNORE_LABEL} for e in sample}
     chosen: list[Example] = []
     covered: frozenset[int] = frozenset()
@@ -66,14 +65,5 @@ def with_full_range(images: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
     longer fit the scale, and every client would silently feed slightly wrong pixels.
     """
     first = images[0].copy()
-    first[0, 0] = 0
-    first[-1, -1] = 255
+    first[0, 0], first[-1, -1] = 0, 255
     return (first, *images[1:])
-
-
-def _sample(source: Source, count: int, seed: int) -> Iterator[Example]:
-    """Yield up to `count` different examples in random order."""
-    rng = np.random.default_rng(seed)
-    # An endless source is sampled from its first 10,000 examples.
-    size = 10_000 if source.size is None else source.size
-    return (source.load(int(i)) for i in rng.permutation(size)[:count])

@@ -33,8 +33,6 @@ of other versions, which sum in another order. Scores of a quantized output are 
 
 _OPENS = "opens the file"
 
-_KERNEL_NAMES = {"xnnpack": "XNNPACK", "builtin": "the builtin kernels"}
-
 
 def client_checks(
     source: TfliteSource, images: Sequence[np.ndarray], threads: int, tolerance: float = 1.0
@@ -44,15 +42,15 @@ def client_checks(
     Args:
         source: the file.
         images: `[h, w, 3]` uint8 at the input size of the file, so that no client resizes.
-        threads: threads of the interpreter.
+        threads: of the interpreter.
         tolerance: factor on the limits for rounding errors.
     """
     if not images:
         return [not_checked(CheckId.CLIENTS, "no images")]
     file = open_tflite(source)
-    models = {kernels: TfliteModel(file, threads, kernels) for kernels in ("xnnpack", "builtin")}
-    model = models["xnnpack"]
-    scores = {_KERNEL_NAMES[k]: [m.run(m.prepare(image))[0] for image in images] for k, m in models.items()}
+    model = TfliteModel(file, threads)
+    models = {"XNNPACK": model, "the builtin kernels": TfliteModel(file, threads, "builtin")}
+    scores = {kernels: [m.run(m.prepare(image))[0] for image in images] for kernels, m in models.items()}
     # Tied scores count as equal.
     same = np.equal if model.returns_labels else lambda a, b: winners_share(a.argmax(-1), b)
     share = float(np.mean([np.mean(same(a, b)) for a, b in zip(*scores.values(), strict=True)]))
@@ -117,11 +115,8 @@ def _client_check(
         return check(check_id, False, f"{len(masks)} masks, {shapes}", f"{len(images)} masks, {sizes.pop()}")
     if not scores:
         return check(check_id, True, f"{len(masks)} of {len(images)} images", "all")
-    shares = {
-        kernels: float(np.mean([winners_share(m, s) for m, s in zip(masks, maps, strict=True)]))
-        for kernels, maps in scores.items()
-    }
-    kernels = max(shares, key=lambda k: shares[k])
+    shares = {k: float(np.mean(list(map(winners_share, masks, maps)))) for k, maps in scores.items()}
+    kernels, share = max(shares.items(), key=lambda item: item[1])
     # Rounded down, so that a single differing pixel in a million still shows.
-    measured = f"{math.floor(1e6 * shares[kernels]) / 1e4:g} % of the pixels equal to {kernels}"
-    return check(check_id, shares[kernels] >= limit, measured, f"{100 * limit:g} % of the pixels")
+    measured = f"{math.floor(1e6 * share) / 1e4:g} % of the pixels equal to {kernels}"
+    return check(check_id, share >= limit, measured, f"{100 * limit:g} % of the pixels")

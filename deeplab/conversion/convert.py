@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,13 @@ from deeplab.tflite.rewrite import layer_name, move_conversion_before_resize, re
 NO_LABELS: tuple[Quantization, ...] = ("int16x8",)
 """Quantizations for which the converter has no ARG_MAX, so that output=labels is impossible."""
 
-NEEDS_CALIBRATION: tuple[Quantization, ...] = ("int8", "int16x8")
-"""Quantizations whose activation ranges come from a representative dataset, unless they were trained."""
-
 _DTYPES = {"float32": tf.float32, "uint8": tf.uint8, "int8": tf.int8, "int16": tf.int16}
-_OPERATOR_SETS = {
+
+NEEDS_CALIBRATION: dict[Quantization, tf.lite.OpsSet] = {
     "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
     "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
 }
+"""Quantizations whose activation ranges come from a representative dataset, unless trained, and their operators."""
 
 
 def convert(
@@ -40,7 +40,6 @@ def convert(
     input_type: IoType | None = None,
     output_type: IoType | None = None,
     float_layers: Sequence[str] = (),
-    trained_ranges: bool = False,
     correct_biases: bool = True,
 ) -> bytes:
     """Convert an export function at a fixed input size.
@@ -54,11 +53,10 @@ def convert(
         quantization: "float32"; "float16" (half the size, computed in float32); "dynamic" (int8 kernels, float
             activations); "int8" (int8 kernels and activations); "int16x8" (int8 kernels, int16 activations).
         images: representative dataset for int8 and int16x8, `[h, w, 3]` each; must span 0..255 (`with_full_range`).
+            Without images, the fake-quant operators of the function set the ranges of an int8 file.
         input_type: dtype of the input; None means uint8 for int8 and float32 otherwise.
         output_type: dtype of the scores, with the same default. Class ids are always int32.
         float_layers: names of Keras layers whose operators stay float in an int8 file.
-        trained_ranges: whether fake-quant operators of the function set the ranges of an int8 file; `images` is then
-            empty.
         correct_biases: whether the biases of a calibrated file compensate for the rounding of the kernels, see
             `bias_correction`.
 
@@ -69,31 +67,24 @@ def convert(
         UserError: the converter does not support an operator in this quantization (HARD_SWISH in int16x8), or no
             operator was made from `float_layers`.
     """
-    images = tuple(images)
-    if float_layers:
-        calibrated = calibrate(function, size, images)
-        operators = operators_of(read_graph(calibrated), float_layers)
-        content = quantize(calibrated, input_type, output_type, operators)
-        return with_corrected_biases(content, calibrated, map(_normalized, images)) if correct_biases else content
-    content = _convert(function, size, quantization, images, input_type, output_type)
-    if trained_ranges or quantization not in NEEDS_CALIBRATION or not correct_biases:
+    images = tuple(images) if quantization in NEEDS_CALIBRATION else ()
+    reference = calibrate(function, size, images) if float_layers else None
+    if reference:
+        operators = operators_of(read_graph(reference), float_layers)
+        content = quantize(reference, input_type, output_type, operators)
+    else:
+        content = _convert(function, size, quantization, images, input_type, output_type)
+    if not images or not correct_biases:
         return content
-    return with_corrected_biases(content, _convert(function, size, "float32"), map(_normalized, images))
+    return with_corrected_biases(content, reference or _convert(function, size, "float32"), map(_normalized, images))
 
 
 def calibrate(function: ExportFunction, size: tuple[int, int], images: Iterable[np.ndarray]) -> bytes:
     """Return a float file with the range of every tensor on a representative dataset; `quantize` converts it to int8.
 
-    Args:
-        function: from `export_graph`.
-        size: (height, width) of the input in pixels.
-        images: as for `convert`.
+    The arguments are those of `convert`.
     """
-    with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        converter = _converter(function, size)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([_normalized(image)] for image in images)
+    with _converter(function, size, images) as converter:
         converter._experimental_calibrate_only = True
         return bytes(converter.convert())
 
@@ -137,17 +128,14 @@ def _convert(
     output_type: IoType | None = None,
 ) -> bytes:
     """Convert without bias correction; without `images`, fake-quant operators set the ranges of an int8 file."""
-    with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        converter = _converter(function, size)
+    with _converter(function, size, images) as converter:
         if quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantization != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization in NEEDS_CALIBRATION:
             if images:
-                converter.representative_dataset = lambda: ([_normalized(image)] for image in images)
-                converter.target_spec.supported_ops = [_OPERATOR_SETS[quantization]]
+                converter.target_spec.supported_ops = [NEEDS_CALIBRATION[quantization]]
             converter.inference_input_type = _DTYPES[io_type(quantization, input_type)]
             converter.inference_output_type = _DTYPES[io_type(quantization, output_type)]
         try:
@@ -160,12 +148,19 @@ def _convert(
             raise UserError("quantization", problem, "use int8 or float16") from error
 
 
-def _converter(function: ExportFunction, size: tuple[int, int]) -> Any:
-    """Return TensorFlow's converter for a function at a fixed input size."""
-    # With a free batch size the converter would write SPACE_TO_BATCH_ND pairs instead of dilations.
-    signature = tf.TensorSpec((1, *size, 3), tf.float32, name="image")
-    concrete = tf.function(function, autograph=False).get_concrete_function(signature)
-    return tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+@contextmanager
+def _converter(function: ExportFunction, size: tuple[int, int], images: Iterable[np.ndarray]) -> Iterator[Any]:
+    """Yield TensorFlow's converter for a function at a fixed input size; it prints nothing within the block."""
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # With a free batch size the converter would write SPACE_TO_BATCH_ND pairs instead of dilations.
+        signature = tf.TensorSpec((1, *size, 3), tf.float32, name="image")
+        concrete = tf.function(function, autograph=False).get_concrete_function(signature)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+        if images:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([_normalized(image)] for image in images)
+        yield converter
 
 
 def _rewritten(content: bytes) -> bytes:

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -33,17 +32,8 @@ ReportProgress = Callable[[str], object]
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedModel:
-    """A Keras model with everything that all files made from it share.
-
-    Attributes:
-        model: the Keras model.
-        float_layers: layers that stay in float in int8 files.
-        calibration: images that calibrate quantized files; None if no file needs them.
-        reference: outputs of the Keras model.
-        logit_offset: constant that is added to all logits.
-        origin: how the files are made, without paths of this machine.
-    """
+class _PreparedModel:
+    """A Keras model with all that its files share; `origin` states how they are made, without paths of this machine."""
 
     model: keras.Model
     float_layers: tuple[str, ...]
@@ -54,14 +44,11 @@ class PreparedModel:
 
 
 def export(config: ExportConfig, report_progress: ReportProgress = lambda _: None) -> tuple[Report, ...]:
-    """Convert, verify and write one .tflite file for each quantization, with its report next to it.
+    """Convert, verify and write one .tflite file for each quantization; return their reports, also written next to it.
 
     Args:
         config: settings of the export.
         report_progress: called with a line of text before each part that takes seconds.
-
-    Returns:
-        The report of each file.
 
     Raises:
         UserError: settings or data that do not fit, or a failed check; the message states its value and limit. A file
@@ -77,19 +64,14 @@ def run_export(config: ExportConfig) -> None:
     print_reports(reports, settings.paths.values())
 
 
-def make_file(prepared: PreparedModel, expected: ExpectedFile, settings: ExportSettings) -> bytes:
+def make_file(prepared: _PreparedModel, expected: ExpectedFile, settings: ExportSettings) -> bytes:
     """Convert a model to the content of a .tflite file with metadata; does not verify it."""
     config = settings.config
+    graph = export_graph(prepared.model, expected.output, expected.mask_stride, expected.logit_offset)
+    images = prepared.calibration.images if prepared.calibration else ()
+    types, corrected = (config.input_type, config.output_type), config.correct_biases
     content = convert(
-        export_graph(prepared.model, expected.output, expected.mask_stride, expected.logit_offset),
-        expected.image_size,
-        expected.quantization,
-        prepared.calibration.images if prepared.calibration else (),
-        config.input_type,
-        config.output_type,
-        expected.float_layers,
-        bool(expected.quantization_parameters),
-        config.correct_biases,
+        graph, expected.image_size, expected.quantization, images, *types, expected.float_layers, corrected
     )
     origin = {
         "quantization": expected.quantization,
@@ -102,10 +84,10 @@ def make_file(prepared: PreparedModel, expected: ExpectedFile, settings: ExportS
 
 
 def _export(settings: ExportSettings, report_progress: ReportProgress) -> tuple[Report, ...]:
-    models: dict[bool, PreparedModel] = {}
+    models: dict[bool, _PreparedModel] = {}
     files: dict[Quantization, TfliteFile] = {}
     reports: dict[Quantization, Report] = {}
-    for quantization, path in settings.paths.items():
+    for quantization in settings.paths:
         # A file that keeps its ranges is made from a quantization-aware model, the others from a float model.
         keep_ranges = settings.keep_ranges and quantization == "int8"
         if keep_ranges not in models:
@@ -116,12 +98,15 @@ def _export(settings: ExportSettings, report_progress: ReportProgress) -> tuple[
         file = open_tflite(make_file(models[keep_ranges], expected, settings))
         report_progress(f"Checking {len(file.content):,} bytes ...")
         files[quantization] = file
-        reports[quantization] = _report(settings, models[keep_ranges], expected, path, file)
+        reports[quantization] = _report(settings, models[keep_ranges], expected, file)
     times = median_milliseconds({q: file for q, file in files.items() if not reports[q].failed})
     reports = {q: dataclasses.replace(report, milliseconds=times.get(q)) for q, report in reports.items()}
     for quantization, report in reports.items():
         if not report.failed:
-            _write(settings.paths[quantization], files[quantization].content, report)
+            path = settings.paths[quantization]
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(files[quantization].content)
+            report.save(report_path(path))
     failed = {q: report.failed for q, report in reports.items() if report.failed}
     if failed:
         lines = "; ".join(f"{q}: {', '.join(map(str, checks))}" for q, checks in failed.items())
@@ -129,7 +114,7 @@ def _export(settings: ExportSettings, report_progress: ReportProgress) -> tuple[
     return tuple(reports.values())
 
 
-def _prepare(settings: ExportSettings, keep_ranges: bool) -> PreparedModel:
+def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:
     """Load the model and compute its outputs; raises UserError if a layer of `float_layers` does not exist."""
     config, run, size = settings.config, settings.run, settings.image_size
     model = load_keras_model(run, config.output_stride, size, keep_ranges)
@@ -148,18 +133,13 @@ def _prepare(settings: ExportSettings, keep_ranges: bool) -> PreparedModel:
         "quantization_aware": bool(activation_ranges(model)) and not keep_ranges,
         "keep_ranges": keep_ranges,
         "weights_sha256": sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_weights())),
-        "calibration": _calibration_origin(calibration) if calibration else None,
+        "calibration": calibration.origin() if calibration else None,
         "versions": versions(),
     }
-    return PreparedModel(model, float_layers, calibration, reference, logit_offset, origin)
+    return _PreparedModel(model, float_layers, calibration, reference, logit_offset, origin)
 
 
-def _calibration_origin(calibration: Calibration) -> dict[str, Any]:
-    c = calibration
-    return {"seed": c.seed, "images": c.names, "classes": c.classes, "span": c.span}
-
-
-def _expected(settings: ExportSettings, prepared: PreparedModel, quantization: Quantization) -> ExpectedFile:
+def _expected(settings: ExportSettings, prepared: _PreparedModel, quantization: Quantization) -> ExpectedFile:
     config = settings.config
     return ExpectedFile(
         image_size=settings.image_size,
@@ -175,15 +155,13 @@ def _expected(settings: ExportSettings, prepared: PreparedModel, quantization: Q
     )
 
 
-def _report(
-    settings: ExportSettings, prepared: PreparedModel, expected: ExpectedFile, path: Path, file: TfliteFile
-) -> Report:
+def _report(settings: ExportSettings, prepared: _PreparedModel, expected: ExpectedFile, file: TfliteFile) -> Report:
     """Verify a file and collect its report."""
     config, graph = settings.config, file.graph
     target = VerificationTarget(expected, prepared.reference, config.max_miou_drop)
     image, output = (graph.tensors[i] for i in (graph.inputs[0], graph.outputs[0]))
     return Report(
-        file=path.name,
+        file=settings.paths[expected.quantization].name,
         bytes=len(file.content),
         sha256=sha256(file.content),
         input=f"{image.dtype} {list(image.shape)}",
@@ -195,10 +173,3 @@ def _report(
         settings={**to_mapping(config), "quantization": expected.quantization},
         origin=prepared.origin,
     )
-
-
-def _write(path: Path, content: bytes, report: Report) -> None:
-    """Write a file and its report, each atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
-    report.save(report_path(path))

@@ -45,9 +45,14 @@ def export_graph(
     check_mask_stride(size, mask_stride)
     body = keras.Model(model.get_layer("normalize").output, model.get_layer("logits").output)
     quantized = bool(activation_ranges(model))
-    rounded = _logit_rounding(model, logit_offset) if quantized else lambda logits: logits
+    low, high = model.get_layer("logits_range").bounds() if quantized else (0.0, 0.0)
+    low, high = float(low) + logit_offset, float(high) + logit_offset
     padded = (feature_size(padded_size(size[0]), mask_stride), feature_size(padded_size(size[1]), mask_stride))
     height, width = (feature_size(side, mask_stride) for side in size)
+
+    def rounded(logits: Any) -> Any:
+        # To the scale and zero point that the logits of a quantization-aware model have in the file.
+        return fake_quantize(logits, low, high) if quantized else logits
 
     def function(image: Any) -> Any:
         logits = body(image, training=False)
@@ -80,14 +85,5 @@ def check_mask_stride(size: tuple[int, int], mask_stride: int) -> None:
     for side in size:
         if (side - 1) % mask_stride:
             low = side - (side - 1) % mask_stride
-            raise UserError(
-                "mask_stride",
-                f"{mask_stride} does not fit an image side of {side} pixels",
-                f"use sides of {mask_stride}k+1 pixels, such as {low} or {low + mask_stride}, or mask_stride=1",
-            )
-
-
-def _logit_rounding(model: keras.Model, logit_offset: float) -> ExportFunction:
-    """Return the function that rounds logits to the scale and zero point that they have in the file."""
-    low, high = (float(end) + logit_offset for end in model.get_layer("logits_range").bounds())
-    return lambda logits: fake_quantize(logits, low, high)
+            remedy = f"use sides of {mask_stride}k+1 pixels, such as {low} or {low + mask_stride}, or mask_stride=1"
+            raise UserError("mask_stride", f"{mask_stride} does not fit an image side of {side} pixels", remedy)

@@ -1,5 +1,6 @@
 """The report of an exported file, as JSON and as a table row."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -16,8 +17,6 @@ from deeplab.files import write_json
 
 ORIGIN_FILE = "origin.json"
 """Name of the attached file that states how a .tflite file was made."""
-
-_PACKAGES = ("deeplab-toolkit", "tensorflow", "keras", "ai-edge-litert", "tflite-support", "mediapipe", "numpy")
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,9 @@ def sha256(content: bytes) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that the export uses, except those not installed."""
     installed = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
+    for package in ("deeplab-toolkit", "tensorflow", "keras", "ai-edge-litert", "tflite-support", "mediapipe", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             installed[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return installed
 
 

@@ -50,8 +50,11 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
     if config.float_layers and "int8" not in quantizations:
         raise UserError("float_layers", "only int8 files can have float layers", "omit it, or use quantization=int8")
     run = open_model(config.run)
-    if run.description.quantized:
-        _check_quantized(config)
+    if run.description.quantized and set(quantizations) != {"int8"}:
+        problem = f"{', '.join(quantizations)} requested, but the run was trained for int8"
+        raise UserError("quantization", problem, "use quantization=int8, or export the float run that it started from")
+    if run.description.quantized and config.float_layers:
+        raise UserError("float_layers", "the run was trained for int8 in all layers", "omit it")
     paths = _paths(config, run)
     for path in paths.values():
         check_writable(path)
@@ -76,15 +79,6 @@ def _image_size(config: ExportConfig, run: TrainedModel) -> tuple[int, int]:
     size = fixed_height_width(default if config.image_size is None else config.image_size)
     assert size is not None
     return size
-
-
-def _check_quantized(config: ExportConfig) -> None:
-    """Raise UserError for settings that do not fit a quantization-aware run."""
-    if set(config.quantizations) != {"int8"}:
-        problem = f"{', '.join(config.quantizations)} requested, but the run was trained for int8"
-        raise UserError("quantization", problem, "use quantization=int8, or export the float run that it started from")
-    if config.float_layers:
-        raise UserError("float_layers", "the run was trained for int8 in all layers", "omit it")
 
 
 def _paths(config: ExportConfig, run: TrainedModel) -> dict[Quantization, Path]:

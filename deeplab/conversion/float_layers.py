@@ -58,9 +58,6 @@ def float_operators(graph: TfliteGraph) -> tuple[str, ...]:
     operators = list(graph.operators)
     while operators and operators[-1].name in ("RESIZE_BILINEAR", *CROPS):
         operators.pop()
-    found = []
-    for op in operators:
-        tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
-        if op.name not in DTYPE_CONVERSIONS and any(t.dtype == "float32" for t in tensors):
-            found.append(layer_of(graph, op))
-    return tuple(found)
+    computing = [op for op in operators if op.name not in DTYPE_CONVERSIONS]
+    dtypes = [{graph.tensors[i].dtype for i in (*op.inputs, *op.outputs) if i >= 0} for op in computing]
+    return tuple(layer_of(graph, op) for op, used in zip(computing, dtypes, strict=True) if "float32" in used)

@@ -11,9 +11,6 @@ from deeplab.tflite.flatbuffer import Tensor
 from deeplab.tflite.metadata import Metadata
 from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
-_TEXT_LIMIT = 400
-"""Maximum number of characters shown of an attached text file."""
-
 
 def inspect(source: TfliteSource) -> str:
     """Return size, input, output, operators, constants and metadata of a file, one per line.
@@ -79,7 +76,7 @@ def _preview(content: bytes) -> str:
         parsed = json.loads(text)
     except ValueError:
         text = " ".join(text.split())
-        return text if len(text) <= _TEXT_LIMIT else f"{text[:_TEXT_LIMIT]}..."
+        return text if len(text) <= 400 else f"{text[:400]}..."
     if not isinstance(parsed, dict):
         return text
     return "".join(f"\n  {key:17} {json.dumps(value)}" for key, value in parsed.items())

@@ -15,11 +15,7 @@ from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
 from deeplab.evaluation.evaluate import evaluate
 from deeplab.evaluation.scores import Scores
-from deeplab.model.quantization.transform import (
-    activation_ranges,
-    quantization_parameters,
-    round_as_builtin_kernels,
-)
+from deeplab.model.quantization.transform import activation_ranges, quantization_parameters, round_as_builtin_kernels
 from deeplab.pixels import PADDING_BYTE
 from deeplab.prediction.image_fit import Size, fit_image
 from deeplab.prediction.predictor import keras_predictor
@@ -28,9 +24,6 @@ from deeplab.run_folder import TrainedModel, check_class_count
 
 MINIMUM_SIDE = 33
 """Minimum height and width of the input of a file in pixels."""
-
-_CLEARLY_POSITIVE = 0.02
-"""Fraction of the range of the logits above which quantization leaves a winning logit positive."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +48,8 @@ class KerasReference:
 def load_keras_model(run: TrainedModel, output_stride: int, image_size: Size, keep_ranges: bool) -> keras.Model:
     """Load the Keras model that files are made from and compared with.
 
-    Args:
-        run: the run folder or .tflite file.
-        output_stride: 8, 16 or 32.
-        image_size: (height, width) in pixels, at least `MINIMUM_SIDE` each.
-        keep_ranges: keep the activation ranges of a quantized .tflite file.
+    The output stride is 8, 16 or 32; the image size is (height, width), at least `MINIMUM_SIDE` pixels each.
+    `keep_ranges` keeps the activation ranges of a quantized .tflite file.
 
     Raises:
         UserError: the size is too small, the model cannot be loaded, or its activation ranges were never measured.
@@ -77,9 +67,8 @@ def load_keras_model(run: TrainedModel, output_stride: int, image_size: Size, ke
 def open_validation(run: TrainedModel, config: ExportConfig | VerifyConfig) -> Source | None:
     """Open the labeled images to compare on.
 
-    Returns:
-        None if there are none: for a .tflite file without `config.data`, and with a warning for a quantization-aware
-        run whose data are missing, because its export needs no images.
+    There are none (None) for a .tflite file without `config.data`, and, with a warning, for a quantization-aware run
+    whose data are missing, because its export needs no images.
 
     Raises:
         UserError: the data are missing, or have another number of classes than the model.
@@ -144,7 +133,8 @@ def needed_logit_offset(logits: Sequence[np.ndarray], mask_stride: int) -> float
     """
     masks = [x[::mask_stride, ::mask_stride] for x in logits]
     winner, low, high = min(x.max(-1).min() for x in masks), min(x.min() for x in masks), max(x.max() for x in masks)
-    return 0.0 if float(winner) > _CLEARLY_POSITIVE * (float(high) - float(low)) else -float(low)
+    # Quantization leaves a winning logit positive that exceeds 2 % of the range of the logits.
+    return 0.0 if float(winner) > 0.02 * (float(high) - float(low)) else -float(low)
 
 
 def _builtin_logits(model: Any, images: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

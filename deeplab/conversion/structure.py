@@ -25,12 +25,6 @@ which is several times slower. So are variables, custom operators and Flex opera
 FIRST_OPERATORS = frozenset({"QUANTIZE", "DEQUANTIZE", "PAD", "PADV2", "CONV_2D"})
 """The operators that may process the image itself; arithmetic is a normalization that costs time on the device."""
 
-SOFTMAX_PARAMETERS = (1 / 256, -128)
-"""(scale, zero point) of the output of SOFTMAX in every int8 file."""
-
-SAME_SCALE = 1e-5
-"""Maximum relative difference between a float32 scale and the scale that it stores."""
-
 MAX_CHANNELS = 256
 """Maximum number of classes of the Task Library, whose category mask has one byte per pixel."""
 
@@ -99,10 +93,8 @@ def structure_checks(model: TfliteModel, expected: ExpectedFile | None) -> list[
 
 def convolution_dtypes(graph: TfliteGraph) -> set[tuple[str, str]]:
     """Return the (input dtype, kernel dtype) pairs of all convolutions."""
-    tensors = graph.tensors
-    return {
-        (tensors[op.inputs[0]].dtype, tensors[op.inputs[1]].dtype) for op in graph.operators if op.name in CONVOLUTIONS
-    }
+    convolutions = [op for op in graph.operators if op.name in CONVOLUTIONS]
+    return {(graph.tensors[op.inputs[0]].dtype, graph.tensors[op.inputs[1]].dtype) for op in convolutions}
 
 
 def _operator_checks(graph: TfliteGraph) -> list[Check]:
@@ -110,10 +102,9 @@ def _operator_checks(graph: TfliteGraph) -> list[Check]:
     unknown = sorted(set(graph.operator_counts()) - OPERATORS)
     first = _first_operators(graph)
     free = first <= FIRST_OPERATORS or _subtracts_channel_means(graph)
+    names, limit = ", ".join(unknown) or "all known", "builtin operators of DeepLab networks"
     return [
-        check(
-            CheckId.OPERATORS, not unknown, ", ".join(unknown) or "all known", "builtin operators of DeepLab networks"
-        ),
+        check(CheckId.OPERATORS, not unknown, names, limit),
         check(CheckId.FIRST_OPERATORS, free, ", ".join(sorted(first)), "no arithmetic"),
     ]
 
@@ -193,33 +184,24 @@ def _quantization_checks(graph: TfliteGraph, expected: ExpectedFile) -> list[Che
     """Check that all layers except the requested ones are quantized, with no more dtype conversions than needed."""
     counts = graph.operator_counts()
     conversions = counts.get("QUANTIZE", 0) + counts.get("DEQUANTIZE", 0)
-    if expected.quantization == "int8":
+    checks = _range_checks(graph, expected) if expected.quantization == "int8" else []
+    if expected.quantization in ("int8", "int16x8"):
         layers = [layer_of(graph, op) for op in graph.operators]
-        requested = [layer for layer in layers if layer in expected.float_layers]
-        limit = 2 + _float_tensor_uses(graph)
-        return [
-            *_range_checks(graph, expected),
-            _float_operator_check(graph, requested),
-            check(CheckId.CONVERSIONS, conversions <= limit, conversions, limit),
-        ]
-    if expected.quantization == "int16x8":
-        # Conversions are not counted: the converter adds some where branches meet.
-        return [_float_operator_check(graph, [])]
-    if expected.quantization == "float32":
-        return [check(CheckId.CONVERSIONS, conversions == 0, conversions, 0)]
-    return []
-
-
-def _float_operator_check(graph: TfliteGraph, requested: list[str]) -> Check:
-    actual = ", ".join(float_operators(graph)) or "none"
-    return check_equal(CheckId.FLOAT_OPERATORS, actual, ", ".join(requested) or "none")
+        requested = ", ".join(layer for layer in layers if layer in expected.float_layers) or "none"
+        checks.append(check_equal(CheckId.FLOAT_OPERATORS, ", ".join(float_operators(graph)) or "none", requested))
+    # Not counted in int16x8, where the converter adds some where branches meet.
+    limit = {"float32": 0, "int8": 2 + _float_tensor_uses(graph)}.get(expected.quantization)
+    if limit is not None:
+        checks.append(check(CheckId.CONVERSIONS, conversions <= limit, conversions, limit))
+    return checks
 
 
 def _range_checks(graph: TfliteGraph, expected: ExpectedFile) -> list[Check]:
     """Check that every tensor of a file with trained ranges has the scale and zero point of one of them."""
     if not expected.quantization_parameters:
         return []
-    softmax = (SOFTMAX_PARAMETERS,) if expected.output == "probabilities" else ()
+    # The output of SOFTMAX has the same scale and zero point in every int8 file.
+    softmax = ((1 / 256, -128),) if expected.output == "probabilities" else ()
     known = (*expected.quantization_parameters, *softmax)
     unknown = []
     for tensor in (graph.tensors[i] for op in graph.operators for i in op.outputs):
@@ -227,7 +209,8 @@ def _range_checks(graph: TfliteGraph, expected: ExpectedFile) -> list[Check]:
             continue
         scale, zero_point = tensor.quantization.scale[0], tensor.quantization.zero_point[0]
         zero_point -= 128 if tensor.dtype == "uint8" else 0
-        if not any(abs(scale / s - 1) < SAME_SCALE and zero_point == z for s, z in known):
+        # The file stores scales in float32.
+        if not any(abs(scale / s - 1) < 1e-5 and zero_point == z for s, z in known):
             unknown.append(tensor.name)
     return [check(CheckId.TRAINED_RANGES, not unknown, ", ".join(unknown[:3]) or "none", "none")]
 

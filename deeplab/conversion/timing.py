@@ -9,9 +9,9 @@ from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.tflite_file import TfliteSource
 
 
-def median_milliseconds(files: Mapping[str, TfliteSource], threads: int = 1, rounds: int = 15) -> dict[str, float]:
-    """Return the median time per image of each file; arguments as for `interleaved_milliseconds`."""
-    times = interleaved_milliseconds(files, threads, rounds)
+def median_milliseconds(files: Mapping[str, TfliteSource], rounds: int = 15) -> dict[str, float]:
+    """Return the median time per image of each file with one thread, see `interleaved_milliseconds`."""
+    times = interleaved_milliseconds(files, rounds=rounds)
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
@@ -30,9 +30,8 @@ def interleaved_milliseconds(
     """
     rng = np.random.default_rng(0)
     models = {name: TfliteModel(file, threads) for name, file in files.items()}
-    inputs = {
-        name: model.prepare(rng.integers(0, 256, (*model.image_size, 3), np.uint8)) for name, model in models.items()
-    }
+    images = {name: rng.integers(0, 256, (*model.image_size, 3), np.uint8) for name, model in models.items()}
+    inputs = {name: model.prepare(images[name]) for name, model in models.items()}
     times = {name: np.zeros(rounds + 1) for name in models}
     for i in range(rounds + 1):
         for name, model in models.items():

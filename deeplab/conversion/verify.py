@@ -27,16 +27,13 @@ from deeplab.tflite.tflite_file import TfliteFile, TfliteSource, open_tflite
 def verify(
     source: TfliteSource, target: VerificationTarget | None, images: Sequence[np.ndarray], threads: int = 2
 ) -> tuple[Check, ...]:
-    """Run all checks on a .tflite file.
+    """Run all checks on a .tflite file; a file that cannot be opened has a single failed check.
 
     Args:
         source: the file.
         target: what the file is verified against; None if its Keras model is not available.
         images: `[h, w, 3]` uint8 at the input size of the file, for the clients; may be empty.
         threads: threads of the interpreter.
-
-    Returns:
-        All checks; a single failed check if the file cannot be opened.
     """
     try:
         file = open_tflite(source)

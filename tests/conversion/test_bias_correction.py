@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from deeplab.conversion.bias_correction import with_new_biases
+from deeplab.conversion.bias_correction import with_corrected_biases
 from deeplab.conversion.convert import _convert, convert
 from deeplab.tflite.flatbuffer import read_graph
 from deeplab.tflite.interpreter import TfliteModel
@@ -39,7 +39,7 @@ def test_each_bias_changes_by_the_mean_error_of_rounding(depthwise):
     model, images = network(depthwise), random_images(4)
     plain, rounded = float_and_int8(model, images)
     inputs = [image[None] * np.float32(2 / 255) - 1 for image in images]
-    corrected = with_new_biases(rounded, plain, inputs)
+    corrected = with_corrected_biases(rounded, plain, inputs)
     float_graph, before, after = read_graph(plain), read_graph(rounded), read_graph(corrected)
     hidden = keras.Model(model.input, model.layers[2].output)
     means = [np.mean(inputs, (0, 1, 2, 3)), np.mean([hidden(x) for x in inputs], (0, 1, 2, 3))]
@@ -79,4 +79,4 @@ def test_bias_correction_reduces_the_mean_error_of_the_output():
 def test_files_of_different_networks_are_rejected():
     images = random_images(2)
     with pytest.raises(ValueError, match="convolutions"):
-        with_new_biases(float_and_int8(network(False), images)[1], float_and_int8(network(True), images)[0], [])
+        with_corrected_biases(float_and_int8(network(False), images)[1], float_and_int8(network(True), images)[0], [])

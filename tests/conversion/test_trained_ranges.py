@@ -59,7 +59,7 @@ def made() -> Made:
     model = quantize_aware(randomize(build_model(TINY, 16, SIZE), seed=3))
     images = [e.image for e in shapes_source("train", SIZE).examples(3)]
     measure_ranges(model, [np.stack(images).astype(np.float32)])
-    content = convert(export_graph(model), (SIZE, SIZE), "int8", trained_ranges=True)
+    content = convert(export_graph(model), (SIZE, SIZE), "int8")
     return Made(model, images, content, read_graph(content))
 
 
@@ -180,7 +180,7 @@ def test_a_run_with_unmeasured_ranges_is_a_user_error(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("output", "mask_stride"), [("probabilities", 1), ("labels", 1), ("logits", 4)])
 def test_other_outputs_are_int8_too(made, output, mask_stride):
-    content = convert(export_graph(made.model, output, mask_stride), (SIZE, SIZE), "int8", trained_ranges=True)
+    content = convert(export_graph(made.model, output, mask_stride), (SIZE, SIZE), "int8")
     graph = read_graph(content)
     floats = [op.name for op in graph.operators for i in op.inputs if i >= 0 and graph.tensors[i].dtype == "float32"]
     assert floats == []
