@@ -161,7 +161,10 @@ def _shift_check(ids: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> C
     if all((x == x.flat[0]).all() for x in expected):
         return not_checked(CheckId.MASK_SHIFT, "each Keras mask has a single class")
     shifts = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    equal = {s: np.stack([_equal_if_shifted(a, b, *s) for a, b in zip(ids, expected, strict=True)]) for s in shifts}
+    # A border of one pixel is left out.
+    inner = np.stack(expected)[:, 1:-1, 1:-1]
+    masks, (height, width) = np.stack(ids), inner.shape[1:]
+    equal = {(dy, dx): masks[:, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] == inner for dy, dx in shifts}
     in_place = equal[0, 0]
     best = max(shifts, key=lambda shift: equal[shift].sum())
     gained, lost = int((equal[best] & ~in_place).sum()), int((in_place & ~equal[best]).sum())
@@ -170,10 +173,3 @@ def _shift_check(ids: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> C
     if gained - lost <= max(0.1 * (~in_place).sum(), 4.0 * np.sqrt(gained + lost)):
         best = (0, 0)
     return check(CheckId.MASK_SHIFT, best == (0, 0), str(best), "(0, 0)")
-
-
-def _equal_if_shifted(ids: np.ndarray, expected: np.ndarray, dy: int, dx: int) -> np.ndarray:
-    """Return where `ids` shifted by (dy, dx) equals `expected`, without a border of one pixel."""
-    height, width = expected.shape
-    shifted = ids[1 + dy : height - 1 + dy, 1 + dx : width - 1 + dx]
-    return np.asarray(shifted == expected[1:-1, 1:-1])

@@ -7,7 +7,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
 
-from deeplab.tflite.flatbuffer import CONVOLUTIONS, Operator, TfliteGraph, read_graph, serialize
+from deeplab.tflite.flatbuffer import CONVOLUTIONS, read_graph, serialize
 
 
 def with_corrected_biases(content: bytes, reference: bytes, inputs: Iterable[np.ndarray]) -> bytes:
@@ -26,7 +26,7 @@ def with_corrected_biases(content: bytes, reference: bytes, inputs: Iterable[np.
         ValueError: the files have different convolutions.
     """
     float_graph, graph = read_graph(reference), read_graph(content)
-    before, after = _convolutions(float_graph), _convolutions(graph)
+    before, after = ([op for op in each.operators if op.name in CONVOLUTIONS] for each in (float_graph, graph))
     if [op.name for op in before] != [op.name for op in after]:
         raise ValueError(f"{len(before)} convolutions in the float file, {len(after)} in the quantized one")
     means = _channel_means(reference, {op.inputs[0] for op in before}, inputs)
@@ -79,7 +79,3 @@ def _channel_means(content: bytes, tensors: set[int], inputs: Iterable[np.ndarra
         for tensor in tensors:
             means[tensor].append(interpreter.get_tensor(tensor).mean((0, 1, 2), dtype=np.float64))
     return {tensor: np.sum(of_images, axis=0) / len(of_images) for tensor, of_images in means.items()}
-
-
-def _convolutions(graph: TfliteGraph) -> list[Operator]:
-    return [op for op in graph.operators if op.name in CONVOLUTIONS]

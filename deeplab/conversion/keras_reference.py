@@ -22,9 +22,6 @@ from deeplab.prediction.predictor import keras_predictor
 from deeplab.pretrained.tflite_network import load_quantized
 from deeplab.run_folder import TrainedModel, check_class_count
 
-MINIMUM_SIDE = 33
-"""Minimum height and width of the input of a file in pixels."""
-
 
 @dataclass(frozen=True)
 class KerasReference:
@@ -48,15 +45,14 @@ class KerasReference:
 def load_keras_model(run: TrainedModel, output_stride: int, image_size: Size, keep_ranges: bool) -> keras.Model:
     """Load the Keras model that files are made from and compared with.
 
-    The output stride is 8, 16 or 32; the image size is (height, width), at least `MINIMUM_SIDE` pixels each.
+    The output stride is 8, 16 or 32; the image size is (height, width), at least 33 pixels each.
     `keep_ranges` keeps the activation ranges of a quantized .tflite file.
 
     Raises:
         UserError: the size is too small, the model cannot be loaded, or its activation ranges were never measured.
     """
-    if min(image_size) < MINIMUM_SIDE:
-        problem = f"{image_size[0]}x{image_size[1]} pixels"
-        raise UserError("image_size", problem, f"use at least {MINIMUM_SIDE} pixels per side")
+    if min(image_size) < 33:
+        raise UserError("image_size", f"{image_size[0]}x{image_size[1]} pixels", "use at least 33 pixels per side")
     if keep_ranges:
         return load_quantized(run.network, output_stride, image_size)
     model = run.load(output_stride, image_size)

@@ -190,7 +190,11 @@ def _quantization_checks(graph: TfliteGraph, expected: ExpectedFile) -> list[Che
         requested = ", ".join(layer for layer in layers if layer in expected.float_layers) or "none"
         checks.append(check_equal(CheckId.FLOAT_OPERATORS, ", ".join(float_operators(graph)) or "none", requested))
     # Not counted in int16x8, where the converter adds some where branches meet.
-    limit = {"float32": 0, "int8": 2 + _float_tensor_uses(graph)}.get(expected.quantization)
+    # Each use of a computed float tensor can need a conversion, so can the input and the output.
+    computed = [op for op in graph.operators if op.name not in DTYPE_CONVERSIONS]
+    used = [graph.tensors[i] for op in computed for i in (*op.inputs, *op.outputs) if i >= 0]
+    float_uses = sum(t.dtype == "float32" and t.data is None for t in used)
+    limit = {"float32": 0, "int8": 2 + float_uses}.get(expected.quantization)
     if limit is not None:
         checks.append(check(CheckId.CONVERSIONS, conversions <= limit, conversions, limit))
     return checks
@@ -213,13 +217,6 @@ def _range_checks(graph: TfliteGraph, expected: ExpectedFile) -> list[Check]:
         if not any(abs(scale / s - 1) < 1e-5 and zero_point == z for s, z in known):
             unknown.append(tensor.name)
     return [check(CheckId.TRAINED_RANGES, not unknown, ", ".join(unknown[:3]) or "none", "none")]
-
-
-def _float_tensor_uses(graph: TfliteGraph) -> int:
-    """Return how often operators read or write computed float tensors: each use can need a conversion."""
-    computed = [op for op in graph.operators if op.name not in DTYPE_CONVERSIONS]
-    indices = [i for op in computed for i in (*op.inputs, *op.outputs) if i >= 0 and graph.tensors[i].data is None]
-    return sum(graph.tensors[i].dtype == "float32" for i in indices)
 
 
 def _tensor_type(tensor: Tensor) -> str:
