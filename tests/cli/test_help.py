@@ -11,7 +11,7 @@ from deeplab.config import AugmentConfig, DataConfig, ModelConfig, QuantizationA
 @pytest.mark.parametrize(
     "cls",
     [
-        *{job.config for command in COMMANDS.values() for job in command.jobs.values()},
+        *(job.config for command in COMMANDS.values() for job in command.jobs.values()),
         *(ModelConfig, DataConfig, TrainingConfig, AugmentConfig, QuantizationAwareConfig),
     ],
 )
