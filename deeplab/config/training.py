@@ -132,7 +132,7 @@ class TrainingConfig:
     output_stride: int = 16
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: PositiveFloat = 0.007
-    power: PositiveFloat = 0.9
+    power: NonNegativeFloat = 0.9
     slow_start_steps: NonNegativeInt = 0
     slow_start_learning_rate: NonNegativeFloat = 1e-4
     momentum: BelowOneFloat = 0.9

@@ -23,7 +23,7 @@ SCORE_ERROR: dict[Quantization, float] = {
 }
 """Maximum relative error of the scores (`relative_error`), mean over the images.
 
-About twice the error of the official networks (depth 0.5 and 1.0; the worse of 8 VOC val images at 257 and 12 at 513):
+About twice the maximum error of the official networks (depth 0.5 and 1.0) on 8 VOC val images at 257 and 12 at 513:
 5e-6 in float32 (the limit allows for other orders of summation in deeper networks), 0.014 in float16, 0.13 in dynamic,
 0.13 in int16x8 (at 257), 0.19 in int8. Single images that are mostly background reach 0.32. A zeroed layer causes an
 error of about 1, another alignment of the last resize 0.2 in float32.
@@ -36,7 +36,8 @@ CLEAR_LEAD: dict[Quantization, float] = {
     "int16x8": 1.0,
     "int8": 1.0,
 }
-"""A pixel is clear if its winning logit in Keras leads by more than this many standard deviations of all logits.
+"""A pixel is clear if its best logit in Keras leads: exceeds the second best by more than this many standard deviations
+of all logits.
 
 Slightly above the largest lead that rounding overcame on those images: below 0.001 (float32), 0.008 (float16), 0.55
 (dynamic), 0.19 (int16x8, at 257) and 0.86 (int8). Half of the pixels are clear at 1.0. Rounding decides the class of

@@ -1,4 +1,4 @@
-"""Exports a run to verified .tflite files."""
+"""Converts a run folder or a .tflite file to verified .tflite files."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ ReportProgress = Callable[[str], object]
 
 @dataclass(frozen=True, eq=False)
 class _PreparedModel:
-    """A Keras model with all that its files share; `origin` states how they are made, without paths of this machine."""
+    """A Keras model and what all files made from it share; `origin` records how, without local paths."""
 
     model: keras.Model
     float_layers: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The input pipeline: parallel training batches that depend only on their position in the stream of examples."""
+"""The input pipeline: training batches, prepared in parallel. Position and seed alone determine each example."""
 
 import functools
 import math
@@ -32,8 +32,8 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Return an endless dataset of augmented batches.
 
-    Position p of the stream belongs to epoch p // n. It holds example p % n of a permutation drawn for this epoch,
-    augmented with the seed (seed, p). The batches therefore depend neither on the number of threads nor on
+    Of n examples, position p of the stream belongs to epoch p // n. It holds element p % n of the permutation drawn for
+    this epoch, augmented with the seed (seed, p). The batches therefore depend neither on the number of threads nor on
     interruptions. A batch may span two epochs; no example is dropped.
 
     Args:

@@ -18,7 +18,7 @@ class Scores:
     Attributes:
         classes: names by id.
         matrix: `[classes, classes]` int64, the confusion matrix of all images; row = label, column = predicted class.
-        counts: `[images, 3, classes]` int64, `class_counts` of each image, which a bootstrap over images resamples.
+        counts: `[images, 3, classes]` int64, `class_counts` of each image; the bootstrap draws from these.
         names: of the images, in the order of `counts`.
         stretched: number of images that were stretched to the fixed input size of the model.
         borders: scores near borders; None if they were not requested.

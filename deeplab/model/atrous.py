@@ -2,8 +2,8 @@
 
 DeepLabv3, arXiv:1706.05587, sec. 3.1 and 3.2. `stride_plan` and `rate_after` hold the rule for the backbone and
 `rates_at` for the head; the only other factor on a rate is ResNet's multi-grid, which belongs to the architecture.
-The layers below use "same" padding, which is symmetric at a strided layer if its input has an odd size
-(`deeplab.model.resize`).
+At a strided layer, "same" padding is symmetric only if the input has an odd size, hence the sizes 32k+1 of
+`deeplab.model.resize`.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ REFERENCE_OUTPUT_STRIDE = 16
 
 @dataclass(frozen=True)
 class StrideRate:
-    """Stride and atrous rate of one layer, both in pixels of its input."""
+    """Stride and atrous rate of one layer, measured in pixels of its input."""
 
     stride: int = 1
     rate: int = 1
@@ -33,11 +33,11 @@ def stride_plan(strides: Sequence[int], output_stride: int) -> tuple[StrideRate,
 
     After the output stride is reached, every further stride is replaced by 1. The layer that loses its stride keeps
     its rate, because its own input still has the nominal resolution; the layers after it multiply their rates by the
-    lost stride.
+    lost stride. Strides 2, 2, 2 at output stride 4 have the rates 1, 1, 1; the next layer has rate 2.
 
     Args:
         strides: nominal stride of each layer, in order.
-        output_stride: input pixels per feature; must be the product of the first strides.
+        output_stride: input pixels per feature; must be the product of the first one or more strides.
 
     Raises:
         ValueError: no leading strides multiply to `output_stride`.

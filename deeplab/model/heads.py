@@ -1,4 +1,4 @@
-"""The heads, by their names in `ModelConfig.head`. The layer "logits" of each outputs its logits."""
+"""The heads, by their names in `ModelConfig.head`. In every head, the layer named "logits" returns the logits."""
 
 from collections.abc import Callable
 

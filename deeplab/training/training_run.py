@@ -1,4 +1,4 @@
-"""One training in its run folder, from its initial weights or its last checkpoint to the scores."""
+"""One training in its run folder: load the last checkpoint or the initial weights, train, save, evaluate."""
 
 import dataclasses
 import itertools
@@ -37,7 +37,7 @@ KEPT_CHECKPOINTS = 2
 """Number of state checkpoints that stay on disk."""
 
 UNFOLDING_BATCHES = 4
-"""Number of batches that measure the statistics of imported folded batch norms."""
+"""Number of batches on which statistics are measured for imported layers whose batch norm was folded."""
 
 
 class TrainingRun:

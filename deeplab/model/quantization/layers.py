@@ -21,9 +21,10 @@ from deeplab.model.quantization.rounding import (
 from deeplab.pixels import PIXEL_SCALE
 
 PIXEL_ZERO_POINT = 127
-"""Zero point of the uint8 input of every int8 file: byte u means (u - 127) * 2 / 255, so raw bytes are pixels.
+"""Zero point of the uint8 input of every int8 file: byte u means (u - 127) * 2 / 255, so that clients pass image
+bytes unchanged.
 
-This is half a gray level brighter than u * 2 / 255 - 1 of the float network, where zero would lie between two bytes.
+The float network has its zero at 127.5, which no byte can represent; here every value is half a gray level brighter.
 """
 PIXEL_RANGE = (-PIXEL_ZERO_POINT * PIXEL_SCALE, (255 - PIXEL_ZERO_POINT) * PIXEL_SCALE)
 
