@@ -97,7 +97,7 @@ class TrainedModel:
         try:
             config = build(ModelConfig, content["model"])
             description = ModelDescription(config, tuple(content["classes"]), content["quantized"] is True)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise UserError(str(path), f"is incomplete ({error})", "restore it from its training") from error
         if len(description.classes) != description.config.classes:
             problem = f"{len(description.classes)} class names for {description.config.classes} classes"
@@ -107,7 +107,7 @@ class TrainedModel:
     @cached_property
     def training(self) -> TrainConfig | None:
         """The settings of the training; None for a .tflite file."""
-        return None if self.is_tflite else build(TrainConfig, read_json(self.path / TRAIN_FILE))
+        return None if self.is_tflite else read_training_config(self.path)
 
     def load(self, output_stride: int = 8, image_size: ImageSize = None) -> "keras.Model":
         """Build the Keras model at an output stride and load its weights; see `load_model`."""
@@ -192,6 +192,21 @@ def load_model(path: str | os.PathLike[str], output_stride: int = 8, image_size:
     return open_model(path).load(output_stride, image_size)
 
 
+def read_training_config(folder: Path) -> TrainConfig:
+    """Read the settings of a training from its run folder.
+
+    Raises:
+        UserError: train.json is missing or damaged, or was written by an incompatible version.
+    """
+    path = folder / TRAIN_FILE
+    content = read_json(path)
+    try:
+        return build(TrainConfig, content)
+    except UserError as error:
+        remedy = "it was written by an incompatible version of the toolkit, or edited: train again"
+        raise UserError(str(path), f"{error.subject}: {error.problem}", remedy) from error
+
+
 def load_weights(model: "keras.Model", path: Path) -> None:
     """Load all weights of `model` from a .weights.h5 file of a run.
 
@@ -226,8 +241,8 @@ def save_scores(folder: Path, scores: Mapping[str, Any]) -> None:
     write_json(path, (read_json(path) if path.is_file() else {}) | dict(scores))
 
 
-def check_class_count(data_classes: Sequence[str], model_classes: int) -> None:
-    """Raise UserError unless a data set has as many classes as a model."""
+def check_class_count(data_classes: Sequence[str], model_classes: int, run: str | os.PathLike[str]) -> None:
+    """Raise UserError unless a data set has as many classes as the model of `run`."""
     if len(data_classes) != model_classes:
-        problem = f"the data has {len(data_classes)} classes, the model {model_classes}"
+        problem = f"the data has {len(data_classes)} classes, the model {run} {model_classes}"
         raise UserError("data", problem, "use the data set that the model was trained for")

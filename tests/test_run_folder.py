@@ -54,6 +54,15 @@ def test_a_damaged_description_is_named(run, change, problem):
     assert problem in raised.value.problem
 
 
+def test_unknown_settings_in_train_json_name_the_file_and_the_remedy(run):
+    (run / "train.json").write_text(json.dumps({"data": {"prepared": None}}))
+    with pytest.raises(UserError) as raised:
+        _ = open_model(run).training
+    assert raised.value.subject == str(run / "train.json")
+    assert raised.value.problem.startswith("data.prepared: unknown key")
+    assert "train again" in raised.value.remedy
+
+
 def test_a_missing_run_is_named_with_its_neighbors(run):
     with pytest.raises(UserError, match=r"^run=.*/runn: no such folder \(found: run\); give a run folder or a"):
         open_model(run.with_name("runn"))
@@ -74,9 +83,9 @@ def test_scores_of_other_output_strides_are_kept(tmp_path):
 
 
 def test_the_class_counts_must_match():
-    check_class_count(CLASSES, 3)
-    with pytest.raises(UserError, match="the data has 3 classes, the model 21"):
-        check_class_count(CLASSES, 21)
+    check_class_count(CLASSES, 3, "runs/a")
+    with pytest.raises(UserError, match="the data has 3 classes, the model runs/a 21"):
+        check_class_count(CLASSES, 21, "runs/a")
 
 
 def test_a_tflite_file_is_read_once_while_it_is_unchanged(official_models, tmp_path, monkeypatch):

@@ -40,10 +40,11 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
         arguments: `key=value` settings; None takes those of the process.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    program = f"python {name}.py"
+    program, helping = f"python {name}.py", False
     try:
         if name is None:
             if not arguments or arguments[0] in _HELP_FLAGS:
+                helping = True
                 print(overview(), flush=True)
                 return
             name, *arguments = arguments
@@ -52,14 +53,16 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
                 raise UserError(name, "unknown command", f"use one of {', '.join(COMMANDS)}")
         command, folder = COMMANDS[name], config_folder()
         if _HELP_FLAGS & set(arguments):
+            helping = True
             print(command_help(command, folder, program), flush=True)
             return
         _run(command, compose_settings(command.name, arguments, folder))
     except UserError as error:
         _exit_with(error)
     except BrokenPipeError:
-        # The reader of our output has gone (`--help | head`): nothing is left to say.
+        # Whoever read our output has closed it, as in `--help | head`. What remains in the buffer cannot be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0 if helping else 1)
     except OSError as error:
         if error.errno not in _OS_REMEDIES:
             raise

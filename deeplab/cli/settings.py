@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -49,7 +50,7 @@ def compose_settings(name: str, arguments: Sequence[str], folder: Path) -> dict[
             composed = compose(name, overrides)
         settings = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError("settings", _reason(error), "write key=value; quote lists: 'key=[a,b]'") from error
+        raise UserError("settings", _reason(error), "write key=value") from error
     if show:
         print(OmegaConf.to_yaml(composed, resolve=True), end="")
         return None
@@ -79,7 +80,12 @@ def _override(argument: str, folder: Path) -> str:
     if not _PLAIN_VALUE.fullmatch(value):
         # Spaces and brackets of a path are not syntax here.
         value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"++{key}={value}"
+    override = f"++{key}={value}"
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        raise UserError(argument, f"cannot be parsed ({_reason(error)})", "check the brackets and quotes") from error
+    return override
 
 
 def _reason(error: Exception) -> str:

@@ -58,6 +58,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
+        require("output_stride", self.output_stride, bool(self.output_stride), "at least one output stride")
         check_ranges(self)
 
     @property
@@ -111,6 +112,7 @@ class EvaluateConfig:
         """Raise UserError if a value is out of range."""
         require("run", self.run, len(self.run) > 0, "a run folder or a .tflite file")
         require("scales", self.scales, bool(self.scales), "at least one factor")
+        require("output_stride", self.output_stride, self.output_stride != (), "at least one output stride")
         check_ranges(self)
 
     @property

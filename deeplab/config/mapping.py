@@ -65,7 +65,7 @@ def type_name(hint: Any) -> str:
     if origin is Annotated:
         return f"{type_name(args[0])} {args[1].text}"
     if origin in (typing.Union, types.UnionType):
-        names = [type_name(option) for option in args]
+        names = [_option_name(option, args) for option in args]
         return ", ".join(names[:-1]) + " or " + names[-1]
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
@@ -78,6 +78,14 @@ def type_name(hint: Any) -> str:
         return "a mapping"
     plain = {type(None): "null", int: "an integer", float: "a number", str: "text", bool: "true or false"}
     return plain.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _option_name(option: Any, options: tuple[Any, ...]) -> str:
+    """Describe one option of a union; a list of another option is "a list of these"."""
+    origin, args = typing.get_origin(option), typing.get_args(option)
+    if origin is tuple and args[0] in options and args[-1] is Ellipsis:
+        return "a list of these"
+    return ", ".join(map(str, args)) if origin is Literal else type_name(option)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -94,9 +102,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 return _convert(option, value, where)
             except UserError:
                 continue
-    elif origin is Literal:
-        if value in args:
-            return value
+    elif hint is Any or (origin is Literal and value in args):
+        return value
     elif origin is tuple:
         if isinstance(value, (list, tuple)):
             if len(args) == 2 and args[1] is Ellipsis:
@@ -105,7 +112,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
     elif origin is dict:
         if isinstance(value, Mapping):
-            return dict(value)
+            return {key: _convert(args[1], v, f"{where}.{key}") for key, v in value.items()}
     elif dataclasses.is_dataclass(hint):
         if isinstance(value, Mapping):
             return build(typing.cast(type, hint), value, where)

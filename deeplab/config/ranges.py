@@ -1,4 +1,4 @@
-"""Ranges of settings, declared with their types and beside their defaults: `steps: PositiveInt = 30_000`."""
+"""Ranges of settings, declared with their types, next to their defaults: `steps: PositiveInt = 30_000`."""
 
 import math
 import types
@@ -13,7 +13,7 @@ class Range:
     """A range of finite numbers.
 
     Attributes:
-        text: the range in words, as it follows "a number".
+        text: the range in words, as in "a number above 0".
         low: lower end.
         high: upper end.
         open_low: whether the lower end is excluded.

@@ -79,7 +79,7 @@ def open_validation(run: TrainedModel, config: ExportConfig | VerifyConfig) -> S
             raise
         warnings.warn(f"comparing on drawn scenes, without mIoU: {error}", stacklevel=2)
         return None
-    check_class_count(source.classes, len(run.description.classes))
+    check_class_count(source.classes, len(run.description.classes), run.path)
     return source
 
 

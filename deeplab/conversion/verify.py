@@ -69,6 +69,8 @@ def verify_file(config: VerifyConfig) -> tuple[Check, ...]:
         return verify(file, None, ())
     report = _report_check(file)
     if config.run is None:
+        if config.data and "source" not in config.data:
+            raise UserError("data", "a source is required without run=", "add data=voc data.root=DIR, or data=folder")
         data = build(DataConfig, config.data, "data") if config.data else None
         source = open_source(data, data.val_split, config.seed) if data else None
         images = first_images(source, config.agreement_images, model.image_size, config.seed)

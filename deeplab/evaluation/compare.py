@@ -36,7 +36,7 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
     candidates = make_candidates(config, models, image_size)
     for candidate in candidates:
         if candidate.classes is not None:
-            check_class_count(source.classes, candidate.classes)
+            check_class_count(source.classes, candidate.classes, candidate.name)
     # Multiply-adds are counted at the padded size, or else at the size of the first image.
     cost_size = fixed_height_width(image_size) or source.load(0).label.shape
     console = Console()

@@ -28,8 +28,8 @@ def extremes(row: Row, count: int) -> tuple[list[int], list[int]]:
 
 def best_row(rows: Sequence[Row]) -> int:
     """Return the index of the row with the highest mIoU among those measured on the maximum number of images."""
-    complete = max(len(row.scores.names) for row in rows)
-    candidates = [i for i, row in enumerate(rows) if len(row.scores.names) == complete]
+    max_images = max(len(row.scores.names) for row in rows)
+    candidates = [i for i, row in enumerate(rows) if len(row.scores.names) == max_images]
     return max(candidates, key=lambda i: rows[i].scores.miou)
 
 

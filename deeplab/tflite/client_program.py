@@ -29,7 +29,9 @@ def main() -> int:
         masks = segment(model, np.ascontiguousarray(np.load(images_path)))
         np.save(masks_path, np.stack(masks).astype(np.uint8))
     except (ImportError, OSError) as error:
-        # OSError: a system library is missing, for example libEGL.so.1.
+        if not isinstance(error, ImportError) and "shared object" not in str(error):
+            raise
+        # An OSError about a shared object: a system library is missing, for example libEGL.so.1.
         print(error, file=sys.stderr)
         return NOT_INSTALLED
     except (ValueError, RuntimeError) as error:

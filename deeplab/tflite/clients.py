@@ -1,6 +1,7 @@
 """The clients that apps use, the Task Library and MediaPipe, each run in a separate process."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -80,7 +81,11 @@ def _segment(
         model_path, images_path, masks_path = (Path(folder) / n for n in ("model.tflite", "images.npy", "masks.npy"))
         model_path.write_bytes(file.content)
         np.save(images_path, np.stack(images))
-        command = [python, *map(str, (program, client, model_path, images_path, masks_path))]
+        # An absolute path, because the program runs in another folder.
+        command = [
+            os.path.abspath(shutil.which(python) or python),
+            *map(str, (program, client, model_path, images_path, masks_path)),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=folder, check=False)
         except OSError as error:

@@ -1,8 +1,12 @@
-"""Stops after the update during which SIGTERM arrives; spot machines give half a minute's notice."""
+"""Stops a training after the update during which SIGTERM or Ctrl-C arrives.
+
+Machines that can be reclaimed send SIGTERM about half a minute before they are taken away.
+"""
 
 import os
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,16 +15,18 @@ from deeplab.errors import UserError
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Stops the training after the update during which SIGTERM or Ctrl-C arrives; a second signal ends the process.
+    """Saves and stops the training if SIGTERM or Ctrl-C arrives; a second signal ends the process.
 
     Attributes:
         caught: name of the signal that arrived, or "".
         step: number of updates made.
+        saved: whether `save` was called.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, save: Callable[[int], object]) -> None:
+        """Take `save`, which receives the number of updates made."""
         super().__init__()
-        self.caught, self.step = "", 0
+        self.save, self.caught, self.step, self.saved = save, "", 0, False
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -29,18 +35,21 @@ class StopOnSignal(keras.callbacks.Callback):
             self._handlers = {s: signal.signal(s, self._catch) for s in (signal.SIGTERM, signal.SIGINT)}
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Stop the training if a signal has arrived."""
+        """Save and stop if a signal has arrived; reading the loss raises UserError if it is not finite."""
         self.step = batch + 1
-        if self.caught:
-            self.model.stop_training = True
+        if self.caught and logs["loss"] is not None:
+            self.save(self.step)
+            self.model.stop_training = self.saved = True
 
     def on_train_end(self, logs: Any = None) -> None:
         """Restore the previous signal handlers."""
         self._restore()
 
     def raise_if_stopped(self) -> None:
-        """Raise UserError if a signal stopped the training."""
+        """Save if a signal arrived after the last update, and raise UserError if a signal has arrived."""
         if self.caught:
+            if not self.saved:
+                self.save(self.step)
             problem = f"stopped by {self.caught} after step {self.step}; a checkpoint is saved"
             raise UserError("training", problem, "run the same command again to resume")
 

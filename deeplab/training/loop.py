@@ -61,56 +61,61 @@ def run_loop(
     config: TrainingConfig,
     callbacks: Sequence[keras.callbacks.Callback],
     start: int = 0,
+    user_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
-    """Make the updates `start` to `config.steps`, with the calls to `callbacks` that Keras `fit` makes.
+    """Make the updates `start` to `config.steps`, with the calls to callbacks that Keras `fit` makes.
 
     A callback receives the index of the update, from 0, and `UpdateLogs` with "loss", "cross_entropy", "learning_rate"
     and "images_per_second" (the mean since the previous update at which logs are due). It stops the training with
     `model.stop_training = True`.
 
-    Logs are read before the callbacks are called if they are due, see `_logs_are_due`; otherwise after the next update
-    was dispatched, so that a GPU never waits for Python between two updates.
+    If logs are due (`_logs_are_due`), they are read before the callbacks are called; otherwise after the next update
+    was dispatched, so that a GPU never waits for Python between two updates. The toolkit does not know what
+    `user_callbacks` do: with them, the logs of every update are read; they receive the logs as a plain dict.
 
     Raises:
-        UserError: the loss is not finite. No callback for which logs are due has seen that update.
+        UserError: the loss is not finite. No callback that saves, shows or evaluates has seen that update.
     """
-    for callback in callbacks:
+    all_callbacks = [*callbacks, *user_callbacks]
+    for callback in all_callbacks:
         # Not keras.callbacks.CallbackList, which converts all logs of every update.
         callback.set_model(model)
         callback.set_params({"steps": config.steps, "initial_step": start})
     model.stop_training = False
-    for callback in callbacks:
-        callback.on_train_begin()
+    for callback in all_callbacks:
+        callback.on_train_begin({})
     try:
         previous: UpdateLogs | None = None
         first, since = start, time.perf_counter()
         for index in range(start, config.steps):
             done = index + 1
-            for callback in callbacks:
-                callback.on_train_batch_begin(index)
+            for callback in all_callbacks:
+                callback.on_train_batch_begin(index, {})
             tensors = train_step(next(batches))
             if previous is not None:
                 previous.read()
             logs = previous = UpdateLogs(config, done, tensors, first, since)
             due = _logs_are_due(done, start, config)
-            if due:
+            if due or user_callbacks:
                 logs.read()
             for callback in callbacks:
                 callback.on_train_batch_end(index, logs)
+            for callback in user_callbacks:
+                callback.on_train_batch_end(index, dict(logs))
             if model.stop_training:
                 logs.read()
                 break
             if due:
                 first, since = done, time.perf_counter()
     finally:
-        for callback in callbacks:
-            callback.on_train_end()
+        for callback in all_callbacks:
+            callback.on_train_end({})
 
 
 def _logs_are_due(done: int, start: int, config: TrainingConfig) -> bool:
     """Return whether logs are shown, or weights saved or evaluated, after `done` updates.
 
-    The first update is included because it is compiled, which the speed of later ones must not contain.
+    The first update is included because its time contains the compilation, which the later speeds exclude.
     """
     intervals = (config.log_every, config.save_every, config.evaluate_every)
     return done in (start + 1, config.steps) or any(interval and done % interval == 0 for interval in intervals)

@@ -9,8 +9,8 @@ import filelock
 
 from deeplab.config import TrainConfig, build, to_mapping
 from deeplab.errors import UserError
-from deeplab.files import read_json, write_json
-from deeplab.run_folder import STATE_FOLDER, TRAIN_FILE, WEIGHTS_FILE
+from deeplab.files import write_json
+from deeplab.run_folder import STATE_FOLDER, TRAIN_FILE, WEIGHTS_FILE, read_training_config
 from deeplab.training.checkpoint import list_checkpoints
 
 CHANGEABLE_SETTINGS = (
@@ -61,7 +61,7 @@ def check_settings(folder: Path, config: TrainConfig) -> None:
     mapping = to_mapping(config)
     path = folder / TRAIN_FILE
     if path.is_file() and ((folder / WEIGHTS_FILE).is_file() or list_checkpoints(folder / STATE_FOLDER)):
-        current, previous = _flatten(mapping), _flatten(to_mapping(build(TrainConfig, read_json(path))))
+        current, previous = _flatten(mapping), _flatten(to_mapping(read_training_config(folder)))
         for key in sorted(current.keys() | previous.keys()):
             if key not in CHANGEABLE_SETTINGS and previous.get(key) != current.get(key):
                 problem = f"was trained with {key}={previous.get(key)}, not {current.get(key)}"

@@ -57,8 +57,9 @@ def _train_stage(
     config: TrainConfig, pretrained: str | None, workers: Workers, callbacks: Sequence[keras.callbacks.Callback]
 ) -> dict[int, Scores]:
     """Train one stage, from the weights `pretrained`."""
-    with lock_run_folder(Path(config.run)) if workers.is_chief else nullcontext():
-        run = TrainingRun(config, workers)
+    run = TrainingRun(config, workers)
+    with lock_run_folder(run.folder) if workers.is_chief else nullcontext():
+        run.prepare()
         run.restore(pretrained)
         run.fit(callbacks)
         return run.finish()

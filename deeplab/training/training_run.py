@@ -41,7 +41,7 @@ UNFOLDING_BATCHES = 4
 
 
 class TrainingRun:
-    """One training in its run folder: `restore`, `fit`, `finish`, in this order and on every worker.
+    """One training in its run folder: `prepare`, `restore`, `fit`, `finish`, in this order and on every worker.
 
     Attributes:
         config: all settings; the model has the number of classes of the data.
@@ -55,24 +55,32 @@ class TrainingRun:
     """
 
     def __init__(self, config: TrainConfig, workers: Workers) -> None:
-        """Check the settings and the data, and build the network with random weights.
+        """Open the data; nothing is written.
 
         Raises:
-            UserError: settings or data are wrong, or differ from those the run folder was trained with.
+            UserError: the data cannot be opened, or their classes do not match the settings.
         """
         self.workers, self.folder, self.start = workers, Path(config.run), 0
         self.train_source, self.val_source = (
             open_source(config.data, split, config.seed) for split in (config.data.train_split, config.data.val_split)
         )
         self.config = dataclasses.replace(config, model=_match_classes(config.model, self.train_source))
-        if workers.is_chief:
-            check_settings(self.folder, self.config)
+
+    def prepare(self) -> None:
+        """Check the settings and the data, and build the network with random weights.
+
+        Raises:
+            UserError: the data are unusable, or settings differ from those the run folder was trained with.
+        """
+        config = self.config
+        if self.workers.is_chief:
+            check_settings(self.folder, config)
             check_before_training(config.data, self.folder, config.seed)
         keras.utils.set_random_seed(config.seed)
-        with workers.strategy.scope():
-            self.state = make_train_state(self.config)
+        with self.workers.strategy.scope():
+            self.state = make_train_state(config)
         # Made outside the scope: variables that only the chief creates must not wait for the other workers.
-        self.validator = Validator(self.config, self.val_source) if workers.is_chief else None
+        self.validator = Validator(config, self.val_source) if self.workers.is_chief else None
 
     def restore(self, pretrained: str | None) -> None:
         """Load the last checkpoint, or else the pretrained weights, and broadcast them to all workers.
@@ -115,13 +123,12 @@ class TrainingRun:
                 self.train_source, settings, self.config.seed, first, replicas=replicas, local_replicas=replica_ids
             )
 
-        stop = StopOnSignal()
+        stop = StopOnSignal(self._save_checkpoint)
         # Checkpoints are saved last, when everything else of the update is on disk.
         save = SaveCheckpoints(self._save_checkpoint, settings.save_every, settings.steps)
         batches = iterate(distribute_batches(self.workers, make_batches))
-        run_loop(step, batches, self.state.model, settings, [*self._callbacks(), stop, save, *callbacks], self.start)
-        if stop.caught:
-            self._save_checkpoint(stop.step)
+        recording = [*self._callbacks(), stop, save]
+        run_loop(step, batches, self.state.model, settings, recording, self.start, callbacks)
         stop.raise_if_stopped()
 
     def finish(self) -> dict[int, Scores]:

@@ -120,3 +120,20 @@ def test_a_missing_folder_is_reported_without_loading_tensorflow(capsys):
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 1)])
+def test_closed_output_ends_the_help_quietly_and_a_job_with_exit_code_1(arguments, code, tmp_path):
+    source = (
+        "import sys\n"
+        "from deeplab.cli import app\n"
+        "from deeplab.cli.commands import COMMANDS, Job\n"
+        "def work(self, config): print('x' * 100000, flush=True)\n"
+        "Job.run, Job.check, app.load_tensorflow = work, lambda *_: None, lambda: None\n"
+        "app.main('train', sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", source, *arguments]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.wait() == code
+    assert b"Traceback" not in process.stderr.read()

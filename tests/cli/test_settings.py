@@ -41,6 +41,10 @@ def test_the_yaml_file_gives_the_rest(configs):
         ("data=zzz", "data=zzz: unknown choice; use one of folder, voc"),
         ("quick", "quick: not a setting; write key=value, such as data=voc, or --help"),
         ("--multirun", "--multirun: not a setting; write key=value, such as data=voc, or --help"),
+        (
+            "steps=[1,2",
+            "steps=[1,2: cannot be parsed (no viable alternative at input '[1,2'); check the brackets and quotes",
+        ),
         ("hydra.run.dir=x", "hydra.run.dir=x: hydra's own settings are not used; leave it out"),
     ],
 )

@@ -86,7 +86,9 @@ def test_a_config_survives_json():
         (TrainingConfig, {"learning_rate": math.inf}, "training.learning_rate: expected a number above 0, got inf"),
         (TrainingConfig, {"class_weights": [1, math.nan]}, "training.class_weights[1]: expected a number {}, got nan"),
         (TrainingConfig, {"layer_multipliers": {"a": -1}},
-         "training.layer_multipliers.a: expected a number {}, got -1"),
+         "training.layer_multipliers.a: expected a number {}, got -1.0"),
+        (TrainingConfig, {"layer_multipliers": {"a": "x"}}, "layer_multipliers.a: expected a number, got 'x'"),
+        (TrainConfig, {"output_stride": []}, "output_stride: expected at least one output stride, got ()"),
         (AugmentConfig, {"flip": 1.5}, "training.augment.flip: expected a number from 0 to 1, got 1.5"),
         (QuantizationAwareConfig, {"delay": -1}, "training.quantization.delay: expected an integer {}, got -1"),
     ],
@@ -151,7 +153,7 @@ def test_one_value_or_a_list_is_read_as_a_tuple():
         (tuple[int, int], "a list of 2 integers"),
         (tuple[str, ...] | None, "a list of text or null"),
         (dict[str, float], "a mapping"),
-        (Literal["a", "b"] | tuple[Literal["a", "b"], ...], "one of a, b or a list of one of a, b"),
+        (Literal["a", "b"] | tuple[Literal["a", "b"], ...], "a, b or a list of these"),
     ],
 )
 def test_types_are_described_in_words(hint, name):

@@ -28,9 +28,10 @@ def test_signal_stops_after_the_update_during_which_it_arrives(number, capfd):
             os.kill(os.getpid(), number)
         return LOGS
 
-    stop = StopOnSignal()
+    saved = []
+    stop = StopOnSignal(saved.append)
     run_loop(step, endless(), keras.Sequential(), TrainingConfig(steps=10), [stop])
-    assert (len(made), stop.caught, stop.step) == (3, number.name, 3)
+    assert (len(made), stop.caught, stop.step, saved) == (3, number.name, 3, [3])
     assert signal.getsignal(number) is before
     assert f"{number.name}: stopping after this step" in capfd.readouterr().err
     with pytest.raises(UserError, match=rf"stopped by {number.name} after step 3; a checkpoint is saved; run the same"):
@@ -45,14 +46,29 @@ def test_signal_after_the_last_update_reports_that_step():
             if batch == 4:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    stop = StopOnSignal()
+    saved = []
+    stop = StopOnSignal(saved.append)
     run_loop(lambda _: LOGS, endless(), keras.Sequential(), TrainingConfig(steps=5), [stop, Signal()])
     with pytest.raises(UserError, match="stopped by SIGTERM after step 5"):
         stop.raise_if_stopped()
+    assert saved == [5]
 
 
 def test_training_without_a_signal_raises_nothing():
-    stop = StopOnSignal()
+    saved = []
+    stop = StopOnSignal(saved.append)
     run_loop(lambda _: LOGS, endless(), keras.Sequential(), TrainingConfig(steps=3), [stop])
     stop.raise_if_stopped()
-    assert stop.caught == ""
+    assert (stop.caught, saved) == ("", [])
+
+
+def test_a_diverged_update_is_not_saved_when_a_signal_arrives():
+    def step(_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return LOGS | {"loss": float("nan")}
+
+    saved = []
+    stop = StopOnSignal(saved.append)
+    with pytest.raises(UserError, match="the loss is nan at step 1"):
+        run_loop(step, endless(), keras.Sequential(), TrainingConfig(steps=9), [stop])
+    assert saved == []

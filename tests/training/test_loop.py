@@ -157,3 +157,19 @@ def test_speed_is_the_mean_since_the_logs_were_last_due(monkeypatch):
     config = TrainingConfig(steps=12, batch_size=16, log_every=4)
     run_loop(step, endless(), keras.Sequential(), config, [Save()])
     assert speeds == {4: 8.0, 8: 8.0, 12: 8.0}
+
+
+def test_user_callbacks_receive_a_plain_dict_and_never_a_diverged_update():
+    class User(keras.callbacks.LambdaCallback):
+        def __init__(self):
+            super().__init__(on_train_begin=lambda logs: begun.append(logs))
+
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append((batch, type(logs), logs["loss"]))
+
+    begun, seen = [], []
+    config = TrainingConfig(steps=9, save_every=9, log_every=9)
+    with pytest.raises(UserError, match="the loss is nan at step 4"):
+        run_loop(FakeDevice([1.0, 2.0, 3.0, math.nan]), endless(), keras.Sequential(), config, [], 0, [User()])
+    assert begun == [{}]
+    assert seen == [(0, dict, 1.0), (1, dict, 2.0), (2, dict, 3.0)]

@@ -289,3 +289,10 @@ def test_killed_training_resumes_with_equal_weights(tmp_path):
     one, other = (load_model(run, 16).get_weights() for run in runs)
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_training_that_cannot_start_leaves_no_run_folder(tmp_path):
+    config = build(TrainConfig, {"run": str(tmp_path / "run"), "data": {"source": "shapes"}, "model": {"classes": 9}})
+    with pytest.raises(UserError, match=r"model\.classes: expected 7, the number of classes of"):
+        train(config)
+    assert not (tmp_path / "run").exists()
