@@ -244,5 +244,5 @@ def save_scores(folder: Path, scores: Mapping[str, Any]) -> None:
 def check_class_count(data_classes: Sequence[str], model_classes: int, run: str | os.PathLike[str]) -> None:
     """Raise UserError unless a data set has as many classes as the model of `run`."""
     if len(data_classes) != model_classes:
-        problem = f"the data has {len(data_classes)} classes, the model {run} {model_classes}"
+        problem = f"the data has {len(data_classes)} classes, the model of {run} has {model_classes}"
         raise UserError("data", problem, "use the data set that the model was trained for")

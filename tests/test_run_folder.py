@@ -84,7 +84,7 @@ def test_scores_of_other_output_strides_are_kept(tmp_path):
 
 def test_the_class_counts_must_match():
     check_class_count(CLASSES, 3, "runs/a")
-    with pytest.raises(UserError, match="the data has 3 classes, the model runs/a 21"):
+    with pytest.raises(UserError, match="the data has 3 classes, the model of runs/a has 21"):
         check_class_count(CLASSES, 21, "runs/a")
 
 
