@@ -36,7 +36,7 @@ def warn_about_statistics(model: keras.Model, config: TrainingConfig, replicas: 
         long = max(layer.momentum for layer in norms) > SHORT_MOMENTUM
         remedy = f"model.batch_norm_momentum={SHORT_MOMENTUM} for short trainings, or " if long else ""
         warnings.warn(
-            f"after {config.steps} steps {share:.0%} of the batch-norm statistics are still initial "
+            f"after {config.steps} steps the batch-norm statistics still contain {share:.0%} of their initial "
             f"values; set {remedy}training.recalibration_batches=50",
             stacklevel=2,
         )

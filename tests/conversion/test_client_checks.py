@@ -91,11 +91,12 @@ def test_both_clients_run_an_int8_file_with_float_scores(workshop):
 @pytest.mark.parametrize("output_type", [None, "float32"])
 def test_mediapipe_passes_an_enlarged_mask_only_if_its_pixels_agree(workshop, output_type):
     """MediaPipe 0.10 reads uint8 scores as float32, which gives masks of the right shape and arbitrary content."""
-    pytest.importorskip("mediapipe")
     images = [p.astype(np.float32) for p in workshop.images]
     content = convert(export_graph(workshop.model, mask_stride=4), (129, 129), "int8", images, output_type=output_type)
     content = write_metadata(content, CLASSES, activation="softmax")
     (check,) = [c for c in client_checks(content, workshop.images, 2, tolerance=4) if c.id is CheckId.MEDIAPIPE]
+    if "is not installed" in str(check.limit):
+        pytest.skip(str(check.limit))
     if output_type is None and check.state == "not checked":
         assert "does not read uint8 outputs; output_type=float32" in str(check.limit)
         return

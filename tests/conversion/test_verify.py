@@ -44,13 +44,14 @@ def test_a_good_file_passes(workshop, quantization):
         CheckId.LABELS,
         CheckId.PIXEL_AGREEMENT,
         CheckId.MIOU_DROP,
-        CheckId.TASK_LIBRARY,
+        *([CheckId.TASK_LIBRARY] if importlib.util.find_spec("tflite_support") else []),
     ):
         assert states[check_id] == "passed", check_id
     if quantization == "float32" and importlib.util.find_spec("mediapipe"):
         assert states[CheckId.MEDIAPIPE] == "passed"
     if quantization == "int8":
-        assert states[CheckId.MEDIAPIPE] == "not checked"
+        # Depending on its version, MediaPipe reads uint8 scores.
+        assert states[CheckId.MEDIAPIPE] in ("passed", "not checked")
 
 
 def test_agreement_is_not_checked_without_a_keras_model(workshop):

@@ -50,7 +50,7 @@ def _bilinear_reference(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize("opencv", [True, False])
 def test_a_window_is_resampled_at_pixel_centers(opencv: bool, monkeypatch: pytest.MonkeyPatch):
     if opencv:
-        pytest.importorskip("cv2")
+        pytest.importorskip("cv2", exc_type=ImportError)
     else:
         monkeypatch.setattr("deeplab.datasets.augment.cv2", None)
     image = RNG.integers(0, 256, (20, 30, 3)).astype(np.uint8)
@@ -65,7 +65,7 @@ def test_a_window_is_resampled_at_pixel_centers(opencv: bool, monkeypatch: pytes
 
 
 def test_opencv_and_tensorflow_resize_equally():
-    pytest.importorskip("cv2")
+    pytest.importorskip("cv2", exc_type=ImportError)
     image = RNG.integers(0, 256, (23, 31, 3)).astype(np.uint8)
     for size in ((12, 15), (40, 70), (23, 9)):
         with_opencv = _crop(image, Augmentation((0, 0), (23, 31), size))

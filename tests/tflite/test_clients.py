@@ -15,6 +15,9 @@ from deeplab.tflite.clients import segment_with_mediapipe, segment_with_task_lib
 from deeplab.tflite.metadata import read_metadata, write_metadata
 
 STARTER = "starter_deeplabv3_257_float.tflite"
+needs_task_library = pytest.mark.skipif(
+    importlib.util.find_spec("tflite_support") is None, reason="tflite-support is not installed"
+)
 needs_mediapipe = pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None, reason="MediaPipe is not installed")
 
 
@@ -28,6 +31,7 @@ def golden(official_models):
     return np.array(Image.open(official_models / "segmentation_golden_rotation0.png")) // 10
 
 
+@needs_task_library
 def test_the_task_library_returns_the_golden_mask(official_models, image, golden):
     masks = segment_with_task_library(official_models / STARTER, [image, image[:, ::-1]])
     assert len(masks) == 2
@@ -47,6 +51,7 @@ def test_mediapipe_returns_the_golden_mask(official_models, image, golden, activ
     assert (masks[1] == golden).mean() < 0.99
 
 
+@needs_task_library
 def test_a_rejection_includes_the_message_of_the_task_library(official_models, image):
     with pytest.raises(UserError, match=r"the Task Library rejects it: .*expected to have 4 dimensions, found 3"):
         segment_with_task_library(official_models / "deeplabv3_mnv2_pascal_quant.tflite", [image])
@@ -76,7 +81,7 @@ def test_a_client_that_takes_too_long_is_an_error(official_models, image):
         segment_with_task_library(official_models / STARTER, [image], timeout=0.01)
 
 
-@pytest.mark.parametrize("client", ["task_library", "mediapipe"])
+@pytest.mark.parametrize("client", [pytest.param("task_library", marks=needs_task_library), "mediapipe"])
 def test_the_program_imports_neither_this_package_nor_keras(client, tmp_path):
     images = tmp_path / "images.npy"
     np.save(images, np.zeros((1, 8, 8, 3), np.uint8))

@@ -84,7 +84,9 @@ def test_damaged_metadata_are_rejected(starter):
 
 @pytest.mark.parametrize(("activation", "number"), [("none", 0), ("sigmoid", 1), ("softmax", 2)])
 def test_the_reader_of_mediapipe_finds_the_activation(starter, activation, number):
-    reader = pytest.importorskip("mediapipe.tasks.metadata.image_segmenter_metadata_schema_py_generated")
+    reader = pytest.importorskip(
+        "mediapipe.tasks.metadata.image_segmenter_metadata_schema_py_generated", exc_type=ImportError
+    )
     written = metadata_json(write_metadata(starter, ["background"] * 21, activation=activation))
     (entry,) = written["subgraph_metadata"][0]["custom_metadata"]
     assert entry["name"] == "SEGMENTER_METADATA"
