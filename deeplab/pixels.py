@@ -1,6 +1,7 @@
 """The pixel normalization shared by all networks: 0..255 becomes `x * 2 / 255 - 1`, in -1..1.
 
 The published MobileNet and Xception models use it (tensorflow/models research/deeplab, core/feature_extractor.py).
+The networks with another mean subtract it afterwards, see `mean_pixel`.
 """
 
 PIXEL_SCALE = 2.0 / 255.0
@@ -14,3 +15,19 @@ PIXEL_STD = 127.5
 
 PADDING_BYTE = 128
 """The byte nearest to `PIXEL_MEAN`, for padded images that have to stay uint8."""
+
+IMAGENET_MEAN = (123.68, 116.779, 103.939)
+"""Mean pixel of ImageNet in 0..255: red, green, blue. keras.applications subtracts it for ResNet and VGG-16."""
+
+_SUBTRACT_IMAGENET_MEAN = frozenset({"resnet50", "resnet101", "vgg16"})
+"""The backbones whose published weights take 0..255 minus `IMAGENET_MEAN` instead of -1..1."""
+
+
+def mean_pixel(backbone: str) -> tuple[float, float, float]:
+    """Return the pixel that `backbone` maps to zero: red, green, blue in 0..255.
+
+    Padding of this value looks like the zeros with which convolutions pad. tensorflow/models pads in the same way
+    (research/deeplab, core/feature_extractor.py `mean_pixel`), with its own mean (123.15, 115.90, 103.06) for the ResNet
+    that was trained with it.
+    """
+    return IMAGENET_MEAN if backbone in _SUBTRACT_IMAGENET_MEAN else (PIXEL_MEAN, PIXEL_MEAN, PIXEL_MEAN)

@@ -18,7 +18,7 @@ from keras import KerasTensor, layers
 from deeplab.config import ModelConfig
 from deeplab.model.atrous import Norm, StrideRate, conv_norm, rate_after, stride_plan
 from deeplab.model.backbones.features import Backbone, Features, scaled
-from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
+from deeplab.pixels import IMAGENET_MEAN, PIXEL_MEAN, PIXEL_STD
 
 STEM_CHANNELS = 64
 CHANNELS = (64, 128, 256, 512)
@@ -26,8 +26,6 @@ CHANNELS = (64, 128, 256, 512)
 UNITS_50, UNITS_101 = (3, 4, 6, 3), (3, 4, 23, 3)
 LOW_UNIT, MIDDLE_UNIT = (0, 1), (1, 2)
 """(stage, unit) of the low-level features at stride 4 and 8, counted from 0."""
-IMAGENET_MEAN = (123.68, 116.779, 103.939)
-"""Mean pixel of ImageNet in 0..255: red, green, blue."""
 
 
 def resnet(units: tuple[int, ...], beta: bool, image: KerasTensor, config: ModelConfig, output_stride: int) -> Features:
