@@ -27,7 +27,7 @@ def mean_pixel(backbone: str) -> tuple[float, float, float]:
     """Return the pixel that `backbone` maps to zero: red, green, blue in 0..255.
 
     Padding of this value looks like the zeros with which convolutions pad. tensorflow/models pads in the same way
-    (research/deeplab, core/feature_extractor.py `mean_pixel`), with its own mean (123.15, 115.90, 103.06) for the ResNet
-    that was trained with it.
+    (research/deeplab, core/feature_extractor.py `mean_pixel`). Its plain ResNet was trained with another mean, which is
+    (123.15, 115.90, 103.06).
     """
     return IMAGENET_MEAN if backbone in _SUBTRACT_IMAGENET_MEAN else (PIXEL_MEAN, PIXEL_MEAN, PIXEL_MEAN)
