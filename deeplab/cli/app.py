@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 from deeplab.cli.commands import COMMANDS, Command
 from deeplab.cli.help import command_help, overview
-from deeplab.cli.settings import compose_settings, config_folder
-from deeplab.config import build
+from deeplab.cli.settings import compose_settings, config_folder, given_keys
+from deeplab.config import build, record_given
 from deeplab.errors import UserError
 from deeplab.quiet import quiet
 
@@ -56,7 +56,7 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
             helping = True
             print(command_help(command, folder, program), flush=True)
             return
-        _run(command, compose_settings(command.name, arguments, folder))
+        _run(command, compose_settings(command.name, arguments, folder), given_keys(arguments))
     except UserError as error:
         _exit_with(error)
     except BrokenPipeError:
@@ -82,14 +82,17 @@ def load_tensorflow() -> None:
     tf.get_logger().setLevel("ERROR")
 
 
-def _run(command: Command, settings: dict[str, Any] | None) -> None:
-    """Build the config of the selected job and run the job; None means that only the settings were printed."""
+def _run(command: Command, settings: dict[str, Any] | None, given: set[str]) -> None:
+    """Build the config of the selected job and run the job; None means that only the settings were printed.
+
+    `given` are the keys of the settings that the user gave by hand.
+    """
     if settings is None:
         return
     warnings.showwarning = _show_warning
     warnings.simplefilter("ignore", DeprecationWarning)
     job = command.job_for(settings)
-    config: Any = build(job.config, settings)
+    config: Any = record_given(build(job.config, settings), given)
     # Paths are checked first: importing TensorFlow takes seconds.
     job.check(config)
     if job.needs_tensorflow:

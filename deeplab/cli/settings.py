@@ -57,6 +57,11 @@ def compose_settings(name: str, arguments: Sequence[str], folder: Path) -> dict[
     return {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
 
 
+def given_keys(arguments: Sequence[str]) -> set[str]:
+    """Return the keys of `key=value` arguments, which the user gave by hand; config groups count by their name."""
+    return {argument.partition("=")[0].lstrip("+~") for argument in arguments if "=" in argument}
+
+
 def _override(argument: str, folder: Path) -> str:
     """Rewrite one argument for hydra.
 

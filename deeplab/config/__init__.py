@@ -18,7 +18,7 @@ from deeplab.config.commands import (
 )
 from deeplab.config.data import DataConfig
 from deeplab.config.image_size import ImageSize, fixed_height_width, height_width
-from deeplab.config.mapping import build, to_mapping, type_name
+from deeplab.config.mapping import build, is_given, record_given, to_mapping, type_name
 from deeplab.config.model import ModelConfig
 from deeplab.config.training import AugmentConfig, QuantizationAwareConfig, TrainingConfig
 
@@ -43,6 +43,8 @@ __all__ = [
     "build",
     "fixed_height_width",
     "height_width",
+    "is_given",
+    "record_given",
     "to_mapping",
     "type_name",
 ]

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from deeplab.config.ranges import values_out_of_range
@@ -43,6 +43,29 @@ def build(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
 def to_mapping(config: Any) -> dict[str, Any]:
     """Return a dataclass as JSON-ready mappings and lists: the inverse of `build`."""
     return dataclasses.asdict(config)
+
+
+def record_given(config: T, keys: Iterable[str]) -> T:
+    """Record the keys of the settings that the user gave by hand ("model.head"), for `is_given`; return the config."""
+    object.__setattr__(config, "_given", frozenset(keys))
+    return config
+
+
+def is_given(config: Any, name: str) -> bool:
+    """Return whether the user gave a setting, or a key below it, by hand; defaults and YAML files are not by hand.
+
+    In a config made in Python, the settings that differ from their defaults count as given.
+
+    Args:
+        config: a config dataclass.
+        name: a field of it.
+    """
+    given = getattr(config, "_given", None)
+    if given is not None:
+        return any(key == name or key.startswith(f"{name}.") for key in given)
+    field = next(f for f in dataclasses.fields(config) if f.name == name)
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return bool(getattr(config, name) != default)
 
 
 def check_ranges(config: Any, path: str = "") -> None:

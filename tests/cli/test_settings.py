@@ -1,6 +1,6 @@
 import pytest
 
-from deeplab.cli.settings import compose_settings
+from deeplab.cli.settings import compose_settings, given_keys
 from deeplab.errors import UserError
 
 
@@ -57,3 +57,7 @@ def test_a_wrong_argument_is_refused_in_one_line(argument, line, configs):
 def test_the_composed_settings_can_be_printed(configs, capsys):
     assert compose_settings("work", ["--cfg", "job", "steps=7"], configs) is None
     assert capsys.readouterr().out == "data:\n  source: voc\nsteps: 7\n"
+
+
+def test_keys_of_the_arguments_are_given_by_hand():
+    assert given_keys(["run=a=b", "+data=voc", "data.root=x", "--cfg", "job"]) == {"run", "data", "data.root"}

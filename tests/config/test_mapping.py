@@ -18,6 +18,8 @@ from deeplab.config import (
     TrainingConfig,
     VerifyConfig,
     build,
+    is_given,
+    record_given,
     to_mapping,
     type_name,
 )
@@ -158,3 +160,17 @@ def test_one_value_or_a_list_is_read_as_a_tuple():
 )
 def test_types_are_described_in_words(hint, name):
     assert type_name(hint) == name
+
+
+def test_only_keys_of_the_user_count_as_given_by_hand():
+    config = record_given(build(ExportConfig, {"run": "r", "quantization": "int8", "seed": 3}), {"run", "quantization"})
+    assert [is_given(config, name) for name in ("run", "quantization", "seed")] == [True, True, False]
+    assert is_given(record_given(TrainConfig(), {"model.depth_multiplier"}), "model")
+    assert not is_given(record_given(TrainConfig(), {"model_name"}), "model")
+
+
+def test_in_a_config_made_in_python_the_settings_that_differ_from_the_defaults_are_given():
+    config = ExportConfig("r", mask_stride=4, quantization="int8")
+    assert is_given(config, "mask_stride")
+    assert not is_given(config, "quantization")
+    assert not is_given(TrainConfig(), "model")
