@@ -41,6 +41,7 @@ def convert(
     output_type: IoType | None = None,
     float_layers: Sequence[str] = (),
     correct_biases: bool = True,
+    per_tensor: bool = False,
 ) -> bytes:
     """Convert an export function at a fixed input size.
 
@@ -59,6 +60,8 @@ def convert(
         float_layers: names of Keras layers whose operators stay float in an int8 file.
         correct_biases: whether the biases of a calibrated file compensate for the rounding of the kernels, see
             `bias_correction`.
+        per_tensor: whether each kernel of a calibrated file has a single scale, as some NPUs require, instead of one per
+            output channel. Without images, the fake-quant operators decide.
 
     Returns:
         The file, without metadata. Its tensors have the names of the Keras layers that compute them.
@@ -71,9 +74,9 @@ def convert(
     reference = calibrate(function, size, images) if float_layers else None
     if reference:
         operators = operators_of(read_graph(reference), float_layers)
-        content = quantize(reference, input_type, output_type, operators)
+        content = quantize(reference, input_type, output_type, operators, per_tensor)
     else:
-        content = _convert(function, size, quantization, images, input_type, output_type)
+        content = _convert(function, size, quantization, images, input_type, output_type, per_tensor)
     if not images or not correct_biases:
         return content
     return with_corrected_biases(content, reference or _convert(function, size, "float32"), map(_normalized, images))
@@ -94,6 +97,7 @@ def quantize(
     input_type: IoType | None = None,
     output_type: IoType | None = None,
     float_operators: Sequence[str] = (),
+    per_tensor: bool = False,
 ) -> bytes:
     """Quantize a calibrated file to int8, except for some operators.
 
@@ -102,11 +106,13 @@ def quantize(
         input_type: as for `convert`.
         output_type: as for `convert`.
         float_operators: names, in `calibrated`, of the output tensors of operators that stay float.
+        per_tensor: as for `convert`.
     """
     with quiet():
         # The last stage of the converter itself; the converter's public interface takes no list of operators.
         content = mlir_quantize(
             calibrated,
+            disable_per_channel=per_tensor,
             input_data_type=_DTYPES[io_type("int8", input_type)],
             output_data_type=_DTYPES[io_type("int8", output_type)],
             denylisted_nodes=list(float_operators),
@@ -126,6 +132,7 @@ def _convert(
     images: tuple[np.ndarray, ...] = (),
     input_type: IoType | None = None,
     output_type: IoType | None = None,
+    per_tensor: bool = False,
 ) -> bytes:
     """Convert without bias correction; without `images`, fake-quant operators set the ranges of an int8 file."""
     with _converter(function, size, images) as converter:
@@ -136,6 +143,7 @@ def _convert(
         if quantization in NEEDS_CALIBRATION:
             if images:
                 converter.target_spec.supported_ops = [NEEDS_CALIBRATION[quantization]]
+                converter._experimental_disable_per_channel = per_tensor
             converter.inference_input_type = _DTYPES[io_type(quantization, input_type)]
             converter.inference_output_type = _DTYPES[io_type(quantization, output_type)]
         try:

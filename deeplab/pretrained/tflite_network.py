@@ -116,7 +116,11 @@ def load_tflite(source: TfliteSource | TfliteNetwork, output_stride: int = 8, im
 
 
 def load_quantized(
-    source: TfliteSource | TfliteNetwork, output_stride: int = 8, image_size: ImageSize = None
+    source: TfliteSource | TfliteNetwork,
+    output_stride: int = 8,
+    image_size: ImageSize = None,
+    *,
+    per_tensor: bool = False,
 ) -> DeepLab:
     """Build a quantization-aware model with the weights, activation ranges and kernel scales of a quantized file.
 
@@ -136,10 +140,10 @@ def load_quantized(
     network = replace(network, input_offset=network.input_offset - shift)
     float_model = load_tflite(network, output_stride, image_size)
     plan = make_plan(float_model)
-    model = quantize_aware(float_model)
+    model = quantize_aware(float_model, per_tensor)
     for layer in model.layers:
         if isinstance(layer, FoldedConvolution):
-            layer.imported_scales = _kernel_scales(network, layer.name)
+            layer.imported_scales = _kernel_scales(network, layer.name, per_tensor)
     first_layers = {last: first for first, last in plan.last.items()}
     for group, sources in plan.sources.items():
         low, high = zip(*(ranges[first_layers[name]] for name in sources), strict=True)
@@ -194,13 +198,17 @@ def fold_input_normalization(
     return scaled.astype(np.float32), (bias + shift).astype(np.float32)
 
 
-def _kernel_scales(network: TfliteNetwork, name: str) -> np.ndarray:
+def _kernel_scales(network: TfliteNetwork, name: str, per_tensor: bool) -> np.ndarray:
     """Return the scales `[c]` of a kernel: those of the file, or larger ones for channels that exceed 127 steps."""
     convolution = network.convolutions[name]
     depthwise = convolution.kernel.shape[2] == convolution.bias.size and convolution.kernel.shape[3] == 1
     kernel = convolution.kernel.transpose(0, 1, 3, 2) if depthwise else convolution.kernel
-    fits = np.round(np.abs(kernel).max((0, 1, 2)) / convolution.scale) <= KERNEL_LIMIT
-    scales = np.where(fits, convolution.scale, keras.ops.convert_to_numpy(kernel_scales(kernel)))
+    computed = keras.ops.convert_to_numpy(kernel_scales(kernel, per_tensor))
+    if per_tensor:
+        scales = convolution.scale if np.unique(convolution.scale).size == 1 else computed
+    else:
+        fits = np.round(np.abs(kernel).max((0, 1, 2)) / convolution.scale) <= KERNEL_LIMIT
+        scales = np.where(fits, convolution.scale, computed)
     return np.asarray(scales * (network.input_scale[0] if name == "backbone_stem" else 1.0), np.float32)
 
 

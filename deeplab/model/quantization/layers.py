@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from deeplab.model.batch_norm import batch_moments
+from deeplab.model.batch_norm import BatchNorm, batch_moments
 from deeplab.model.quantization.rounding import (
     INTERVALS,
     MINIMUM_SCALE,
@@ -108,23 +108,29 @@ class FoldedConvolution(keras.layers.Layer):
 
     Args:
         conv: a built Conv2D or DepthwiseConv2D.
-        norm: the built BatchNormalization after it, or None.
+        norm: the built BatchNorm after it, or None.
+        per_tensor: whether the kernel has a single scale instead of one per output channel.
 
     Attributes:
         simulated: whether kernel and bias are rounded.
-        uses_batch_statistics: whether a trainable batch norm uses the statistics of the batch in training. The kernel
-            is still folded and rounded with the moving statistics, and the output is corrected, so that the rounding
-            does not vary with the batch (arXiv:1712.05877, sec. 3.2; correction: arXiv:1806.08342, sec. 3.2.2).
+        uses_batch_statistics: whether a batch norm that does so in the float network uses the statistics of the batch
+            in training. The kernel is still folded and rounded with the moving statistics, and the output is corrected,
+            so that the rounding does not vary with the batch (arXiv:1712.05877, sec. 3.2; correction: arXiv:1806.08342,
+            sec. 3.2.2).
         output_bounds: returns the bounds of the range of the output.
         rounds_twice: whether to round as the builtin kernels of TFLite (`rounding.round_twice`) instead of as XNNPACK.
         imported_scales: scales `[c]` of the kernel that were imported from a file; None computes them from the kernel.
     """
 
     def __init__(
-        self, conv: keras.layers.Layer, norm: keras.layers.BatchNormalization | None = None, **arguments: Any
+        self,
+        conv: keras.layers.Layer,
+        norm: BatchNorm | None = None,
+        per_tensor: bool = False,
+        **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
-        self.conv, self.norm = conv, norm
+        self.conv, self.norm, self.per_tensor = conv, norm, per_tensor
         self.simulated = True
         self.uses_batch_statistics = True
         self.output_bounds: Callable[[], tuple[Any, Any]] | None = None
@@ -144,7 +150,7 @@ class FoldedConvolution(keras.layers.Layer):
             mean = norm.moving_mean if bias is None else norm.moving_mean - bias
             bias = norm.beta - mean * slope
         kernel, scales = self._rounded_kernel(kernel)
-        if norm is not None and training and norm.trainable and self.uses_batch_statistics:
+        if norm is not None and training and norm.uses_batch_statistics and self.uses_batch_statistics:
             return self._with_batch_statistics(norm, x, kernel, deviation)
         y, scales = self._convolve(x, kernel), scale * scales
         if bias is not None:
@@ -161,7 +167,8 @@ class FoldedConvolution(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         layers = {"conv": self.conv, "norm": self.norm}
-        return {**super().get_config(), **{k: v and keras.saving.serialize_keras_object(v) for k, v in layers.items()}}
+        serialized = {k: v and keras.saving.serialize_keras_object(v) for k, v in layers.items()}
+        return {**super().get_config(), **serialized, "per_tensor": self.per_tensor}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "FoldedConvolution":
@@ -169,7 +176,7 @@ class FoldedConvolution(keras.layers.Layer):
         layers = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("conv", "norm")}
         return cls(**{**config, **layers})
 
-    def _with_batch_statistics(self, norm: keras.layers.BatchNormalization, x: Any, kernel: Any, deviation: Any) -> Any:
+    def _with_batch_statistics(self, norm: BatchNorm, x: Any, kernel: Any, deviation: Any) -> Any:
         """Return the output with the statistics of the batch, and update the moving statistics."""
         plain = self._convolve(x, self.conv.kernel)
         mean, variance = batch_moments(plain, norm.synchronized)
@@ -192,10 +199,11 @@ class FoldedConvolution(keras.layers.Layer):
         # A depthwise kernel is [h, w, c, 1]; the scales belong to c.
         channels_last = ops.transpose(kernel, (0, 1, 3, 2)) if self._depthwise else kernel
         imported = self.imported_scales
-        scales = kernel_scales(channels_last) if imported is None else ops.convert_to_tensor(imported, "float32")
+        computed = kernel_scales(channels_last, self.per_tensor) if imported is None else imported
+        scales = ops.convert_to_tensor(computed, "float32")
         if not self.simulated:
             return kernel, scales
-        rounded = fake_quantize_kernel(channels_last, scales)
+        rounded = fake_quantize_kernel(channels_last, scales, self.per_tensor)
         return (ops.transpose(rounded, (0, 1, 3, 2)) if self._depthwise else rounded), scales
 
     @property

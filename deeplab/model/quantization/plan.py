@@ -8,7 +8,7 @@ from keras import layers
 
 from deeplab.errors import UserError
 from deeplab.model.activations import hard_swish
-from deeplab.model.resize import CropTo, Normalize, PadToGrid, ResizeBilinear
+from deeplab.model.resize import CropTo, Normalize, PadToGrid, ResizeBilinear, SubtractMean
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
 MERGES = (layers.Add, layers.Multiply, layers.Concatenate)
@@ -16,7 +16,7 @@ MERGES = (layers.Add, layers.Multiply, layers.Concatenate)
 _FUSED_ACTIVATIONS: tuple[Callable, ...] = (keras.activations.relu, keras.activations.relu6)
 """Activations that belong to the operator before them."""
 _FUSIBLE = (*CONVOLUTIONS, layers.BatchNormalization, layers.Add)
-_NEW_RANGE = (*_FUSIBLE, layers.Activation, layers.Multiply, layers.GlobalAveragePooling2D)
+_NEW_RANGE = (*_FUSIBLE, SubtractMean, layers.Activation, layers.Multiply, layers.GlobalAveragePooling2D)
 _SAME_RANGE = (layers.Concatenate, layers.MaxPooling2D, layers.Dropout, ResizeBilinear, PadToGrid, CropTo)
 IMAGE = "image"
 """Name of the range of the input, which is fixed."""
@@ -118,5 +118,5 @@ def _check(layer: keras.layers.Layer) -> None:
 
 def _unsupported(layer: keras.layers.Layer) -> UserError:
     kind = type(layer).__name__
-    remedy = "use mobilenet_v2, xception or resnet50_beta with head v1, v2, v3 or v3plus"
+    remedy = "use mobilenet_v2, xception, resnet or vgg16 with head v1, v2, v3 or v3plus"
     return UserError("quantize_aware", f"int8 is not simulated for layer {layer.name!r} ({kind})", remedy)

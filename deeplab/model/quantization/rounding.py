@@ -1,7 +1,8 @@
 """Fake quantization: rounds values as an int8 .tflite file does, with gradients that ignore the rounding.
 
 The scheme is that of Jacob et al., arXiv:1712.05877, sec. 3.1, and of the int8 specification of TFLite: an activation
-has one scale and one zero point per tensor; a kernel is symmetric in -127..127 and has one scale per output channel.
+has one scale and one zero point per tensor; a kernel is symmetric in -127..127 and has one scale per output channel, or a
+single scale (per tensor).
 On TensorFlow these functions use its fake-quant operators, which the .tflite converter recognizes.
 """
 
@@ -58,23 +59,30 @@ def fake_quantize_keras(x: Any, low: Any, high: Any) -> Any:
     return clipped + ops.stop_gradient(rounded - clipped)
 
 
-def kernel_scales(kernel: Any) -> Any:
-    """Return the scale `[c]` of each output channel of a kernel `[..., c]`, without gradients."""
+def kernel_scales(kernel: Any, per_tensor: bool = False) -> Any:
+    """Return the scale `[c]` of each output channel of a kernel `[..., c]`, all equal if `per_tensor`; no gradients."""
     largest = ops.max(ops.abs(kernel), axis=tuple(range(len(kernel.shape) - 1)))
+    if per_tensor:
+        largest = ops.broadcast_to(ops.max(largest), ops.shape(largest))
     largest = ops.maximum(ops.maximum(largest, MINIMUM_CHANNEL_SHARE * ops.max(largest)), MINIMUM_SCALE)
     return ops.stop_gradient(largest * (TIE_BREAKER / KERNEL_LIMIT))
 
 
-def fake_quantize_kernel(kernel: Any, scales: Any) -> Any:
-    """Round a kernel `[..., c]` to multiples of `scales` `[c]` from `kernel_scales`. Gradients pass everywhere."""
+def fake_quantize_kernel(kernel: Any, scales: Any, per_tensor: bool = False) -> Any:
+    """Round a kernel `[..., c]` to multiples of `scales` `[c]` from `kernel_scales`, at most 127 of them.
+
+    Gradients pass up to this limit. If `per_tensor`, the converter is informed of a single scale, and all are equal.
+    """
     rounded = round_to_scale(kernel, scales)
     if keras.backend.backend() != "tensorflow":
-        return rounded
+        return ops.clip(rounded, -KERNEL_LIMIT * scales, KERNEL_LIMIT * scales)
     import tensorflow as tf
 
     # The operator only informs the converter. It receives rounded values, because its own rounding is less exact, and
     # a slightly larger range, because it blocks the gradients of values at the limits.
     limit = scales * (KERNEL_LIMIT * (1.0 + 2.0**-20))
+    if per_tensor:
+        return tf.quantization.fake_quant_with_min_max_vars(rounded, -limit[0], limit[0], num_bits=8, narrow_range=True)
     return tf.quantization.fake_quant_with_min_max_vars_per_channel(
         rounded, -limit, limit, num_bits=8, narrow_range=True
     )

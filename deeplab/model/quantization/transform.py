@@ -17,15 +17,16 @@ from deeplab.model.quantization.rounding import int8_parameters
 from deeplab.model.resize import Normalize, ResizeBilinear
 
 
-def quantize_aware(model: DeepLab) -> DeepLab:
+def quantize_aware(model: DeepLab, per_tensor: bool = False) -> DeepLab:
     """Return the same network with the rounding of its int8 .tflite file in the forward pass.
 
-    Batch norms are folded into their convolutions. Kernels have 8 bits with one scale per output channel, activations 8
-    bits in ranges that are observed (`measure_ranges`, or during training) and can be trained. The new model shares the
+    Batch norms are folded into their convolutions. Kernels have 8 bits with one scale per output channel or tensor, activations
+    8 bits in ranges that are observed (`measure_ranges`, or during training) and can be trained. The new model shares the
     weights of `model`. Its weights, ranges included, fit at every output stride and image size, as those of `model` do.
 
     Args:
         model: MobileNetV2, Xception or ResNet-beta with any head but Lite R-ASPP.
+        per_tensor: whether each kernel has a single scale.
 
     Returns:
         A model from RGB `[b, h, w, 3]` float32 0..255 to logits `[b, h, w, classes]` float32. Its `features` are the
@@ -53,7 +54,7 @@ def quantize_aware(model: DeepLab) -> DeepLab:
         else:
             if isinstance(layer, CONVOLUTIONS):
                 inputs.append(scales[id(layer.input)])
-            simulated = _simulated(layer, norms)
+            simulated = _simulated(layer, norms, per_tensor)
             x = simulated(inputs) if isinstance(layer, MERGES) else simulated(*inputs)
             if isinstance(simulated, FoldedConvolution):
                 simulated.output_bounds = ranges[plan.range_of[plan.last[layer.name]]].bounds
@@ -65,15 +66,20 @@ def quantize_aware(model: DeepLab) -> DeepLab:
 
 
 def build_network(
-    config: ModelConfig, output_stride: int, image_size: ImageSize = None, *, quantized: bool = False
+    config: ModelConfig,
+    output_stride: int,
+    image_size: ImageSize = None,
+    *,
+    quantized: bool = False,
+    per_tensor: bool = False,
 ) -> DeepLab:
-    """Build the float network or, if `quantized`, the quantization-aware one.
+    """Build the float network or, if `quantized`, the quantization-aware one, with per-tensor kernels if requested.
 
     Raises:
         UserError: as `build_model` and `quantize_aware`.
     """
     model = build_model(config, output_stride, image_size)
-    return quantize_aware(model) if quantized else model
+    return quantize_aware(model, per_tensor) if quantized else model
 
 
 def activation_ranges(model: keras.Model) -> list[Range]:
@@ -152,12 +158,14 @@ def quantization_parameters(model: keras.Model, logit_offset: float = 0.0) -> tu
     return tuple(parameters.values())
 
 
-def _simulated(layer: keras.layers.Layer, norms: dict[str, layers.BatchNormalization]) -> keras.layers.Layer:
+def _simulated(
+    layer: keras.layers.Layer, norms: dict[str, layers.BatchNormalization], per_tensor: bool
+) -> keras.layers.Layer:
     """Create the layer that replaces `layer` in the quantization-aware model."""
     if isinstance(layer, Normalize):
         return PixelGrid(name=layer.name)
     if isinstance(layer, CONVOLUTIONS):
-        return FoldedConvolution(layer, norms.get(layer.name), name=layer.name)
+        return FoldedConvolution(layer, norms.get(layer.name), per_tensor, name=layer.name)
     return type(layer).from_config(layer.get_config())
 
 
