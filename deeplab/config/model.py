@@ -15,7 +15,8 @@ class ModelConfig:
 
     Attributes:
         backbone: feature extractor: mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small, resnet50, resnet101,
-            resnet50_beta, resnet101_beta (a stem of three 3x3 convolutions), xception41, xception65 or xception71.
+            resnet50_beta, resnet101_beta (a stem of three 3x3 convolutions), vgg16, xception41, xception65 or
+            xception71.
         depth_multiplier: factor on the channels of the backbone, above 0.
         round_channels: round these channels to multiples of 8, as keras.applications does. The official DeepLab models
             with multiplier 0.5 do not round (12 stays 12).
@@ -23,22 +24,25 @@ class ModelConfig:
             the full network do not fit.
         multi_grid: rates of the three units of ResNet's last block, relative to the rate required by the output stride
             (DeepLabv3, arXiv:1706.05587, sec. 3.2.1); [1, 1, 1] is the network trained on ImageNet.
-        head: v1 is LargeFOV (DeepLabv1, arXiv:1412.7062); v2 sums branches of several rates (DeepLabv2,
-            arXiv:1606.00915, sec. 3.2); v3 is ASPP (DeepLabv3, arXiv:1706.05587, sec. 3.3); v3plus adds the decoder
-            (DeepLabv3+, arXiv:1802.02611, sec. 3.1); lraspp is Lite R-ASPP (MobileNetV3, arXiv:1905.02244, sec. 6.4).
+        head: v1 is LargeFOV, an atrous 3x3 convolution (DeepLabv1, arXiv:1412.7062); v2 is the sum of several with
+            different rates (DeepLabv2, arXiv:1606.00915, sec. 3.2). On vgg16 the hidden layers fc6 and fc7 precede the
+            logits of each; on other backbones the atrous convolutions return the logits. v3 is ASPP (DeepLabv3,
+            arXiv:1706.05587, sec. 3.3); v3plus adds the decoder (DeepLabv3+, arXiv:1802.02611, sec. 3.1); lraspp is
+            Lite R-ASPP (MobileNetV3, arXiv:1905.02244, sec. 6.4).
         aspp_rates: atrous rates of the head, defined at output stride 16 (the papers of v1 and v2 state theirs at 8,
             twice as large). v1 takes one rate, v2 one per branch, lraspp ignores them. In v3 and v3plus an empty list
             leaves image pooling and the 1x1 branch, which is the head of the official mobile models.
         aspp_separable: use depthwise separable convolutions in the atrous branches of v3 and v3plus.
-        aspp_channels: output channels of each branch of the head and of its projection.
+        aspp_channels: output channels of each branch of the head and of its projection, and of fc6 and fc7.
         image_pooling: include the image-level features in the ASPP of v3 and v3plus.
         low_level_channels: output channels of the decoder's projection of the low-level features.
         decoder_channels: output channels of the decoder's two 3x3 convolutions.
         decoder_separable: use depthwise separable convolutions in the decoder.
-        dropout: dropout rate after the projection of ASPP, and after both hidden layers of v1 and v2; 0 to below 1.
+        dropout: dropout rate after the projection of v3 and v3plus, and after fc6 and fc7; 0 to below 1. The other
+            heads have no dropout.
         classes: number of classes including the background, 2 to 256.
         batch_norm_momentum: momentum of all batch norms. null takes the published value of each part (0.9997 in ASPP
-            and decoder, 0.997 in MobileNetV2), which needs tens of thousands of steps; short trainings need about 0.9.
+            and decoder, 0.997 in MobileNetV2), which needs tens of thousands of steps; short trainings need 0.95.
     """
 
     backbone: str = "mobilenet_v2"
@@ -65,3 +69,12 @@ class ModelConfig:
             require("model.aspp_rates", self.aspp_rates, len(self.aspp_rates) == 1, "one rate with head v1")
         if self.head == "v2":
             require("model.aspp_rates", self.aspp_rates, len(self.aspp_rates) > 0, "a rate per branch with head v2")
+
+    @property
+    def hidden_layers(self) -> bool:
+        """Whether the heads v1 and v2 have the hidden layers fc6 and fc7.
+
+        They are the fully connected layers of VGG-16, made convolutional. ResNet-101 has none, and the heads convolve
+        its features to the classes directly (DeepLabv2, arXiv:1606.00915, sec. 4.1.2, and its published network).
+        """
+        return self.backbone == "vgg16"

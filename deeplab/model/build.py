@@ -9,7 +9,8 @@ from deeplab.errors import UserError
 from deeplab.model.backbones import BACKBONES
 from deeplab.model.backbones.features import Features
 from deeplab.model.heads import HEADS
-from deeplab.model.resize import CropTo, Normalize, PadToGrid, ResizeBilinear
+from deeplab.model.resize import CropTo, Normalize, PadToGrid, ResizeBilinear, SubtractMean
+from deeplab.pixels import PIXEL_MEAN, mean_pixel
 
 OUTPUT_STRIDES = (4, 8, 16, 32)
 
@@ -62,7 +63,10 @@ def build_model(config: ModelConfig, output_stride: int = 16, image_size: ImageS
         offered = ", ".join(map(str, OUTPUT_STRIDES))
         raise UserError("output_stride", f"expected one of {offered}, got {output_stride!r}")
     image = keras.Input((*height_width(image_size), 3), name="image")
-    padded = PadToGrid(name="pad")(Normalize(name="normalize")(image))
+    normalized, mean = Normalize(name="normalize")(image), mean_pixel(config.backbone)
+    if any(value != PIXEL_MEAN for value in mean):
+        normalized = SubtractMean(mean, name="subtract_mean")(normalized)
+    padded = PadToGrid(name="pad")(normalized)
     features = BACKBONES[config.backbone](padded, config, output_stride)
     try:
         logits = HEADS[config.head](features, config, output_stride)

@@ -100,7 +100,8 @@ def _receptive_field(layer: layers.Layer, fields: dict[int, tuple[float, float]]
         # Zero times an infinite stride is not a number.
         return size + reach * stride if reach else size, stride * layer.strides[0]
     if isinstance(layer, layers.MaxPooling2D):
-        return size + (layer.pool_size[0] - 1) * stride, stride * layer.strides[0]
+        reach = (layer.pool_size[0] - 1) * getattr(layer, "dilation_rate", 1)
+        return size + reach * stride, stride * layer.strides[0]
     input_is_point, output_is_point = (tuple(x.shape[1:-1]) in ((), (1, 1)) for x in (inputs[0], layer.output))
     return (math.inf, math.inf) if output_is_point and not input_is_point else (size, stride)
 

@@ -6,6 +6,7 @@ import keras
 from keras import KerasTensor, layers
 
 from deeplab.config import ModelConfig
+from deeplab.model.activations import hard_sigmoid
 from deeplab.model.atrous import StrideRate, conv_norm, head_norm, rates_at, separable_conv_norm
 from deeplab.model.backbones.features import Features
 from deeplab.model.resize import ResizeBilinear
@@ -17,7 +18,7 @@ def v1(features: Features, config: ModelConfig, output_stride: int) -> KerasTens
     It has no batch norm. The logits are `[b, h, w, classes]` at the output stride.
     """
     (rate,) = rates_at(config.aspp_rates, output_stride)
-    return _large_fov(features.high, config, rate, "", "logits")
+    return _large_fov(features.high, config, rate, "logits")
 
 
 def v2(features: Features, config: ModelConfig, output_stride: int) -> KerasTensor:
@@ -26,7 +27,7 @@ def v2(features: Features, config: ModelConfig, output_stride: int) -> KerasTens
     It has no batch norm and no image-level features. The logits are `[b, h, w, classes]` at the output stride.
     """
     branches = [
-        _large_fov(features.high, config, rate, f"_{number}", f"fc8_{number}")
+        _large_fov(features.high, config, rate, f"logits_{number}", f"_{number}")
         for number, rate in enumerate(rates_at(config.aspp_rates, output_stride), start=1)
     ]
     return layers.Add(name="logits")(branches) if len(branches) > 1 else layers.Identity(name="logits")(branches[0])
@@ -51,7 +52,9 @@ def v3plus(features: Features, config: ModelConfig, output_stride: int) -> Keras
 def lraspp(features: Features, config: ModelConfig, output_stride: int) -> KerasTensor:
     """Build Lite R-ASPP (MobileNetV3, arXiv:1905.02244, sec. 6.4 and fig. 10).
 
-    The logits are `[b, h, w, classes]` at stride 8. Two details differ from the paper:
+    The logits are `[b, h, w, classes]` at stride 8. As in the code of the published checkpoints (tensorflow/models
+    research/deeplab, model.py), the gate has a bias and the hard sigmoid of MobileNetV3, and there is no dropout. Two
+    details differ from the paper:
 
     - The features are gated by their mean over the whole image, as in squeeze-and-excite. The paper pools 49x49 windows
       with large strides, which suits its images of 1024x2048 pixels.
@@ -61,9 +64,8 @@ def lraspp(features: Features, config: ModelConfig, output_stride: int) -> Keras
     norm = head_norm(config)
     x = conv_norm(features.high, config.aspp_channels, 1, norm, "aspp0")
     gate = layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling_mean")(features.high)
-    gate = layers.Conv2D(config.aspp_channels, 1, activation="sigmoid", use_bias=False, name="image_pooling")(gate)
+    gate = layers.Conv2D(config.aspp_channels, 1, activation=hard_sigmoid, name="image_pooling")(gate)
     x = layers.Multiply(name="aspp_gated")([x, gate])
-    x = layers.Dropout(config.dropout, name="aspp_dropout")(x)
     x = ResizeBilinear(name="aspp_resize")(_logits(x, config, "logits_high"), features.middle)
     return layers.Add(name="logits")([x, _logits(features.middle, config, "logits_low")])
 
@@ -77,13 +79,19 @@ HEADS: dict[str, Callable[[Features, ModelConfig, int], KerasTensor]] = {
 }
 
 
-def _large_fov(x: KerasTensor, config: ModelConfig, rate: int, suffix: str, logits: str) -> KerasTensor:
-    """Build an atrous 3x3 and a 1x1 convolution, fc6 and fc7 with `suffix`, each with dropout, and the logits."""
-    for name, size, dilation in ((f"fc6{suffix}", 3, rate), (f"fc7{suffix}", 1, 1)):
-        arguments = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal", "name": name}
+def _large_fov(x: KerasTensor, config: ModelConfig, rate: int, name: str, suffix: str = "") -> KerasTensor:
+    """Build an atrous 3x3 convolution to the logits, which are called `name`.
+
+    With `ModelConfig.hidden_layers`, two layers with dropout precede the logits: fc6, which is atrous in their place,
+    and fc7, a 1x1 convolution. Their names end with `suffix`.
+    """
+    if not config.hidden_layers:
+        return _logits(x, config, name, 3, rate)
+    for hidden, size, dilation in ((f"fc6{suffix}", 3, rate), (f"fc7{suffix}", 1, 1)):
+        arguments = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal", "name": hidden}
         x = layers.Conv2D(config.aspp_channels, size, dilation_rate=dilation, **arguments)(x)
-        x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x)
-    return _logits(x, config, logits)
+        x = layers.Dropout(config.dropout, name=f"{hidden}_dropout")(x)
+    return _logits(x, config, name)
 
 
 def _aspp(features: KerasTensor, config: ModelConfig, output_stride: int) -> KerasTensor:
@@ -118,6 +126,6 @@ def _decoder(encoded: KerasTensor, low_level: KerasTensor, config: ModelConfig) 
     return x
 
 
-def _logits(x: KerasTensor, config: ModelConfig, name: str) -> KerasTensor:
-    initializer = keras.initializers.TruncatedNormal(stddev=0.01)
-    return layers.Conv2D(config.classes, 1, kernel_initializer=initializer, name=name)(x)
+def _logits(x: KerasTensor, config: ModelConfig, name: str, kernel_size: int = 1, rate: int = 1) -> KerasTensor:
+    kernel = {"dilation_rate": rate, "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.01)}
+    return layers.Conv2D(config.classes, kernel_size, padding="same", name=name, **kernel)(x)

@@ -1,4 +1,4 @@
-"""Image sizes inside the network: normalization, padding to 32k+1 pixels, and bilinear resizing.
+"""Images inside the network: normalization, padding to 32k+1 pixels, and bilinear resizing.
 
 If the image has 32k+1 pixels per side, every feature map has an odd size. Then "same" padding is symmetric at every
 strided layer, and feature i of a map with stride s lies on pixel s*i, where the align_corners resize puts it. Images of
@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from deeplab.pixels import PIXEL_SCALE
+from deeplab.pixels import PIXEL_MEAN, PIXEL_SCALE, PIXEL_STD
 
 SIZE_MULTIPLE = 32
 """Images inside the network have SIZE_MULTIPLE * k + 1 pixels per side."""
@@ -33,6 +33,36 @@ class Normalize(keras.layers.Layer):
     def call(self, image: Any) -> Any:
         """Map `[b, h, w, 3]` 0..255 to `[b, h, w, 3]` -1..1."""
         return image * PIXEL_SCALE - 1.0
+
+
+@keras.saving.register_keras_serializable(package="deeplab")
+class SubtractMean(keras.layers.Layer):
+    """Converts a normalized image to the pixels 0..255 minus a mean, for backbones that were trained on those.
+
+    It precedes the padding, so that padding has the value of the mean. In a .tflite file it is one depthwise 1x1
+    convolution.
+
+    Args:
+        mean: red, green and blue in 0..255.
+    """
+
+    def __init__(self, mean: tuple[float, float, float], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.mean = tuple(mean)
+
+    def call(self, image: Any) -> Any:
+        """Map `[b, h, w, 3]` -1..1 to `[b, h, w, 3]` 0..255 minus the mean."""
+        kernel = ops.full((1, 1, 3, 1), PIXEL_STD, image.dtype)
+        offset = ops.convert_to_tensor([PIXEL_MEAN - mean for mean in self.mean], image.dtype)
+        return ops.depthwise_conv(image, kernel) + offset
+
+    def compute_output_spec(self, image: Any) -> keras.KerasTensor:
+        """Return the shape of `image`."""
+        return keras.KerasTensor(image.shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "mean": self.mean}
 
 
 @keras.saving.register_keras_serializable(package="deeplab")

@@ -89,7 +89,7 @@ def test_the_command_prints_the_table_or_one_error_line():
     script = Path(__file__).parents[2] / "summarize.py"
     for arguments, code, text in (
         (("model=lraspp_mobilenet_v3_large", "model.classes=19"), 0, "1.51 M parameters"),
-        (("model.backbone=vgg16",), 1, "error: model.backbone: unknown backbone 'vgg16'; use one of mobilenet_v2"),
+        (("model.backbone=vgg19",), 1, "error: model.backbone: unknown backbone 'vgg19'; use one of mobilenet_v2"),
     ):
         process = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
         assert process.returncode == code

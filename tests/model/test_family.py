@@ -22,13 +22,14 @@ RATES = {"v1": (6,), "v2": (4, 6), "v3": (2, 4), "v3plus": (2, 4), "lraspp": ()}
 QUICK = [
     ("v1", "xception_short"),
     ("v2", "resnet_beta_short"),
+    ("v2", "vgg16"),
     ("lraspp", "mobilenet_v3_small"),
 ]
 MOBILE = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 # LR-ASPP was designed for mobile backbones; the heads of v1 and v2 are older than MobileNetV3.
 COMBINATIONS = [
-    *itertools.product(("v1", "v2"), ("mobilenet_v2", *SHORT)),
-    *itertools.product(("v3", "v3plus"), (*MOBILE, *SHORT)),
+    *itertools.product(("v1", "v2"), ("mobilenet_v2", "vgg16", *SHORT)),
+    *itertools.product(("v3", "v3plus"), (*MOBILE, "vgg16", *SHORT)),
     *itertools.product(("lraspp",), MOBILE),
 ]
 PAIRS = [*QUICK, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in COMBINATIONS if pair not in QUICK)]

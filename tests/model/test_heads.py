@@ -13,10 +13,10 @@ from tests.networks import randomize
 FIELDS = {"aspp_channels": 6, "classes": 3, "dropout": 0.0}
 
 
-def head(name: str, rates: tuple[int, ...], output_stride: int = 16) -> keras.Model:
+def head(name: str, rates: tuple[int, ...], output_stride: int = 16, backbone: str = "resnet101") -> keras.Model:
     """Build a head on the features of 129 pixels: 5 channels at stride 16, 4 at 8 and 2 at 4."""
     high, low, middle = (keras.Input((side, side, c)) for side, c in ((9, 5), (33, 2), (17, 4)))
-    config = ModelConfig(head=name, aspp_rates=rates, **FIELDS)
+    config = ModelConfig(head=name, aspp_rates=rates, backbone=backbone, **FIELDS)
     return keras.Model([high, low, middle], HEADS[name](Features(high, low, middle), config, output_stride))
 
 
@@ -44,24 +44,46 @@ def relu(x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("output_stride", "rate"), [(16, 6), (8, 12)])
-def test_v1_is_one_atrous_convolution_with_the_scaled_rate(output_stride, rate):
+def test_v1_is_one_atrous_convolution_to_the_classes_with_the_scaled_rate(output_stride, rate):
     model = randomize(head("v1", (6,), output_stride))
     (high, _, _), actual = run(model)
-    x = relu(atrous(high[0], model.get_layer("fc6"), rate))
+    np.testing.assert_allclose(actual, atrous(high[0], model.get_layer("logits"), rate), atol=1e-4)
+    # A kernel of 3x3 pixels of 5 channels for each of 3 classes, and their biases.
+    assert sum(w.shape.num_elements() for w in model.weights) == 9 * 5 * 3 + 3
+
+
+def test_v2_is_the_sum_of_one_atrous_convolution_to_the_classes_per_rate():
+    # The paper states the rates 6, 12, 18, 24 at its output stride 8.
+    model = randomize(head("v2", (3, 6, 9, 12), output_stride=8))
+    (high, _, _), actual = run(model)
+    branches = ((model.get_layer(f"logits_{n}"), rate) for n, rate in enumerate((6, 12, 18, 24), start=1))
+    np.testing.assert_allclose(actual, sum(atrous(high[0], *branch) for branch in branches), atol=1e-4)
+
+
+def test_v1_on_vgg16_has_two_hidden_layers():
+    model = randomize(head("v1", (6,), output_stride=8, backbone="vgg16"))
+    (high, _, _), actual = run(model)
+    x = relu(atrous(high[0], model.get_layer("fc6"), 12))
     expected = pointwise(relu(pointwise(x, model.get_layer("fc7"))), model.get_layer("logits"))
     np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
-def test_v2_is_the_sum_of_one_branch_per_rate():
-    # The paper states the rates 6, 12, 18, 24 at its output stride 8.
-    model = randomize(head("v2", (3, 6, 9, 12), output_stride=8))
+def test_v2_on_vgg16_has_two_hidden_layers_per_rate():
+    model = randomize(head("v2", (3, 6, 9, 12), output_stride=8, backbone="vgg16"))
     (high, _, _), actual = run(model)
     expected = 0
     for number, rate in enumerate((6, 12, 18, 24), start=1):
         x = relu(atrous(high[0], model.get_layer(f"fc6_{number}"), rate))
         x = relu(pointwise(x, model.get_layer(f"fc7_{number}")))
-        expected = expected + pointwise(x, model.get_layer(f"fc8_{number}"))
+        expected = expected + pointwise(x, model.get_layer(f"logits_{number}"))
     np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+def test_only_vgg16_drops_hidden_values_of_v1_and_v2():
+    """In the published prototxts, dropout follows fc6 and fc7 of VGG-16; those of ResNet-101 have none."""
+    for backbone, count in (("resnet101", 0), ("vgg16", 4)):
+        model = head("v2", (3, 6), backbone=backbone)
+        assert sum(isinstance(layer, layers.Dropout) for layer in model.layers) == count
 
 
 def test_lraspp_is_gated_by_the_mean_and_adds_features_at_stride_8():
@@ -70,7 +92,10 @@ def test_lraspp_is_gated_by_the_mean_and_adds_features_at_stride_8():
     norm = model.get_layer("aspp0_bn")
     gamma, beta, mean, variance = (np.asarray(w) for w in norm.weights)
     x = relu((pointwise(high[0], model.get_layer("aspp0")) - mean) / np.sqrt(variance + 1e-5) * gamma + beta)
-    gate = 1 / (1 + np.exp(-pointwise(high[0].mean(axis=(0, 1)), model.get_layer("image_pooling"))))
+    # The gate is relu6(x + 3) / 6 of a convolution with bias.
+    assert model.get_layer("image_pooling").bias.shape == (6,)
+    gate = np.clip(pointwise(high[0].mean(axis=(0, 1)), model.get_layer("image_pooling")) + 3, 0, 6) / 6
+    assert not any(isinstance(layer, layers.Dropout) for layer in model.layers)
     # In the order of the paper: 6 channels are resized to stride 8, then a 1x1 convolution makes the logits.
     at = np.linspace(0, 8, 17)
     rows = np.stack([np.stack([np.interp(at, np.arange(9), (x * gate)[:, j, c]) for j in range(9)]) for c in range(6)])
@@ -100,6 +125,6 @@ def test_a_rate_that_is_not_an_integer_at_the_output_stride_is_rejected():
 
 def test_an_unknown_backbone_is_rejected_with_the_list_of_names():
     with pytest.raises(
-        UserError, match=r"model\.backbone: unknown backbone 'vgg16'; use one of mobilenet_v2, .*xception71"
+        UserError, match=r"model\.backbone: unknown backbone 'vgg19'; use one of mobilenet_v2, .*xception71"
     ):
-        build_model(ModelConfig(backbone="vgg16"))
+        build_model(ModelConfig(backbone="vgg19"))

@@ -8,6 +8,7 @@ from deeplab.model.resize import (
     Normalize,
     PadToGrid,
     ResizeBilinear,
+    SubtractMean,
     feature_size,
     padded_size,
     resize_bilinear,
@@ -71,6 +72,12 @@ def test_padding_adds_zeros_and_cropping_removes_them(static):
 
 def test_normalize_maps_pixels_to_minus_1_to_1():
     np.testing.assert_allclose(np.asarray(Normalize()(np.array([0.0, 127.5, 255.0], "float32"))), [-1, 0, 1])
+
+
+def test_the_mean_pixel_becomes_zero_and_the_scale_is_that_of_bytes():
+    pixels = np.array([[[[100.0, 110.0, 120.0], [255.0, 0.0, 127.5]]]], "float32")
+    actual = np.asarray(SubtractMean((100.0, 110.0, 120.0))(Normalize()(pixels)))
+    np.testing.assert_allclose(actual, [[[[0, 0, 0], [155, -110, 7.5]]]], atol=1e-4)
 
 
 def test_layers_can_be_restored_from_their_config():

@@ -30,7 +30,9 @@ class Features:
 
 
 Backbone = Callable[[keras.KerasTensor, ModelConfig, int], Features]
-"""Maps a normalized image `[b, h, w, 3]` in -1..1, the architecture and an output stride to features.
+"""Maps a normalized image `[b, h, w, 3]`, the architecture and an output stride to features.
+
+The image is in -1..1, or in 0..255 minus the mean if the backbone has another `pixels.mean_pixel`.
 
 The features lie exactly on the strides of the image if its sides have 32k+1 pixels. Raises ValueError if the strides
 of the backbone do not multiply to the output stride.

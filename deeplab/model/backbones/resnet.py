@@ -18,7 +18,6 @@ from keras import KerasTensor, layers
 from deeplab.config import ModelConfig
 from deeplab.model.atrous import Norm, StrideRate, conv_norm, rate_after, stride_plan
 from deeplab.model.backbones.features import Backbone, Features, scaled
-from deeplab.pixels import IMAGENET_MEAN, PIXEL_MEAN, PIXEL_STD
 
 STEM_CHANNELS = 64
 CHANNELS = (64, 128, 256, 512)
@@ -43,9 +42,7 @@ def resnet(units: tuple[int, ...], beta: bool, image: KerasTensor, config: Model
         x = conv(x, stem_channels, 3, name="backbone_stem1")
         x = conv(x, 2 * stem_channels, 3, name="backbone_stem2")
     else:
-        offsets = [PIXEL_MEAN - mean for mean in IMAGENET_MEAN]
-        x = layers.Rescaling(PIXEL_STD, offsets, name="backbone_minus_mean")(image)
-        x = conv(x, stem_channels, 7, name="backbone_stem", stride_rate=stem)
+        x = conv(image, stem_channels, 7, name="backbone_stem", stride_rate=stem)
     x = layers.MaxPooling2D(3, pool.stride, padding="same", name="backbone_pool")(x)
 
     residuals, outputs = {}, {}

@@ -65,7 +65,7 @@ def make_plan(model: keras.Model) -> Plan:
         _check(layer)
         producers = [producer[id(tensor)] for tensor in inputs_of(layer)]
         previous = producers[0]
-        fused = previous.name in first and _fused_with_next(previous, consumers[previous.name])
+        fused = previous.name in first and fused_with_next(previous, consumers[previous.name])
         first[layer.name] = first[previous.name] if fused else layer.name
         if isinstance(layer, layers.BatchNormalization):
             if not (fused and isinstance(previous, CONVOLUTIONS)):
@@ -75,13 +75,13 @@ def make_plan(model: keras.Model) -> Plan:
             plan.range_of[layer.name] = IMAGE
         elif isinstance(layer, _SAME_RANGE):
             _merge_ranges(plan, layer, producers)
-        elif not _fused_with_next(layer, consumers[layer.name]):
+        elif not fused_with_next(layer, consumers[layer.name]):
             name = first[layer.name]
             plan.range_of[layer.name], plan.sources[name], plan.last[name] = name, [layer.name], layer.name
     return plan
 
 
-def _fused_with_next(layer: keras.layers.Layer, consumers: list[keras.layers.Layer]) -> bool:
+def fused_with_next(layer: keras.layers.Layer, consumers: list[keras.layers.Layer]) -> bool:
     """Return whether `layer` and its only consumer are one operator in the file."""
     if len(consumers) != 1:
         return False

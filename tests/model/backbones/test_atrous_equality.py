@@ -11,7 +11,7 @@ from tests.model.short_backbones import SHORT
 from tests.networks import random_image, randomize
 
 ALL = BACKBONES | SHORT
-QUICK = ["mobilenet_v3_small", *SHORT]
+QUICK = ["mobilenet_v3_small", "vgg16", *SHORT]
 NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES if name not in QUICK)]
 SIZES = ((97, 65), (80, 50))
 

@@ -11,7 +11,7 @@ from tests.model.short_backbones import SHORT
 ALL = BACKBONES | SHORT
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", *SHORT])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "vgg16", *SHORT])
 def test_no_two_layers_have_the_same_initial_values(name):
     image = keras.Input((33, 33, 3))
     model = keras.Model(image, ALL[name](image, ModelConfig(depth_multiplier=0.125), 32).high)
