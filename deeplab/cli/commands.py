@@ -13,6 +13,7 @@ from deeplab.config import (
     EvaluateConfig,
     ExportConfig,
     InspectConfig,
+    PageConfig,
     PredictConfig,
     SummarizeConfig,
     TrainConfig,
@@ -60,8 +61,12 @@ class Command:
     examples: tuple[tuple[str, str], ...]
 
     def job_for(self, settings: Mapping[str, Any]) -> Job:
-        """Return the job that the settings select."""
-        return next((job for key, job in self.jobs.items() if key and settings.get(key) is not None), self.jobs[""])
+        """Return the job that the settings select.
+
+        A key that is true or false selects no job: `page=FILE` is a job, `page=true` a setting of the default job.
+        """
+        given = {key for key, value in settings.items() if value is not None and not isinstance(value, bool)}
+        return next((job for key, job in self.jobs.items() if key in given), self.jobs[""])
 
 
 def _check_data_root(config: TrainConfig) -> None:
@@ -113,16 +118,19 @@ COMMANDS: dict[str, Command] = {
         Command(
             "export",
             "Converts a model to .tflite files with metadata. Each file is checked against the Keras model before it "
-            "is written. inspect=FILE prints what a .tflite file contains; verify=FILE checks an existing file.",
+            "is written. inspect=FILE prints what a .tflite file contains; verify=FILE checks an existing file; "
+            "page=FILE writes a page that runs a .tflite file in a browser.",
             {
                 "": Job(ExportConfig, "deeplab.conversion.export:run_export", lambda c: open_model(c.run)),
                 "verify": Job(VerifyConfig, "deeplab.conversion.verify:run_verify", _check_verify),
                 "inspect": Job(InspectConfig, "deeplab.conversion.inspection:run_inspect", needs_tensorflow=False),
+                "page": Job(PageConfig, "deeplab.web.page:run_page", needs_tensorflow=False),
             },
             (
                 ("run=runs/voc quantization=int8 image_size=257 out=model.tflite", "an int8 file"),
                 ("run=runs/voc 'quantization=[float32,float16,int8]' mask_stride=4", "three files, compared"),
                 ("verify=model.tflite run=runs/voc", "check a file against its run"),
+                ("page=model.tflite", "a page that runs the file in a browser: model.html"),
             ),
         ),
         Command(

@@ -20,6 +20,7 @@ from deeplab.config.data import DataConfig
 from deeplab.config.image_size import ImageSize, fixed_height_width, height_width
 from deeplab.config.mapping import build, is_given, record_given, to_mapping, type_name
 from deeplab.config.model import ModelConfig
+from deeplab.config.page import PageConfig
 from deeplab.config.training import AugmentConfig, QuantizationAwareConfig, TrainingConfig
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "InspectConfig",
     "IoType",
     "ModelConfig",
+    "PageConfig",
     "PredictConfig",
     "Quantization",
     "QuantizationAwareConfig",

@@ -15,7 +15,7 @@ from deeplab.conversion.agreement import VerificationTarget
 from deeplab.conversion.calibration import Calibration, choose_calibration
 from deeplab.conversion.convert import convert, io_type
 from deeplab.conversion.export_graph import export_graph
-from deeplab.conversion.export_report import ORIGIN_FILE, Report, print_reports, report_path, sha256, versions
+from deeplab.conversion.export_report import ORIGIN_FILE, Report, print_reports, sha256, versions
 from deeplab.conversion.export_settings import ExportSettings, resolve_settings
 from deeplab.conversion.float_layers import chosen_layers, float_operators
 from deeplab.conversion.keras_reference import KerasReference, load_keras_model, make_reference, needed_logit_offset
@@ -26,7 +26,7 @@ from deeplab.errors import UserError
 from deeplab.files import atomic_write
 from deeplab.model.quantization.transform import activation_ranges, quantization_parameters
 from deeplab.tflite.metadata import write_metadata
-from deeplab.tflite.tflite_file import TfliteFile, open_tflite
+from deeplab.tflite.tflite_file import TfliteFile, open_tflite, report_path
 
 ReportProgress = Callable[[str], object]
 

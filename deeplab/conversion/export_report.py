@@ -14,6 +14,7 @@ from typing import Any
 
 from deeplab.conversion.checks import Check, CheckId, Value, failed_checks
 from deeplab.files import write_json
+from deeplab.tflite.tflite_file import report_path
 
 ORIGIN_FILE = "origin.json"
 """Name of the attached file that states how a .tflite file was made."""
@@ -61,11 +62,6 @@ class Report:
     def save(self, path: Path) -> None:
         """Write the report atomically as JSON."""
         write_json(path, {**dataclasses.asdict(self), "checks": [c.to_mapping() for c in self.checks]})
-
-
-def report_path(file: str | Path) -> Path:
-    """Return the path of the report of a .tflite file, next to it."""
-    return Path(file).with_suffix(".report.json")
 
 
 def sha256(content: bytes) -> str:

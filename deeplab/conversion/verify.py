@@ -11,7 +11,7 @@ from deeplab.conversion.agreement import VerificationTarget, agreement_checks, s
 from deeplab.conversion.checks import Check, CheckId, check, check_equal, failed_checks, not_checked
 from deeplab.conversion.client_checks import client_checks
 from deeplab.conversion.export_graph import check_mask_stride
-from deeplab.conversion.export_report import ORIGIN_FILE, report_path, sha256
+from deeplab.conversion.export_report import ORIGIN_FILE, sha256
 from deeplab.conversion.keras_reference import first_images, load_keras_model, make_reference, open_validation
 from deeplab.conversion.structure import ExpectedFile, convolution_dtypes, structure_checks
 from deeplab.datasets.open import open_source
@@ -21,7 +21,7 @@ from deeplab.model.quantization.transform import quantization_parameters
 from deeplab.run_folder import TrainedModel, open_model
 from deeplab.tflite.flatbuffer import TfliteGraph
 from deeplab.tflite.interpreter import TfliteModel
-from deeplab.tflite.tflite_file import TfliteFile, TfliteSource, open_tflite
+from deeplab.tflite.tflite_file import TfliteFile, TfliteSource, open_tflite, report_path
 
 
 def verify(

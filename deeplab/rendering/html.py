@@ -12,8 +12,8 @@ from PIL import Image
 from deeplab.rendering.charts import row_color
 from deeplab.rendering.masks import overlay
 
+_FOLDER = Path(__file__).parent / "templates"
 _TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -22,12 +22,13 @@ _TEMPLATES = Environment(
 _TEMPLATES.globals["row_color"] = row_color
 
 
-def render_page(template: str, **context: Any) -> str:
-    """Render a file of `templates/` that extends base.html.
+def render_page(template: str, folder: Path = _FOLDER, **context: Any) -> str:
+    """Render a template that extends base.html, from `templates/` or from the `folder` of another package.
 
     The values of `context` are escaped, except those of type markupsafe.Markup, such as charts.
     """
-    return _TEMPLATES.get_template(template).render(context)
+    environment = _TEMPLATES.overlay(loader=FileSystemLoader((folder, _FOLDER)))
+    return environment.get_template(template).render(context)
 
 
 def image_triple(caption: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:

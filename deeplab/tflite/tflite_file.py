@@ -50,3 +50,8 @@ def open_tflite(source: TfliteSource) -> TfliteFile:
     if content[4:8] != b"TFL3":
         raise UserError(name, f"is not a .tflite file ({len(content)} bytes)", "give a .tflite file")
     return TfliteFile(name, content)
+
+
+def report_path(file: str | Path) -> Path:
+    """Return the path of the export report of a .tflite file, next to it."""
+    return Path(file).with_suffix(".report.json")

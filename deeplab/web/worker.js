@@ -1,0 +1,136 @@
+// The worker of the page: decodes an image, runs the .tflite file on it, and returns its class ids.
+//
+// The page joins LiteRT.js, image_fit.js and this file to one script: a worker of a page that was opened from a file may
+// not load further scripts. Messages in: one {wasm, file, facts}, then {id, blob} for each image. Messages out: {ready},
+// then {id, width, height, ids, milliseconds, stretched, bitmap} or {id, error} for each image; {failed} if the file
+// cannot run.
+
+/** Runs before the first image: the first inferences take several times as long as later ones. */
+const WARM_UP_RUNS = 2;
+
+/** The compiled .tflite file. */
+let model = null;
+
+/** Dtypes, sizes, scale and zero point of the file, and how images of other sizes are fitted. */
+let facts = null;
+
+/** For each channel, the float32 input value of each byte; empty for a uint8 input, which receives the bytes. */
+let inputTables = [];
+
+/** The real number of each stored byte of a uint8 output with scale and zero point. */
+let outputTable = null;
+
+async function load(message) {
+  facts = message.facts;
+  inputTables = normalizationTables();
+  outputTable = dequantizationTable();
+  setGlobalLiteRt(new LiteRt(await ModuleFactory({ wasmBinary: message.wasm })));
+  // Without a GPU: its kernels round differently, and the class ids would depend on the device.
+  getGlobalLiteRt().setDefaultEnvironment(await Environment.create({ webGpuDevice: null }));
+  model = await loadAndCompile(new Uint8Array(message.file), { accelerator: "wasm" });
+  for (let i = 0; i < WARM_UP_RUNS; i++) await run(emptyInput());
+}
+
+async function segment(blob) {
+  // The pixels as they are stored, upright, as predict.py reads them: without conversion to the screen's colors.
+  const options = { colorSpaceConversion: "none", imageOrientation: "from-image" };
+  const bitmap = await createImageBitmap(blob, options).catch(() => {
+    throw new Error("This is not an image that the browser can decode.");
+  });
+  const size = { width: bitmap.width, height: bitmap.height };
+  const stretched = needsStretching(size, facts.input, facts.fit);
+  if (!stretched && (size.width > facts.input.width || size.height > facts.input.height)) {
+    const limit = `${facts.input.width} × ${facts.input.height}`;
+    throw new Error(`The image has ${size.width} × ${size.height} pixels, the file accepts ${limit} with fit=pad.`);
+  }
+  const input = prepared(pixelsOf(bitmap), size, stretched);
+  const started = performance.now();
+  const stored = await run(input);
+  const milliseconds = performance.now() - started;
+  return { ...size, ids: classIds(stored, size, stretched), milliseconds, stretched, bitmap };
+}
+
+/** Return the pixels of a bitmap, RGBA [h, w, 4]. */
+function pixelsOf(bitmap) {
+  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error(`An image of ${bitmap.width} × ${bitmap.height} pixels is too large for this browser.`);
+  context.drawImage(bitmap, 0, 0);
+  return context.getImageData(0, 0, bitmap.width, bitmap.height).data;
+}
+
+/** Return an input filled with the padding: the value that stands for zero after the normalization. */
+function emptyInput() {
+  const { dtype, width, height, zero } = facts.input;
+  return new (dtype === "uint8" ? Uint8Array : Float32Array)(width * height * 3).fill(zero);
+}
+
+/** Return the input for RGBA pixels, [H, W, 3]: stretched, or padded at the bottom and on the right. */
+function prepared(pixels, size, stretched) {
+  const input = emptyInput();
+  const [source, channels] = stretched ? [stretch(pixels, size, facts.input), 3] : [pixels, 4];
+  const { width, height } = stretched ? facts.input : size;
+  for (let y = 0, from = 0; y < height; y++) {
+    for (let x = 0, to = y * facts.input.width * 3; x < width; x++, from += channels, to += 3) {
+      for (let c = 0; c < 3; c++) {
+        const byte = source[from + c];
+        input[to + c] = inputTables.length ? inputTables[c % inputTables.length][byte] : byte;
+      }
+    }
+  }
+  return input;
+}
+
+/** Return the stored values of the output for those of the input. */
+async function run(input) {
+  const tensor = new Tensor(input, [1, facts.input.height, facts.input.width, 3]);
+  const outputs = await model.run([tensor]);
+  const stored = outputs[0].toTypedArray().slice();
+  for (const each of [tensor, ...outputs]) each.delete();
+  return stored;
+}
+
+/** Return the class ids of the image, [h, w]. */
+function classIds(stored, size, stretched) {
+  const output = facts.output;
+  if (output.labels) return idsAtImageSize(stored, output, size, stretched);
+  const scores = outputTable ? Float32Array.from(stored, (value) => outputTable[value]) : stored;
+  return bestClasses(scores, output, output.classes, stretched ? size : facts.input, size);
+}
+
+function normalizationTables() {
+  const { dtype, mean, std } = facts.input;
+  if (dtype === "uint8") return [];
+  const value = (byte, c) => Math.fround(byte - Math.fround(mean[c])) / Math.fround(std[c]);
+  return mean.map((_, c) => Float32Array.from({ length: 256 }, (_, byte) => value(byte, c)));
+}
+
+function dequantizationTable() {
+  const { dtype, labels, scale, zeroPoint } = facts.output;
+  if (dtype !== "uint8" || labels) return null;
+  return Float32Array.from({ length: 256 }, (_, stored) => (stored - zeroPoint) * Math.fround(scale));
+}
+
+/** Return the text of anything that was thrown: the WebAssembly module also throws numbers. */
+function textOf(error) {
+  return error instanceof Error ? error.message : `LiteRT.js failed (${error})`;
+}
+
+// Images are segmented one after the other.
+let queue = Promise.resolve();
+self.onmessage = ({ data }) => {
+  queue = queue.then(async () => {
+    if (data.facts) {
+      await load(data).then(
+        () => postMessage({ ready: true }),
+        (error) => postMessage({ failed: textOf(error) }),
+      );
+      return;
+    }
+    try {
+      const result = await segment(data.blob);
+      postMessage({ id: data.id, ...result }, [result.ids.buffer, result.bitmap]);
+    } catch (error) {
+      postMessage({ id: data.id, error: textOf(error) });
+    }
+  });
+};
