@@ -193,6 +193,7 @@ class ExportConfig:
             says so.
         threads: threads of the .tflite interpreter.
         data: keys of DataConfig that replace those of the run's training.
+        page: also write a page next to each file that runs it in a browser (export.py page=FILE has further settings).
     """
 
     run: str
@@ -214,10 +215,15 @@ class ExportConfig:
     miou_images: NonNegativeInt = 50
     threads: PositiveInt = 2
     data: dict[str, Any] | None = None
+    page: bool = False
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
         check_ranges(self)
+        if self.page:
+            for key in ("input_type", "output_type"):
+                value = getattr(self, key)
+                require(key, value, value in (None, "uint8", "float32"), "uint8 or float32, which page=true can run")
 
     @property
     def quantizations(self) -> tuple[Quantization, ...]:

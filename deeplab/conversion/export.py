@@ -2,15 +2,17 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from deeplab.config import ExportConfig, Quantization, to_mapping
+from deeplab.config import ExportConfig, PageConfig, Quantization, to_mapping
 from deeplab.conversion.agreement import VerificationTarget
 from deeplab.conversion.calibration import Calibration, choose_calibration
 from deeplab.conversion.convert import convert, io_type
@@ -27,6 +29,7 @@ from deeplab.files import atomic_write
 from deeplab.model.quantization.transform import activation_ranges, quantization_parameters
 from deeplab.tflite.metadata import write_metadata
 from deeplab.tflite.tflite_file import TfliteFile, open_tflite, report_path
+from deeplab.web.page import write_page
 
 ReportProgress = Callable[[str], object]
 
@@ -52,16 +55,26 @@ def export(config: ExportConfig, report_progress: ReportProgress = lambda _: Non
 
     Raises:
         UserError: settings or data that do not fit, or a failed check; the message states its value and limit. A file
-            with a failed check is not written; the other files are.
+            with a failed check is not written; the other files are. A page that cannot be written is reported after all
+            files are written.
     """
-    return _export(resolve_settings(config), report_progress)
+    settings = resolve_settings(config)
+    reports = _export(settings, report_progress)
+    _write_pages(settings, report_progress)
+    return reports
 
 
 def run_export(config: ExportConfig) -> None:
     """Export with progress lines on standard error, and print a table and the paths of the files."""
+
+    def report_progress(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
     settings = resolve_settings(config)
-    reports = _export(settings, lambda line: print(line, file=sys.stderr, flush=True))
+    reports = _export(settings, report_progress)
     print_reports(reports, settings.paths.values())
+    for page in _write_pages(settings, report_progress):
+        print(f"written: {os.path.relpath(page)}, which runs the file in a browser")
 
 
 def make_file(prepared: _PreparedModel, expected: ExpectedFile, settings: ExportSettings) -> bytes:
@@ -112,6 +125,12 @@ def _export(settings: ExportSettings, report_progress: ReportProgress) -> tuple[
         lines = "; ".join(f"{q}: {', '.join(map(str, checks))}" for q, checks in failed.items())
         raise UserError("export", f"not written, a check failed: {lines}", next(iter(failed.values()))[0].id.remedy)
     return tuple(reports.values())
+
+
+def _write_pages(settings: ExportSettings, report_progress: ReportProgress) -> list[Path]:
+    """Write the page of each file if `page` is set; the files are written already, whatever happens to a page."""
+    paths = settings.paths.values() if settings.config.page else ()
+    return [write_page(PageConfig(str(path)), report_progress) for path in paths]
 
 
 def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:

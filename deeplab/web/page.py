@@ -38,6 +38,9 @@ _POLICY = "POLICY-OF-THE-PAGE"
 _EXAMPLE_SIDE = 640
 """Maximum side of an example image in pixels."""
 
+_EXAMPLE_SCENE = 21
+"""Number of the drawn scene that is the example of the built-in demo: it contains five classes."""
+
 _REMEDIES = {
     "int64": "export it with output=logits, or with output=labels of this toolkit, which are int32",
     "int8": "export it with input_type and output_type uint8 or float32",
@@ -209,7 +212,7 @@ def _example(path: str | None, model: TfliteModel) -> bytes | None:
     if path is not None:
         image = Image.fromarray(read_upright(Path(path)))
     elif model.labels == DEMO_CLASSES:
-        image = Image.fromarray(shapes_source("page", _EXAMPLE_SIDE).load(0).image)
+        image = Image.fromarray(shapes_source("page", _EXAMPLE_SIDE).load(_EXAMPLE_SCENE).image)
     else:
         return None
     image.thumbnail((_EXAMPLE_SIDE, _EXAMPLE_SIDE))
