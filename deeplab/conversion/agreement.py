@@ -122,13 +122,15 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _miou_check(model: TfliteModel, target: VerificationTarget) -> Check:
-    """Measure how many points of mIoU the file loses on the labeled examples."""
+    """Measure how many points of mIoU, over the classes in the labels, the file loses on the labeled examples."""
     reference, limit = target.reference, target.max_miou_drop
     if reference.scores is None:
         return not_checked(CheckId.MIOU_DROP, "no labeled images")
     scores = evaluate(tflite_predictor(model), reference.examples, reference.scores.classes)
-    drop = 100 * (reference.scores.miou - scores.miou)
-    return check(CheckId.MIOU_DROP, bool(drop <= limit), float(drop), limit)
+    drop = 100 * (reference.scores.labeled_miou - scores.labeled_miou)
+    classes = f"{scores.labeled_classes} of {len(scores.classes)} classes"
+    scope = f"over the {classes} in the labels of {len(scores.names)} images"
+    return check(CheckId.MIOU_DROP, bool(drop <= limit), float(drop), limit, scope)
 
 
 def _as_output(logits: np.ndarray, output: ExportOutput, logit_offset: float) -> np.ndarray:

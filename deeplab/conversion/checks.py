@@ -75,28 +75,32 @@ class Check:
         state: "not checked" if it could not be run, never "passed".
         measured: the actual value.
         limit: the expected or limiting value; the reason if the check could not be run.
+        scope: what the value was measured on; "" if there is nothing to add to the title.
     """
 
     id: CheckId
     state: State
     measured: Value = None
     limit: Value = None
+    scope: str = ""
 
     def __str__(self) -> str:
-        """Return one line: title, state, value and limit."""
+        """Return one line: title, scope, state, value and limit."""
         if self.state == "not checked":
             return f"{self.id.title}: not checked ({self.limit})"
-        return f"{self.id.title}: {self.state}, {_short(self.measured)} (limit: {_short(self.limit)})"
+        title = f"{self.id.title} {self.scope}".rstrip()
+        return f"{title}: {self.state}, {_short(self.measured)} (limit: {_short(self.limit)})"
 
     def to_mapping(self) -> dict[str, Value]:
         """Return the check as it is stored in the report."""
         values = {"state": self.state, "measured": self.measured, "limit": self.limit}
-        return {"id": self.id.value, "title": self.id.title, **values}
+        scope = {"scope": self.scope} if self.scope else {}
+        return {"id": self.id.value, "title": self.id.title, **values, **scope}
 
 
-def check(check_id: CheckId, holds: bool, measured: Value, limit: Value) -> Check:
+def check(check_id: CheckId, holds: bool, measured: Value, limit: Value, scope: str = "") -> Check:
     """Return the result of a check that was run."""
-    return Check(check_id, "passed" if holds else "failed", measured, limit)
+    return Check(check_id, "passed" if holds else "failed", measured, limit, scope)
 
 
 def check_equal(check_id: CheckId, actual: str, expected: str) -> Check:

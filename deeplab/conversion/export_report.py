@@ -79,7 +79,7 @@ def versions() -> dict[str, str]:
 
 
 def print_reports(reports: Sequence[Report], paths: Iterable[Path]) -> None:
-    """Print a table row for each file, then the number of checks that passed, those not run, and the paths."""
+    """Print a table row for each file, then the checks that passed, those not run, their scope, and the paths."""
     print(f"{'file':32} {'bytes':>10} {'ms, 1 thread':>12} {'agreement':>10} {'mIoU drop':>10}")
     for report in reports:
         agreement, drop = report.measured(CheckId.PIXEL_AGREEMENT), report.measured(CheckId.MIOU_DROP)
@@ -96,6 +96,8 @@ def print_reports(reports: Sequence[Report], paths: Iterable[Path]) -> None:
     # The files are named unless the check was skipped for all of them.
     lines = [k if len(files) == len(reports) else f"{k} of {', '.join(files)}" for k, files in sorted(skipped.items())]
     print(f"checks: {passed} passed" + (f"; not checked: {', '.join(lines)}" if lines else ""))
+    for scope in dict.fromkeys(f"{c.id.title} {c.scope}" for _, c in checks if c.scope):
+        print(scope)
     for path in paths:
         print(f"written: {os.path.relpath(path)} and {report_path(path).name}")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeplab.evaluation.confusion import iou_of_counts, mean_of_occurring
+from deeplab.evaluation.confusion import iou_of_counts, iou_of_labeled, mean_of_occurring
 from deeplab.evaluation.scores import Scores
 
 LEVEL = 0.95
@@ -34,14 +34,17 @@ def miou_interval(scores: Scores, bootstrap_samples: int, seed: int = 0) -> Inte
         bootstrap_samples: number of resamples, each of as many images as there are, with replacement.
         seed: seed of the resampling.
     """
-    return _bootstrap(lambda weights: _mious(scores.counts, weights), len(scores.names), bootstrap_samples, seed)
+    return _bootstrap(
+        lambda weights: _mious(iou_of_counts, scores.counts, weights), len(scores.names), bootstrap_samples, seed
+    )
 
 
 def difference_interval(first: Scores, second: Scores, bootstrap_samples: int, seed: int = 0) -> Interval:
     """Compute the interval of the mIoU of `first` minus that of `second` on the images that both share.
 
-    Both are resampled together. The difficulty of an image affects both alike, so this interval is much narrower than
-    the two separate intervals suggest.
+    Both means are over the classes in the labels of these images (`iou_of_labeled`), and both are resampled together.
+    The difficulty of an image affects both alike, so this interval is much narrower than the two separate intervals
+    suggest.
 
     Raises:
         ValueError: they share no images, see `shared_images`.
@@ -51,7 +54,8 @@ def difference_interval(first: Scores, second: Scores, bootstrap_samples: int, s
         raise ValueError("a paired difference requires the same images and classes in both")
 
     def difference(weights: np.ndarray) -> np.ndarray:
-        return _mious(first.counts[:shared], weights) - _mious(second.counts[:shared], weights)
+        mious = (_mious(iou_of_labeled, scores.counts[:shared], weights) for scores in (first, second))
+        return next(mious) - next(mious)
 
     return _bootstrap(difference, shared, bootstrap_samples, seed)
 
@@ -72,8 +76,8 @@ def _bootstrap(
     return Interval(float(statistic(np.ones((1, images)))[0]), float(low), float(high))
 
 
-def _mious(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the mIoU `[n]` of images with weights `[n, images]`; float64 holds pixel counts below 2**53 exactly."""
+def _mious(iou: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean `[n]` of `iou` for images with weights `[n, images]`; float64 holds counts to 2**53 exactly."""
     images, three, classes = counts.shape
     total = weights @ counts.reshape(images, three * classes).astype(np.float64)
-    return mean_of_occurring(iou_of_counts(total.reshape(-1, three, classes)))
+    return mean_of_occurring(iou(total.reshape(-1, three, classes)))

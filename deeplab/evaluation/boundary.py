@@ -7,7 +7,6 @@ import numpy as np
 
 from deeplab.datasets.source import IGNORE_LABEL
 from deeplab.evaluation.confusion import class_counts, iou_of_counts, mean_of_occurring
-from deeplab.rendering.masks import class_edges
 
 BOUNDARY_WIDTH = 0.02
 """Width of the band of boundary IoU, as a fraction of the image diagonal (Boundary IoU, arXiv:2103.16562, sec. 5)."""
@@ -46,45 +45,40 @@ class BoundaryScores:
 
 
 def distance_to_border(label: np.ndarray, limit: int) -> np.ndarray:
-    """Compute the Euclidean distance of each pixel to the nearest border pixel.
+    """Compute the distance of each pixel to the nearest border: the larger of its distances in rows and in columns.
 
-    Border pixels are those labeled 255, as in the trimaps of DeepLabv3+ (arXiv:1802.02611, sec. 4.4: PASCAL VOC draws
-    a strip of 255 along objects), and, for data without this strip, those whose right or lower neighbor has another
-    label.
+    PASCAL VOC draws borders as a strip of 255. The pixels next to the strip have distance 1 on all of its sides, so
+    those up to distance w are the strip dilated by a square of 2w+1 pixels, as in the trimaps of DeepLabv3+
+    (arXiv:1802.02611, sec. 4.4; the square: MyVOCevalsegBoundary.m in the Caffe code of DeepLab).
+
+    A label has no such strip if its classes touch each other along more pixels than they touch 255. Its borders are
+    then the lines between classes too, and the pixels on both sides of a line have distance 1.
 
     Args:
         label: `[h, w]` uint8, class ids, 255 = ignore.
         limit: largest distance of interest in pixels.
 
     Returns:
-        `[h, w]` float32: exact up to `limit`; an unspecified larger value beyond it.
+        `[h, w]` int32: 0 where the label is 255; `limit` + 1 beyond the limit.
     """
-    border = (label == IGNORE_LABEL) | class_edges(label)
-    # First the number of rows to the nearest border pixel of the same column, then the minimum over columns.
-    rows = np.where(border, 0, limit + 1).astype(np.int32)
-    for y in range(1, len(rows)):
-        np.minimum(rows[y], rows[y - 1] + 1, out=rows[y])
-    for y in range(len(rows) - 2, -1, -1):
-        np.minimum(rows[y], rows[y + 1] + 1, out=rows[y])
-    squares = rows * rows
-    nearest = squares.copy()
-    for offset in range(1, min(limit, label.shape[1] - 1) + 1):
-        added = np.int32(offset * offset)
-        np.minimum(nearest[:, offset:], squares[:, :-offset] + added, out=nearest[:, offset:])
-        np.minimum(nearest[:, :-offset], squares[:, offset:] + added, out=nearest[:, :-offset])
-    return np.sqrt(nearest, dtype=np.float32)
+    near, at_lines = _border_pixels(label)
+    distance = (~near).astype(np.int32)
+    for _ in range(limit):
+        near = _dilated(near) | at_lines
+        distance += ~near
+    return distance
 
 
 def trimap_matrices(label: np.ndarray, prediction: np.ndarray, classes: int, widths: Sequence[int]) -> np.ndarray:
     """Compute the confusion matrices of the bands around borders (DeepLabv3+, arXiv:1802.02611, fig. 5).
 
-    A band holds the pixels at a distance of at most its width from a border; the widths are in pixels, ascending. Takes
-    a label `[h, w]` uint8 (255 = ignore) and predicted class ids `[h, w]`; returns `[widths, classes, classes]` int64;
-    row = label, column = predicted class.
+    A band holds the pixels at a distance of at most its width from a border (`distance_to_border`), without those
+    labeled 255; the widths are in pixels, ascending. Takes a label `[h, w]` uint8 (255 = ignore) and predicted class
+    ids `[h, w]`; returns `[widths, classes, classes]` int64; row = label, column = predicted class.
     """
     distance = distance_to_border(label, widths[-1])
     near = (distance <= widths[-1]) & (label != IGNORE_LABEL)
-    band = np.searchsorted(np.asarray(widths, np.float32), distance[near], side="left")
+    band = np.searchsorted(widths, distance[near], side="left")
     index = (band * classes + label[near]) * classes + prediction[near].astype(np.intp)
     rings = np.bincount(index, minlength=len(widths) * classes * classes)
     return np.asarray(np.cumsum(rings.reshape(len(widths), classes, classes), axis=0), np.int64)
@@ -109,6 +103,34 @@ def boundary_counts(label: np.ndarray, prediction: np.ndarray, classes: int) -> 
     correct = near_label & near_predicted & (label == predicted)
     counted = (label[correct], label[near_label], predicted[near_predicted])
     return np.stack([np.bincount(ids, minlength=classes) for ids in counted]).astype(np.int64)
+
+
+def _border_pixels(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels labeled 255 and those on both sides of a line between classes, `[h, w]` bool.
+
+    The lines are left out if strips of 255 are the borders.
+    """
+    strip = label == IGNORE_LABEL
+    at_lines, touching, at_strip = np.zeros(label.shape, bool), 0, 0
+    for first, second in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        differs, strip_side = label[first] != label[second], strip[first] | strip[second]
+        line = differs & ~strip_side
+        at_lines[first] |= line
+        at_lines[second] |= line
+        touching += np.count_nonzero(line)
+        at_strip += np.count_nonzero(differs & strip_side)
+    return strip, at_lines if touching > at_strip else np.zeros_like(at_lines)
+
+
+def _dilated(mask: np.ndarray) -> np.ndarray:
+    """Return a mask `[h, w]` bool dilated by a square of 3x3 pixels."""
+    rows = mask.copy()
+    rows[1:] |= mask[:-1]
+    rows[:-1] |= mask[1:]
+    square = rows.copy()
+    square[:, 1:] |= rows[:, :-1]
+    square[:, :-1] |= rows[:, 1:]
+    return square
 
 
 def _near_other_class(ids: np.ndarray, distance: int) -> np.ndarray:

@@ -48,7 +48,7 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
         console.print(f"{candidate.name}: mIoU {rows[-1].scores.miou:.2%}", style="dim", highlight=False)
     compared = differences(rows, config.bootstrap_samples, config.seed)
     title = f"{source.name}, {source.size} images"
-    explanations = notes(rows, cost_size)
+    explanations = notes(rows, compared, cost_size)
     console.print(terminal_table(title, rows, compared, console.width))
     for note in explanations:
         console.print(note, style="dim", highlight=False)

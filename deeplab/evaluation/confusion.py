@@ -81,6 +81,16 @@ def iou_of_counts(counts: np.ndarray) -> np.ndarray:
     return ratio(correct, labeled + predicted - correct)
 
 
+def iou_of_labeled(counts: np.ndarray) -> np.ndarray:
+    """Return the IoU of each class, `[..., classes]` in 0..1, from `class_counts`; NaN if no pixel is labeled as it.
+
+    Two models are compared by the mean of these. A class that is absent from the labels has the IoU 0 or none,
+    depending on whether a model predicts it in any pixel: by the convention of `iou_of_counts` the means of two models
+    would be over different classes, and one wrong pixel could cost several points.
+    """
+    return np.where(np.asarray(counts)[..., 1, :] > 0, iou_of_counts(counts), np.nan)
+
+
 def mean_of_occurring(values: np.ndarray) -> np.ndarray:
     """Return the mean over the last axis without the NaN values; NaN if all are NaN."""
     occurs = ~np.isnan(values)

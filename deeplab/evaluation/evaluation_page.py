@@ -27,10 +27,10 @@ def extremes(row: Row, count: int) -> tuple[list[int], list[int]]:
 
 
 def best_row(rows: Sequence[Row]) -> int:
-    """Return the index of the row with the highest mIoU among those measured on the maximum number of images."""
+    """Return the index of the best row among those with the maximum number of images, by mIoU of labeled classes."""
     max_images = max(len(row.scores.names) for row in rows)
     candidates = [i for i, row in enumerate(rows) if len(row.scores.names) == max_images]
-    return max(candidates, key=lambda i: rows[i].scores.miou)
+    return max(candidates, key=lambda i: rows[i].scores.labeled_miou)
 
 
 def evaluation_page(
@@ -66,7 +66,7 @@ def evaluation_page(
         },
         differences=_difference_table(rows, differences),
         class_charts=_class_charts(rows),
-        border_chart=charts.curves(trimaps, "pixels from a border", "mIoU"),
+        border_chart=charts.curves(trimaps, "pixels from the border (trimap width)", "mIoU"),
         boundary_ious={i: percent(b.boundary_iou) for i, b in borders.items()},
         best_number=best_index + 1,
         confusion_chart=charts.confusion_matrix(best_scores.matrix, best_scores.classes),

@@ -8,7 +8,7 @@ import numpy as np
 
 from deeplab.errors import UserError
 from deeplab.evaluation.boundary import BoundaryScores
-from deeplab.evaluation.confusion import class_counts, iou_of_counts, mean_of_occurring, ratio
+from deeplab.evaluation.confusion import class_counts, iou_of_counts, iou_of_labeled, mean_of_occurring, ratio
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,18 @@ class Scores:
 
     @property
     def miou(self) -> float:
-        """Mean of `iou` over the classes that occur."""
+        """Mean of `iou` over the classes that occur in the labels or in the predictions."""
         return float(mean_of_occurring(self.iou))
+
+    @property
+    def labeled_miou(self) -> float:
+        """Mean of `iou` over the classes that occur in the labels: for comparisons with another model."""
+        return float(mean_of_occurring(iou_of_labeled(class_counts(self.matrix))))
+
+    @property
+    def labeled_classes(self) -> int:
+        """Number of classes that occur in the labels."""
+        return int(np.count_nonzero(self.matrix.sum(axis=1)))
 
     @property
     def pixel_accuracy(self) -> float:
@@ -78,6 +88,7 @@ class Scores:
             "mean_accuracy": self.mean_accuracy,
             "frequency_weighted_iou": self.frequency_weighted_iou,
             "per_class": {name: _none_if_nan(iou) for name, iou in zip(self.classes, self.iou, strict=True)},
+            "labeled_classes": self.labeled_classes,
             "images": len(self.names),
             "stretched_images": self.stretched,
         }

@@ -69,11 +69,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """The mIoU of row number `row` minus that of row number `minus` (from 0), on the `images` images that both have."""
+    """The mIoU of row number `row` minus that of row number `minus` (from 0).
+
+    Both are measured on the `images` images that both rows have, over the `labeled_classes` classes in their labels.
+    """
 
     row: int
     minus: int
     images: int
+    labeled_classes: int
     interval: Interval
 
     def to_mapping(self, rows: Sequence[Row]) -> dict[str, Any]:
@@ -82,6 +86,7 @@ class Difference:
             "row": rows[self.row].name,
             "minus": rows[self.minus].name,
             "images": self.images,
+            "labeled_classes": self.labeled_classes,
             "miou_difference": self.interval.value,
             "interval": [self.interval.low, self.interval.high],
         }
@@ -114,11 +119,14 @@ def timed(predictor: Predictor) -> tuple[Predictor, list[float]]:
 def differences(rows: Sequence[Row], bootstrap_samples: int, seed: int) -> list[Difference]:
     """Return the difference of every two rows that share images; none if `bootstrap_samples` is 0."""
     pairs = ((i, j) for j in range(len(rows)) for i in range(j)) if bootstrap_samples else ()
-    return [
-        Difference(j, i, shared, difference_interval(rows[j].scores, rows[i].scores, bootstrap_samples, seed))
-        for i, j in pairs
-        if (shared := shared_images(rows[j].scores, rows[i].scores))
-    ]
+    result = []
+    for i, j in pairs:
+        first, second = rows[j].scores, rows[i].scores
+        if shared := shared_images(first, second):
+            labeled = int(np.count_nonzero(first.counts[:shared, 1].sum(axis=0)))
+            interval = difference_interval(first, second, bootstrap_samples, seed)
+            result.append(Difference(j, i, shared, labeled, interval))
+    return result
 
 
 def cells(rows: Sequence[Row], differences: Sequence[Difference]) -> list[tuple[str, ...]]:
@@ -157,7 +165,7 @@ def terminal_table(title: str, rows: Sequence[Row], differences: Sequence[Differ
     return table
 
 
-def notes(rows: Sequence[Row], size: Size) -> list[str]:
+def notes(rows: Sequence[Row], differences: Sequence[Difference], size: Size) -> list[str]:
     """Return the explanations below the table, one sentence each; multiply-adds were counted at `size`."""
     sentences = [
         f"MAdds: multiply-adds for an image of {size[0]}x{size[1]} pixels (a .tflite file: of its own input size)",
@@ -174,6 +182,14 @@ def notes(rows: Sequence[Row], size: Size) -> list[str]:
         names = ", ".join(row.name for row in rows if len(row.scores.names) == count)
         sentences.append(
             f"evaluated on the first {count} of {max(counts)} images: {names}; differences to other rows use these only"
+        )
+    classes = len(rows[0].scores.classes)
+    labeled = sorted({difference.labeled_classes for difference in differences} - {classes})
+    if labeled:
+        counted = f"{' or '.join(map(str, labeled))} of {classes}"
+        sentences.append(
+            f"differences are over the classes in the labels ({counted}); mIoU also includes a class that is only "
+            "predicted, with IoU 0"
         )
     return sentences
 

@@ -7,6 +7,7 @@ from deeplab.conversion import agreement
 from deeplab.conversion.agreement import (
     VerificationTarget,
     _lead,
+    _miou_check,
     _pixel_checks,
     _shift_check,
     relative_error,
@@ -14,6 +15,8 @@ from deeplab.conversion.agreement import (
 )
 from deeplab.conversion.keras_reference import KerasReference
 from deeplab.conversion.structure import ExpectedFile
+from deeplab.datasets.source import Example
+from deeplab.evaluation.evaluate import evaluate
 
 
 def test_relative_error_is_rms_over_standard_deviation():
@@ -110,3 +113,21 @@ def test_nearly_tied_pixels_may_differ_from_the_simulation(monkeypatch):
     output[4, :2] *= -1
     checks = simulation_checks(b"", target, 1)
     assert [(c.state, c.measured) for c in checks] == [("failed", 78 / 80)] * 2
+
+
+def test_the_miou_drop_is_over_the_classes_in_the_labels(monkeypatch):
+    label = np.repeat(np.arange(20, dtype=np.uint8), 10).reshape(20, 10)
+    keras, file = label.copy(), label.copy()
+    keras[0, 0] = 1
+    file[0, 0] = 20
+    examples = (Example(np.zeros((20, 10, 3), np.uint8), label, "one"),)
+    classes = [f"class {i}" for i in range(21)]
+    reference = KerasReference((), (), examples, evaluate(lambda _: keras, examples, classes))
+    expected = ExpectedFile((20, 10), 1, tuple(classes), "logits", "int8", "uint8", "uint8")
+    monkeypatch.setattr(agreement, "tflite_predictor", lambda _: lambda _: file)
+    result = _miou_check(None, VerificationTarget(expected, reference, max_miou_drop=1.5))
+    # In Keras the wrong pixel joins class 1: 10 / 11. In the file it joins class 20, which no label contains and which
+    # would cost (19.9 / 20 - 19.9 / 21) = 4.7 points.
+    assert result.measured == pytest.approx(100 * (10 / 11 - 1) / 20)
+    assert result.state == "passed"
+    assert str(result).startswith("mIoU drop in points over the 20 of 21 classes in the labels of 1 images: passed")

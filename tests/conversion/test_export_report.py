@@ -19,6 +19,15 @@ def test_a_failed_check_states_its_value_and_limit():
     assert str(check(CheckId.MIOU_DROP, False, 2.25, 1.5)) == "mIoU drop in points: failed, 2.25 (limit: 1.5)"
 
 
+def test_the_scope_of_a_check_is_in_its_line_the_json_and_the_printed_report(capsys, tmp_path):
+    drop = check(CheckId.MIOU_DROP, True, 0.25, 1.5, "over the 13 of 21 classes in the labels of 20 images")
+    scope = "mIoU drop in points over the 13 of 21 classes in the labels of 20 images"
+    assert str(drop) == f"{scope}: passed, 0.25 (limit: 1.5)"
+    assert drop.to_mapping()["scope"] == "over the 13 of 21 classes in the labels of 20 images"
+    print_reports([_report(drop)] * 2, [tmp_path / "m.tflite"])
+    assert capsys.readouterr().out.count(scope) == 1
+
+
 def test_a_check_that_was_not_run_neither_passed_nor_failed():
     report = _report(OPERATORS, NOT_INSTALLED, check(CheckId.LABELS, False, 0, 1))
     assert [c.id for c in report.failed] == [CheckId.LABELS]

@@ -87,3 +87,14 @@ def test_shorter_list_is_compared_with_the_start_of_the_longer_one():
     assert shared_images(make_scores(better), make_scores(matrices)) == 4
     assert difference == difference_interval(make_scores(better), make_scores(matrices[:4]), 200)
     assert difference.value == pytest.approx(make_scores(better).miou - make_scores(matrices[:4]).miou)
+
+
+def test_a_class_that_one_model_predicts_and_no_label_contains_does_not_change_the_difference():
+    clean, stray = np.array([[60, 40, 0], [0, 100, 0], [0, 0, 0]]), np.array([[60, 39, 1], [0, 100, 0], [0, 0, 0]])
+    first, second = (scores_from_matrices([m] * 4, ("a", "b", "c"), list("wxyz")) for m in (clean, stray))
+    difference = difference_interval(first, second, 100)
+    # The IoUs are 60 / 100 and 100 / 140 against 60 / 100 and 100 / 139; the third class would add 22 points.
+    expected = (100 / 140 - 100 / 139) / 2
+    assert difference.value == pytest.approx(expected)
+    assert (difference.low, difference.high) == (pytest.approx(expected), pytest.approx(expected))
+    assert first.miou - second.miou == pytest.approx((0.6 + 100 / 140) / 2 - (0.6 + 100 / 139) / 3)

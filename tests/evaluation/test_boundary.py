@@ -1,7 +1,8 @@
-"""Bands around borders against a search over all pairs of pixels and small cases solved by hand."""
+"""Bands around borders against small cases solved by hand, scipy and OpenCV."""
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deeplab.evaluation.boundary import boundary_counts, distance_to_border, trimap_matrices
 from deeplab.evaluation.confusion import confusion_matrix, iou_of_counts
@@ -18,30 +19,79 @@ def blobs(seed: int, height: int = 24, width: int = 31) -> np.ndarray:
     return label
 
 
-def is_border(label: np.ndarray, y: int, x: int) -> bool:
-    height, width = label.shape
-    lower = y + 1 < height and label[y + 1, x] != label[y, x]
-    right = x + 1 < width and label[y, x + 1] != label[y, x]
-    return bool(label[y, x] == 255 or lower or right)
+def test_band_grows_from_the_strip_to_all_sides():
+    label = np.zeros((7, 8), np.uint8)
+    label[2:5, 3:6] = 255
+    label[3, 4] = 1
+    expected = [
+        [3, 2, 2, 2, 2, 2, 2, 2],
+        [3, 2, 1, 1, 1, 1, 1, 2],
+        [3, 2, 1, 0, 0, 0, 1, 2],
+        [3, 2, 1, 0, 1, 0, 1, 2],
+        [3, 2, 1, 0, 0, 0, 1, 2],
+        [3, 2, 1, 1, 1, 1, 1, 2],
+        [3, 2, 2, 2, 2, 2, 2, 2],
+    ]
+    np.testing.assert_array_equal(distance_to_border(label, 2), expected)
 
 
-def test_distance_equals_a_search_over_all_border_pixels():
-    label = blobs(0)
-    border = np.array([p for p in np.ndindex(label.shape) if is_border(label, *p)])
-    grid = np.stack(np.indices(label.shape), axis=-1).reshape(-1, 1, 2)
-    expected = np.sqrt(((grid - border) ** 2).sum(-1).min(1)).reshape(label.shape)
-    distance = distance_to_border(label, 6)
-    np.testing.assert_allclose(distance[expected <= 6], expected[expected <= 6], rtol=1e-6)
-    assert (distance[expected > 6] > 6).all()
+@pytest.mark.parametrize("seed", range(3))
+def test_band_is_the_strip_dilated_by_a_square(seed):
+    ndimage = pytest.importorskip("scipy.ndimage", reason="scipy is not installed")
+    label = np.zeros((40, 50), np.uint8)
+    label[10:30, 15:40] = 2
+    strip = np.random.default_rng(seed).random(label.shape) < 0.02
+    label[strip] = 255
+    label[9:11, 15:40] = label[29:31, 15:40] = 255
+    label[9:31, 14:16] = label[9:31, 39:41] = 255
+    distance = distance_to_border(label, 12)
+    for width in (1, 2, 5, 12):
+        dilated = ndimage.binary_dilation(label == 255, np.ones((2 * width + 1, 2 * width + 1)))
+        np.testing.assert_array_equal(distance <= width, dilated)
+
+
+def test_classes_that_touch_without_a_strip_have_distance_1_on_both_sides():
+    label = np.zeros((3, 8), np.uint8)
+    label[:, 4:] = 1
+    label[0, 0] = 255
+    # Three pixels touch along the line, but the ignored pixel touches two: the labels have no strip.
+    expected = [[0, 1, 2, 1, 1, 2, 3, 4], [1, 1, 2, 1, 1, 2, 3, 4], [2, 2, 2, 1, 1, 2, 3, 4]]
+    np.testing.assert_array_equal(distance_to_border(label, 5), expected)
+
+
+def test_a_gap_in_the_strip_is_no_border():
+    label = np.zeros((9, 7), np.uint8)
+    label[:, 3] = 255
+    label[:, 4:] = 1
+    label[3:6, 3] = 0
+    # The classes touch along three pixels, and the strip along fourteen.
+    np.testing.assert_array_equal(distance_to_border(label, 9)[4], [3, 2, 2, 2, 2, 2, 3])
+
+
+def test_bands_of_real_masks_equal_those_of_opencv(voc_root):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    folder = voc_root / "VOC2012"
+    names = (folder / "ImageSets/Segmentation/val.txt").read_text().split()[::6]
+    pixels = 0
+    for name in names:
+        with Image.open(folder / f"SegmentationClass/{name}.png") as mask:
+            label = np.asarray(mask)
+        strip = (label == 255).astype(np.uint8)
+        distance = distance_to_border(label, 5)
+        for width in (1, 5):
+            dilated = cv2.dilate(strip, np.ones((2 * width + 1, 2 * width + 1), np.uint8))
+            np.testing.assert_array_equal(distance <= width, dilated > 0, err_msg=name)
+        pixels += int((distance == 1).sum())
+    assert pixels > 1000 * len(names)
 
 
 def test_distance_exceeds_the_limit_without_a_border():
-    assert (distance_to_border(np.zeros((5, 6), np.uint8), 3) > 3).all()
+    assert (distance_to_border(np.zeros((5, 6), np.uint8), 3) == 4).all()
 
 
 def test_limit_may_exceed_the_image():
-    label = np.array([[0, 1]], np.uint8)
-    np.testing.assert_array_equal(distance_to_border(label, 40), [[0, 1]])
+    label = np.array([[0, 0, 1]], np.uint8)
+    np.testing.assert_array_equal(distance_to_border(label, 40), [[2, 1, 1]])
 
 
 def test_trimap_matrix_is_the_confusion_matrix_of_the_band():
@@ -58,8 +108,8 @@ def test_trimap_matrix_is_the_confusion_matrix_of_the_band():
 def test_trimap_equals_the_matrix_counted_by_hand():
     label = np.array([[0, 0, 0, 1, 1, 1, 1]], np.uint8)
     prediction = np.array([[0, 1, 0, 1, 1, 0, 0]])
-    # The border pixel is the third; the distances are 2 1 0 1 2 3 4.
-    np.testing.assert_array_equal(trimap_matrices(label, prediction, 2, (1, 3)), [[[1, 1], [0, 1]], [[2, 1], [1, 2]]])
+    # The border is the line after the third pixel; the distances are 3 2 1 1 2 3 4.
+    np.testing.assert_array_equal(trimap_matrices(label, prediction, 2, (1, 3)), [[[1, 0], [0, 1]], [[2, 1], [1, 2]]])
 
 
 @pytest.mark.parametrize("seed", [3, 4])

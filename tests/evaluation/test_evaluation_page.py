@@ -54,7 +54,14 @@ def rows() -> list[Row]:
 @pytest.fixture(scope="module")
 def content(rows: list[Row]) -> str:
     samples = [image_triple(e.name, e.image, e.label, e.label) for e in map(load, range(2))]
-    return evaluation_page("test/val & more", rows, differences(rows, 50, 0), notes(rows, (48, 60)), samples, samples)
+    return evaluation_page(
+        "test/val & more",
+        rows,
+        differences(rows, 50, 0),
+        notes(rows, differences(rows, 50, 0), (48, 60)),
+        samples,
+        samples,
+    )
 
 
 class Checker(HTMLParser):

@@ -52,6 +52,15 @@ def test_iou_of_a_class_that_is_predicted_but_never_labeled_is_0():
     assert scores.mean_accuracy == pytest.approx(3 / 4)
 
 
+def test_miou_for_comparisons_is_over_the_labeled_classes():
+    scores = scores_of([3, 0, 1], [0, 0, 0], [0, 0, 0])
+    assert scores.labeled_miou == pytest.approx(3 / 4)
+    assert scores.labeled_classes == scores.to_mapping()["labeled_classes"] == 1
+    scores = scores_of([4, 1, 1], [1, 2, 0], [1, 0, 4])
+    assert scores.labeled_miou == scores.miou
+    assert scores.labeled_classes == 3
+
+
 def test_no_images_are_an_error():
     with pytest.raises(UserError, match="no labeled images"):
         scores_from_matrices([], NAMES, [])

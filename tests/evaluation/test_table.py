@@ -80,6 +80,7 @@ def test_time_is_measured_around_the_network():
 def test_differences_are_later_minus_earlier_rows_on_shared_images():
     compared = differences(rows(), 50, 0)
     assert [(d.row, d.minus, d.images) for d in compared] == [(1, 0, 6), (2, 0, 4), (2, 1, 4)]
+    assert [d.labeled_classes for d in compared] == [2, 2, 2]
     assert compared[0].interval.high < 0
     assert compared[1].interval.value == 0
     assert compared[2].interval.excludes_zero
@@ -126,9 +127,11 @@ def test_notes_name_rows_with_stretched_or_fewer_images():
     small = measure(candidate("small", 128, size=(12, 10)), SOURCE, config, (10, 20))
     averaged = measure(candidate("averaged", 128, scales=2), SOURCE, config, (10, 20))
     assert small.interval is None
-    text = " ".join(notes([small, averaged], (10, 20)))
+    text = " ".join(notes([small, averaged], differences([small, averaged], 10, 0), (10, 20)))
     assert "small: 6 of 6 images" in text
     assert "first 4 of 6 images: averaged" in text
+    # The labels contain the first two of the three classes.
+    assert "over the classes in the labels (2 of 3)" in text
     assert math.isnan(small.scores.iou[2])
 
 
