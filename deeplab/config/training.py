@@ -3,15 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from deeplab.config.mapping import check_ranges, require
+from deeplab.config.mapping import check_fields, require
 from deeplab.config.ranges import (
     BelowOneFloat,
     FractionFloat,
     NonNegativeFloat,
     NonNegativeInt,
+    OutputStride,
     PositiveFloat,
     PositiveInt,
     Range,
+    ScaleFactor,
+    Side,
     UnitFloat,
 )
 
@@ -32,8 +35,8 @@ class AugmentConfig:
         saturation: likewise for saturation.
     """
 
-    min_scale: PositiveFloat = 0.5
-    max_scale: PositiveFloat = 2.0
+    min_scale: ScaleFactor = 0.5
+    max_scale: ScaleFactor = 2.0
     scale_step: NonNegativeFloat = 0.25
     flip: UnitFloat = 0.5
     rotation: Annotated[float, Range("of 0 to 180 degrees", 0, 180)] = 0.0
@@ -43,7 +46,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        check_ranges(self, "training.augment.")
+        check_fields(self, "training.augment.")
         ordered = self.min_scale <= self.max_scale
         require("training.augment.min_scale", self.min_scale, ordered, f"at most max_scale={self.max_scale:g}")
 
@@ -67,7 +70,7 @@ class QuantizationAwareConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        check_ranges(self, "training.quantization.")
+        check_fields(self, "training.quantization.")
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,11 @@ class TrainingConfig:
             only (PSPNet, arXiv:1612.01105, sec. 3.3, uses 0.4); 0 disables it.
         ema_decay: decay of an exponential moving average of the weights, which is then evaluated, saved and exported;
             0 disables it.
-        batch_norm: train; sync (train with statistics over all replicas); or frozen (statistics, gamma and beta do not
-            change).
+        batch_norm: train; sync (train with statistics over all replicas); frozen_statistics (normalize by the
+            statistics of the pretrained weights, and train gamma and beta: `fine_tune_batch_norm=False` of
+            tensorflow/models); or frozen (gamma and beta do not change either: DeepLabv3, arXiv:1706.05587, sec. 4.1).
         recalibration_batches: after training, re-estimate the batch-norm statistics on this many batches, at the first
-            evaluated output stride; 0 keeps the moving averages.
+            evaluated output stride; 0 keeps the moving averages. Frozen statistics cannot be re-estimated.
         quantize_aware: simulate the rounding of the int8 .tflite file in the forward pass. Needs pretrained weights;
             the run is then exported without calibration.
         quantization: activation ranges of quantization-aware training.
@@ -128,11 +132,11 @@ class TrainingConfig:
 
     steps: PositiveInt = 30_000
     batch_size: PositiveInt = 16
-    crop_size: PositiveInt = 513
-    output_stride: int = 16
+    crop_size: Side = 513
+    output_stride: OutputStride = 16
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: PositiveFloat = 0.007
-    power: NonNegativeFloat = 0.9
+    learning_rate: Annotated[float, Range("above 0 and at most 100", 0, 100, open_low=True)] = 0.007
+    power: Annotated[float, Range("from 0 to 100", 0, 100)] = 0.9
     slow_start_steps: NonNegativeInt = 0
     slow_start_learning_rate: NonNegativeFloat = 1e-4
     momentum: BelowOneFloat = 0.9
@@ -149,7 +153,7 @@ class TrainingConfig:
     mining_steps: NonNegativeInt = 0
     auxiliary_weight: NonNegativeFloat = 0.0
     ema_decay: BelowOneFloat = 0.0
-    batch_norm: Literal["train", "sync", "frozen"] = "train"
+    batch_norm: Literal["train", "sync", "frozen_statistics", "frozen"] = "train"
     recalibration_batches: NonNegativeInt = 0
     quantize_aware: bool = False
     quantization: QuantizationAwareConfig = field(default_factory=QuantizationAwareConfig)
@@ -166,7 +170,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range or contradicts another one."""
-        check_ranges(self, "training.")
+        check_fields(self, "training.")
+        if isinstance(self.class_weights, tuple):
+            require("training.class_weights", self.class_weights, sum(self.class_weights) > 0, "a weight above 0")
         divides = self.batch_size % self.accumulation == 0
         require("training.accumulation", self.accumulation, divides, f"a divisor of batch_size={self.batch_size}")
         shorter = self.slow_start_steps < self.steps
@@ -175,5 +181,13 @@ class TrainingConfig:
             for name, only in (("precision", "float32"), ("auxiliary_weight", 0.0), ("recalibration_batches", 0)):
                 value = getattr(self, name)
                 require(f"training.{name}", value, value == only, f"{only!r} with training.quantize_aware=true")
+        updated = not (self.freezes_statistics and self.recalibration_batches)
+        expected = f"0 with training.batch_norm={self.batch_norm}"
+        require("training.recalibration_batches", self.recalibration_batches, updated, expected)
         evaluated = self.result == "last" or self.evaluate_every is not None
         require("training.result", self.result, evaluated, "last, unless training.evaluate_every is set")
+
+    @property
+    def freezes_statistics(self) -> bool:
+        """Whether the moving statistics of all batch norms stay as they are."""
+        return self.batch_norm in ("frozen_statistics", "frozen")

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deeplab.model.batch_norm import BatchNorm
 from deeplab.model.quantization.layers import unfolded_layers
 
 
@@ -28,7 +29,7 @@ def unfold_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> None
     Raises:
         ValueError: `batches` contains no image.
     """
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = batch_norms(model)
     moments = keras.Model(model.input, [moment for layer in norms for moment in _moments(layer.input)])
     # The outputs do not change, so neither do the inputs of later batch norms: one pass measures all of them.
     pooled = _pool((len(batch), moments(batch, training=False)) for batch in batches)
@@ -42,19 +43,19 @@ def unfold_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> None
 
 
 def reestimate_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
-    """Set the statistics of every trainable batch norm to those of its input over all `batches`.
+    """Set the statistics of every batch norm that updates them to those of its input over all `batches`.
 
     This is the "precise batch norm" of arXiv:2105.07576, sec. 3. Each batch passes through the network as in training,
     normalized by its own statistics, but without dropout. gamma and beta stay, so the output in inference changes.
 
     Args:
-        model: a functional model, from pixels to logits. Changed in place, except for frozen batch norms.
+        model: a functional model, from pixels to logits. Changed in place, except for frozen statistics.
         batches: images `[b, h, w, 3]`, float32 0..255, all of one size.
 
     Raises:
         ValueError: `batches` is empty.
     """
-    norms = trainable_batch_norms(model)
+    norms = updated_batch_norms(model)
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     settings = [(x, "momentum", x.momentum) for x in norms] + [(x, "rate", x.rate) for x in dropouts]
 
@@ -76,10 +77,22 @@ def reestimate_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> 
         layer.moving_variance.assign(variance)
 
 
-def trainable_batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Return the batch norms of a model, folded ones included, that are trainable."""
+def batch_norms(model: keras.Model) -> list[BatchNorm]:
+    """Return the batch norms of a model, folded ones included.
+
+    Raises:
+        TypeError: one is not a `BatchNorm`, so its statistics cannot be frozen alone.
+    """
     norms = [layer for layer in unfolded_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
-    return [layer for layer in norms if layer.trainable]
+    for layer in norms:
+        if not isinstance(layer, BatchNorm):
+            raise TypeError(f"layer {layer.name} is a {type(layer).__name__}; use deeplab.model.batch_norm.BatchNorm")
+    return norms
+
+
+def updated_batch_norms(model: keras.Model) -> list[BatchNorm]:
+    """Return the batch norms of a model, folded ones included, whose moving statistics change in training."""
+    return [layer for layer in batch_norms(model) if layer.uses_batch_statistics]
 
 
 def _moments(x: keras.KerasTensor) -> tuple[Any, Any]:

@@ -1,11 +1,13 @@
-"""Warns about unreliable batch-norm statistics."""
+"""Warns about unreliable batch-norm statistics, and about frozen batch norms that nothing has trained."""
 
 import warnings
 
 import keras
+import numpy as np
 
 from deeplab.config import TrainingConfig
-from deeplab.model.batch_norm_statistics import trainable_batch_norms
+from deeplab.model.batch_norm import BatchNorm
+from deeplab.model.batch_norm_statistics import batch_norms, updated_batch_norms
 
 MAX_INITIAL_SHARE = 0.05
 """Share of the initial values in the final moving statistics above which a warning is shown."""
@@ -14,29 +16,45 @@ SHORT_MOMENTUM = 0.95
 """Momentum that suits trainings of a few hundred updates."""
 
 MIN_BATCH = 12
-"""Images per replica below which batch norm should be frozen (DeepLabv3, arXiv:1706.05587, sec. 4.1 and 4.2)."""
+"""Images per replica below which the statistics should be frozen (DeepLabv3, arXiv:1706.05587, sec. 4.1 and 4.2)."""
 
 
-def warn_about_statistics(model: keras.Model, config: TrainingConfig, replicas: int) -> None:
-    """Warn if the statistics of trained batch norms will be unreliable: small batches, or too few updates.
+def warn_about_batch_norm(model: keras.Model, config: TrainingConfig, replicas: int) -> None:
+    """Warn if batch norms will be unreliable: small batches, too few updates, or frozen at their initial values.
 
     A model with statistics close to their initial values has a low loss in training, but predicts one class for
     almost every pixel in inference.
     """
-    norms = trainable_batch_norms(model)
-    size = config.batch_size // config.accumulation // (1 if config.batch_norm == "sync" else replicas)
+    norms = updated_batch_norms(model)
+    sharing = config.accumulation * (1 if config.batch_norm == "sync" else replicas)
+    size = config.batch_size // sharing
     if norms and size < MIN_BATCH:
-        warnings.warn(
+        sync = " or training.batch_norm=sync" if sharing > config.accumulation else ""
+        _warn(
             f"batch norm is trained on {size} images at a time, which makes its statistics unreliable (below "
-            f"{MIN_BATCH}); set training.batch_norm=frozen with pretrained weights, or sync with several devices",
-            stacklevel=2,
+            f"{MIN_BATCH}); with pretrained weights set training.batch_norm=frozen_statistics, from random weights "
+            f"training.batch_size={MIN_BATCH * sharing}{sync}"
         )
     share = max((layer.momentum**config.steps for layer in norms), default=0.0)
     if share > MAX_INITIAL_SHARE and not config.recalibration_batches:
         long = max(layer.momentum for layer in norms) > SHORT_MOMENTUM
         remedy = f"model.batch_norm_momentum={SHORT_MOMENTUM} for short trainings, or " if long else ""
-        warnings.warn(
+        _warn(
             f"after {config.steps} steps the batch-norm statistics still contain {share:.0%} of their initial "
-            f"values; set {remedy}training.recalibration_batches=50",
-            stacklevel=2,
+            f"values; set {remedy}training.recalibration_batches=50"
         )
+    initial = [layer.name for layer in batch_norms(model) if not layer.trainable and _is_initial(layer)]
+    if config.batch_norm == "frozen" and initial:
+        _warn(
+            f"{len(initial)} batch norms have no pretrained values, first {initial[0]}: frozen, they neither normalize "
+            "nor add a bias; set training.batch_norm=frozen_statistics, which trains gamma and beta"
+        )
+
+
+def _is_initial(layer: BatchNorm) -> bool:
+    """Return whether a batch norm neither shifts nor has a measured mean: its values are initial, or the identity."""
+    return not (np.any(layer.beta) or np.any(layer.moving_mean))
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=3)

@@ -9,6 +9,7 @@ from keras import ops
 from deeplab.config import TrainingConfig
 from deeplab.errors import UserError
 from deeplab.model.backbones.features import BACKBONE_PREFIX
+from deeplab.model.batch_norm_statistics import batch_norms
 from deeplab.model.quantization.layers import Range, unfolded_layers
 
 
@@ -85,14 +86,15 @@ def multiplier(variable: keras.Variable, config: TrainingConfig) -> float:
 
 
 def set_trainable(model: keras.Model, config: TrainingConfig) -> None:
-    """Set which layers are trainable: frozen are all batch norms, the backbone or fixed ranges if `config` says so."""
+    """Set what `config` trains: frozen are batch norms or only their statistics, the backbone, or fixed ranges."""
     for layer in unfolded_layers(model):
-        norm = isinstance(layer, keras.layers.BatchNormalization)
-        if norm:
-            layer.synchronized = config.batch_norm == "sync"
         frozen_backbone = config.backbone_multiplier == 0 and layer.name.startswith(BACKBONE_PREFIX)
         fixed_range = isinstance(layer, Range) and config.quantization.ranges == "fixed"
-        layer.trainable = not (frozen_backbone or fixed_range or (norm and config.batch_norm == "frozen"))
+        layer.trainable = not (frozen_backbone or fixed_range)
+    for norm in batch_norms(model):
+        norm.synchronized = config.batch_norm == "sync"
+        norm.frozen_statistics = config.batch_norm == "frozen_statistics"
+        norm.trainable = norm.trainable and config.batch_norm != "frozen"
 
 
 def decayed_kernels(model: keras.Model) -> list[keras.Variable]:

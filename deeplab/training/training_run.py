@@ -21,12 +21,13 @@ from deeplab.model.batch_norm_statistics import reestimate_batch_norm, unfold_ba
 from deeplab.model.quantization.transform import measure_ranges
 from deeplab.pretrained import import_weights
 from deeplab.run_folder import LOG_FILE, STATE_FOLDER, ModelDescription, load_weights, save_model, save_scores
-from deeplab.training.batch_norm_warnings import warn_about_statistics
+from deeplab.training.batch_norm_warnings import warn_about_batch_norm
 from deeplab.training.callbacks import CsvLog, ProgressBar, SaveCheckpoints, TensorBoardLog
 from deeplab.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from deeplab.training.distribution import Workers, broadcast_from_chief, broadcast_value, distribute_batches
 from deeplab.training.interrupt import StopOnSignal
 from deeplab.training.loop import run_loop
+from deeplab.training.optimizer import set_trainable
 from deeplab.training.run_lock import check_settings
 from deeplab.training.train_state import make_train_state
 from deeplab.training.train_step import averaged_variables, make_train_step
@@ -102,7 +103,7 @@ class TrainingRun:
                 raise UserError("pretrained", problem, "set it to the run of a float training")
         self.start = int(broadcast_value(self.workers, self.start))
         broadcast_from_chief(self.workers, [v for part in self.state.parts.values() for v in part])
-        warn_about_statistics(self.state.model, self.config.training, self.workers.replicas)
+        warn_about_batch_norm(self.state.model, self.config.training, self.workers.replicas)
 
     def fit(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Make the remaining updates.
@@ -140,6 +141,7 @@ class TrainingRun:
             if settings.result == "best" and (self.folder / BEST_WEIGHTS_FILE).is_file():
                 load_weights(network, self.folder / BEST_WEIGHTS_FILE)
             if settings.recalibration_batches:
+                set_trainable(network, settings)
                 reestimate_batch_norm(network, self._images(settings.recalibration_batches))
             self.validator.set_weights(network.get_weights())
             description = ModelDescription(self.config.model, self.train_source.classes, settings.quantize_aware)
@@ -155,7 +157,7 @@ class TrainingRun:
         settings, state = self.config.training, self.state
         report = import_weights(state.float_network, pretrained, allow_missing=self.config.allow_missing)
         print(report)
-        if report.folded and settings.batch_norm != "frozen":
+        if report.folded and not settings.freezes_statistics:
             unfold_batch_norm(state.float_network, self._images(UNFOLDING_BATCHES))
         if settings.quantize_aware:
             measure_ranges(state.network, self._images(settings.quantization.range_batches))

@@ -46,6 +46,37 @@ def test_moving_statistics_move_towards_those_of_the_pixels():
     np.testing.assert_allclose(layer.moving_variance, 0.75 * variance + 0.25 * X.var((0, 1, 2)), rtol=1e-4)
 
 
+def test_frozen_statistics_normalize_and_stay_while_gamma_and_beta_have_the_gradients_of_numpy():
+    """y = gamma * n + beta with n = (x - mean) / sqrt(variance + epsilon): d/dgamma = sum(dy * n), d/dbeta = sum(dy)."""
+    layer = with_weights(BatchNorm)
+    layer.frozen_statistics = True
+    gamma, beta, mean, variance = (np.array(weight, np.float64) for weight in layer.get_weights())
+    output, d_x, d_gamma, d_beta, mean_after, variance_after = outputs_and_gradients(layer, training=True)
+    slope = gamma / np.sqrt(variance + 1e-2)
+    normalized = (X - mean) / np.sqrt(variance + 1e-2)
+    expected = gamma * normalized + beta
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-4)
+    d_output = np.random.default_rng(2).normal(size=X.shape) * 2 * expected
+    np.testing.assert_allclose(d_x, d_output * slope, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(d_gamma, (d_output * normalized).sum((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(d_beta, d_output.sum((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_array_equal(mean_after, mean.astype(np.float32))
+    np.testing.assert_array_equal(variance_after, variance.astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_frozen_statistics_in_mixed_precision_equal_inference(kind):
+    layer = BatchNorm(dtype=f"mixed_{kind}")
+    layer.build(X.shape)
+    layer.set_weights(with_weights(BatchNorm).get_weights())
+    layer.frozen_statistics = True
+    training, inference = (layer(tf.cast(X, kind), training=mode) for mode in (True, False))
+    assert training.dtype == kind
+    np.testing.assert_allclose(
+        *(np.asarray(tf.cast(y, tf.float32)) for y in (training, inference)), rtol=0.02, atol=0.02
+    )
+
+
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
 def test_moving_statistics_are_float32_in_mixed_precision(kind):
     layer = BatchNorm(momentum=0.0, dtype=f"mixed_{kind}")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from deeplab.config import ModelConfig
-from deeplab.model.batch_norm_statistics import reestimate_batch_norm, unfold_batch_norm
+from deeplab.model.batch_norm import BatchNorm
+from deeplab.model.batch_norm_statistics import batch_norms, reestimate_batch_norm, unfold_batch_norm
 from deeplab.model.build import build_model
 from deeplab.pretrained import import_weights
 from tests.networks import random_image, randomize
@@ -24,7 +25,7 @@ def four_images() -> np.ndarray:
 
 def test_unfolding_one_batch_norm_gives_the_statistics_and_affine_map_worked_out_by_hand():
     image = keras.Input((None, None, 2))
-    layer = keras.layers.BatchNormalization(epsilon=0.5)
+    layer = BatchNorm(epsilon=0.5)
     model = keras.Model(image, layer(image))
     # gamma / sqrt(variance + epsilon) = 2 / sqrt(3.5 + 0.5) = 1, so the layer computes x - 1 + 3 and x + 7 - 3.
     layer.set_weights([np.float32([2, 2]), np.float32([3, -3]), np.float32([1, -7]), np.float32([3.5, 3.5])])
@@ -96,14 +97,14 @@ def test_an_official_model_keeps_its_labels_in_training_after_unfolding(official
 def two_batch_norms() -> keras.Model:
     """Build two batch norms with a dropout between them, so that the input of the second depends on the first."""
     image = keras.Input((None, None, 3))
-    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3)(image)
+    x = BatchNorm(momentum=0.9, epsilon=1e-3)(image)
     x = keras.layers.Dropout(0.5)(keras.layers.ReLU()(x))
-    return keras.Model(image, keras.layers.BatchNormalization(momentum=0.9)(x))
+    return keras.Model(image, BatchNorm(momentum=0.9)(x))
 
 
 def test_reestimated_statistics_are_those_of_all_pixels_computed_with_numpy():
     model = randomize(two_batch_norms())
-    first, second = (layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization))
+    first, second = (layer for layer in model.layers if isinstance(layer, BatchNorm))
     rng = np.random.default_rng(0)
     batches = [rng.normal(shift, 2.0, (2, 5, 4, 3)).astype("float32") for shift in (1.0, 3.0, -4.0)]
     gamma, beta = np.array(first.gamma), np.array(first.beta)
@@ -130,9 +131,10 @@ def test_after_reestimation_on_one_batch_inference_equals_training_on_it(model):
     assert np.abs(before - in_training).max() > 0.1 * in_training.std()
 
 
-def test_reestimation_does_not_change_frozen_batch_norms():
+@pytest.mark.parametrize(("attribute", "value"), [("trainable", False), ("frozen_statistics", True)])
+def test_reestimation_does_not_change_frozen_statistics(attribute, value):
     model = randomize(two_batch_norms())
-    model.layers[1].trainable = False
+    setattr(model.layers[1], attribute, value)
     before = np.array(model.layers[1].moving_mean)
     reestimate_batch_norm(model, [np.full((1, 4, 4, 3), 9.0, "float32")])
     np.testing.assert_array_equal(model.layers[1].moving_mean, before)
@@ -141,3 +143,12 @@ def test_reestimation_does_not_change_frozen_batch_norms():
 def test_reestimation_without_batches_is_an_error():
     with pytest.raises(ValueError, match="no batches"):
         reestimate_batch_norm(two_batch_norms(), [])
+
+
+def test_batch_norm_of_keras_whose_statistics_cannot_be_frozen_alone_is_refused():
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.BatchNormalization(name="plain")(image))
+    with pytest.raises(
+        TypeError, match=r"layer plain is a BatchNormalization; use deeplab\.model\.batch_norm\.BatchNorm"
+    ):
+        batch_norms(model)

@@ -4,18 +4,22 @@ import keras
 import pytest
 
 from deeplab.config import TrainingConfig
-from deeplab.training.batch_norm_warnings import warn_about_statistics
+from deeplab.model.batch_norm import BatchNorm
+from deeplab.training.batch_norm_warnings import warn_about_batch_norm
+from deeplab.training.optimizer import set_trainable
 
 
 def network(momentum: float = 0.9) -> keras.Model:
     image = keras.Input((None, None, 3))
-    return keras.Model(image, keras.layers.BatchNormalization(momentum=momentum)(image))
+    return keras.Model(image, BatchNorm(momentum=momentum, name="norm")(image))
 
 
 def warnings_for(model: keras.Model, replicas: int = 1, **settings: object) -> list[str]:
+    config = TrainingConfig(**settings)
+    set_trainable(model, config)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_about_statistics(model, TrainingConfig(**settings), replicas)
+        warn_about_batch_norm(model, config, replicas)
     return [str(w.message) for w in caught]
 
 
@@ -42,8 +46,30 @@ def test_small_batches_per_replica_show_a_warning(settings, replicas, expected):
     assert [expected in line for line in lines] == [True] if expected else not lines
 
 
-def test_frozen_batch_norm_shows_no_warning():
+@pytest.mark.parametrize(
+    ("settings", "replicas", "remedy"),
+    [
+        ({"batch_size": 4}, 1, "from random weights training.batch_size=12"),
+        ({"batch_size": 16, "accumulation": 2}, 1, "from random weights training.batch_size=24"),
+        ({"batch_size": 8}, 2, "from random weights training.batch_size=24 or training.batch_norm=sync"),
+    ],
+)
+def test_small_batches_name_the_batch_size_that_suffices(settings, replicas, remedy):
+    (line,) = warnings_for(network(), replicas, **settings)
+    assert "with pretrained weights set training.batch_norm=frozen_statistics" in line
+    assert line.endswith(remedy)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "frozen_statistics"])
+def test_frozen_batch_norm_with_pretrained_values_shows_no_warning(mode):
     model = network(0.9997)
-    for layer in model.layers:
-        layer.trainable = False
-    assert not warnings_for(model, steps=1, batch_size=1)
+    model.get_layer("norm").beta.assign([0.0, 0.5, 0.0])
+    assert not warnings_for(model, steps=1, batch_size=1, batch_norm=mode)
+
+
+def test_batch_norm_that_is_frozen_without_pretrained_values_is_named():
+    """Decoders that pretrained weights lack have beta 0 and mean 0, whether they are random or the identity."""
+    (line,) = warnings_for(network(), batch_norm="frozen")
+    assert line.startswith("1 batch norms have no pretrained values, first norm")
+    assert line.endswith("set training.batch_norm=frozen_statistics, which trains gamma and beta")
+    assert not warnings_for(network(), batch_norm="frozen_statistics")

@@ -4,6 +4,7 @@ import pytest
 
 from deeplab.config import ModelConfig, TrainingConfig
 from deeplab.errors import UserError
+from deeplab.model.batch_norm_statistics import batch_norms
 from deeplab.model.build import build_model
 from deeplab.training.optimizer import SlowStartPoly, decayed_kernels, make_optimizer, multiplier, set_trainable
 
@@ -79,14 +80,30 @@ def test_adamw_decays_only_kernels():
     np.testing.assert_array_equal(bias, 1)
 
 
-@pytest.mark.parametrize(("mode", "norms"), [("train", 1.0), ("sync", 1.0), ("frozen", 0.0)])
-def test_batch_norm_mode_sets_which_layers_are_trainable(mode, norms):
+@pytest.mark.parametrize(
+    ("mode", "trainable", "synchronized", "frozen_statistics"),
+    [
+        ("train", True, False, False),
+        ("sync", True, True, False),
+        ("frozen_statistics", True, False, True),
+        ("frozen", False, False, False),
+    ],
+)
+def test_batch_norm_mode_applies_to_all_batch_norms(mode, trainable, synchronized, frozen_statistics):
     model = build_model(SMALL)
     set_trainable(model, TrainingConfig(batch_norm=mode))
-    batch_norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert np.mean([layer.trainable for layer in batch_norms]) == norms
-    assert {layer.synchronized for layer in batch_norms} == {mode == "sync"}
+    modes = {(x.trainable, x.synchronized, x.frozen_statistics) for x in batch_norms(model)}
+    assert modes == {(trainable, synchronized, frozen_statistics)}
     assert model.get_layer("backbone_stem").trainable
+    set_trainable(model, TrainingConfig())
+    assert {(x.trainable, x.synchronized, x.frozen_statistics) for x in batch_norms(model)} == {(True, False, False)}
+
+
+def test_frozen_backbone_freezes_its_gamma_and_beta_too():
+    model = build_model(SMALL)
+    set_trainable(model, TrainingConfig(backbone_multiplier=0.0, batch_norm="frozen_statistics"))
+    assert {x.trainable for x in batch_norms(model) if x.name.startswith("backbone_")} == {False}
+    assert {x.trainable for x in batch_norms(model) if not x.name.startswith("backbone_")} == {True}
 
 
 def test_backbone_with_multiplier_0_is_not_trainable():

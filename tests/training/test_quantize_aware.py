@@ -12,6 +12,7 @@ from deeplab.config import TrainConfig, TrainingConfig, build, to_mapping
 from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
+from deeplab.model.batch_norm import BatchNorm
 from deeplab.model.build import build_model
 from deeplab.model.quantization.layers import Range, unfolded_layers
 from deeplab.model.quantization.transform import activation_ranges, quantization_parameters
@@ -187,6 +188,21 @@ def test_moving_average_includes_the_ranges(tmp_path):
         i for i, v in enumerate(state.network.weights) if v.path == state.network.get_layer("logits_range").high.path
     ]
     assert np.abs(after[high[0]] - before[high[0]]).max() > 0.01
+
+
+@pytest.mark.parametrize(("mode", "learns"), [("frozen_statistics", True), ("frozen", False)])
+def test_biases_learn_unless_batch_norm_is_frozen_and_statistics_stay(mode, learns, tmp_path):
+    """Folded official weights have all their biases in beta, which quantization-aware training has to move."""
+    config = settings(tmp_path, AWARE | {"batch_norm": mode, "learning_rate": 0.1, "quantization": {"delay": 2}})
+    state = random_state(config, -3.0, 6.0)
+    norms = [layer for layer in unfolded_layers(state.network) if isinstance(layer, BatchNorm)]
+    before = [layer.get_weights() for layer in norms]
+    make_train_step(state.model, state.optimizer, config.training)(batch())
+    changed = [[not np.array_equal(a, b) for a, b in zip(old, x.get_weights(), strict=True)] for old, x in
+               zip(before, norms, strict=True)]  # fmt: skip
+    gammas, betas, means, variances = np.mean(changed, axis=0)
+    assert (means, variances) == (0, 0)
+    assert (gammas > 0.9, betas > 0.9) == (learns, learns)
 
 
 def test_accumulated_parts_make_the_update_of_the_whole_batch(tmp_path):

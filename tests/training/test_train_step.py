@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab.config import ModelConfig, TrainingConfig
+from deeplab.model.batch_norm import BatchNorm
 from deeplab.model.build import build_model
 from deeplab.training.optimizer import make_optimizer, set_trainable
 from deeplab.training.train_step import averaged_variables, make_averages, make_train_step
@@ -101,6 +102,25 @@ def test_accumulated_parts_make_the_update_of_the_whole_batch():
         np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(a).max()))
     untouched = trained(TrainingConfig(**settings), steps=0)
     assert max(np.abs(a - b).max() for a, b in zip(whole, untouched, strict=True)) > 1e-3
+
+
+def test_update_with_frozen_statistics_trains_gamma_and_beta_as_worked_out_with_numpy():
+    """The network is one batch norm, so that numpy can compute the update; `fine_tune_batch_norm=False` computes it."""
+    image = keras.Input((None, None, 2))
+    norm = BatchNorm(epsilon=0.5, momentum=0.1)
+    model = keras.Model(image, norm(image))
+    gamma, beta, mean, variance = np.array([[2.0, 0.5], [1.0, -1.0], [3.0, -2.0], [0.5, 3.5]])
+    norm.set_weights([gamma, beta, mean, variance])
+    config = TrainingConfig(learning_rate=0.1, weight_decay=0.5, bias_multiplier=2.0, batch_norm="frozen_statistics")
+    set_trainable(model, config)
+    x = np.array([[1.0, 4.0], [-2.0, 0.0], [9.0, 9.0]])
+    images, labels = tf.constant(x.reshape(1, 1, 3, 2), tf.float32), ONE_BATCH[1]
+    make_train_step(model, make_optimizer(config, model), config)((images, labels))
+    normalized = (x[:2] - mean) / np.sqrt(variance + 0.5)
+    p = np.exp(gamma * normalized + beta)
+    error = (p / p.sum(1, keepdims=True) - np.eye(2)) / 2
+    expected = [gamma - 0.1 * (error * normalized).sum(0), beta - 0.1 * error.sum(0), mean, variance]
+    np.testing.assert_allclose(norm.get_weights(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["train", "frozen"])

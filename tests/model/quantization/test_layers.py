@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab.model.batch_norm import BatchNorm
 from deeplab.model.quantization.layers import PIXEL_RANGE, FoldedConvolution, PixelGrid, Range
 
 
-def pair(depthwise: bool, seed: int = 0) -> tuple[keras.layers.Layer, keras.layers.BatchNormalization]:
+def pair(depthwise: bool, seed: int = 0) -> tuple[keras.layers.Layer, BatchNorm]:
     """Build a convolution of 3 channels and a batch norm with random weights."""
     rng = np.random.default_rng(seed)
     make = keras.layers.DepthwiseConv2D if depthwise else lambda *a, **k: keras.layers.Conv2D(4, *a, **k)
     conv = make(3, padding="same", use_bias=False)
-    norm = keras.layers.BatchNormalization(epsilon=1e-3, momentum=0.8)
+    norm = BatchNorm(epsilon=1e-3, momentum=0.8)
     norm(conv(np.zeros((1, 5, 5, 3), np.float32)))
     conv.set_weights([rng.normal(0, 0.2, conv.kernel.shape)])
     norm.set_weights([rng.uniform(low, high, norm.gamma.shape) for low, high in ((0.5, 2), (-1, 1), (-1, 1), (0.2, 3))])
@@ -96,12 +97,13 @@ def test_in_training_the_kernel_is_rounded_after_folding_the_moving_statistics()
     np.testing.assert_allclose(np.asarray(layer(x, np.float32(0.01), training=True)), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("reason", ["frozen", "after the delay"])
+@pytest.mark.parametrize("reason", ["frozen", "frozen statistics", "after the delay"])
 def test_moving_statistics_stay_if_frozen_or_after_the_delay(reason):
     conv, norm = pair(False)
     layer = FoldedConvolution(conv, norm)
     norm.trainable = reason != "frozen"
-    layer.uses_batch_statistics = reason == "frozen"
+    norm.frozen_statistics = reason == "frozen statistics"
+    layer.uses_batch_statistics = reason != "after the delay"
     before = [w.copy() for w in norm.get_weights()]
     x = np.random.default_rng(5).normal(2, 1, (2, 5, 5, 3)).astype(np.float32)
     actual = np.asarray(layer(x, np.float32(0.01), training=True))
