@@ -16,6 +16,7 @@ from deeplab.config import (
     PageConfig,
     PredictConfig,
     SummarizeConfig,
+    TargetListConfig,
     TrainConfig,
     VerifyConfig,
 )
@@ -51,7 +52,7 @@ class Command:
     Attributes:
         name: of the script and of the YAML file in configs/.
         summary: what it does, in a sentence or two.
-        jobs: by the key that selects them; "" is the default.
+        jobs: by the key ("verify"), or the key and its value ("target=list"), that selects them; "" is the default.
         examples: arguments, each with a comment.
     """
 
@@ -66,6 +67,7 @@ class Command:
         A key that is true or false selects no job: `page=FILE` is a job, `page=true` a setting of the default job.
         """
         given = {key for key, value in settings.items() if value is not None and not isinstance(value, bool)}
+        given |= {f"{key}={settings[key]}" for key in given}
         return next((job for key, job in self.jobs.items() if key in given), self.jobs[""])
 
 
@@ -80,6 +82,13 @@ def _check_data_root(config: TrainConfig) -> None:
 def _check_runs(config: EvaluateConfig) -> None:
     for run in config.runs:
         open_model(run)
+
+
+def _check_export(config: ExportConfig) -> None:
+    from deeplab.compatibility.targets import with_target
+
+    with_target(config)
+    open_model(config.run)
 
 
 def _check_verify(config: VerifyConfig) -> None:
@@ -121,14 +130,18 @@ COMMANDS: dict[str, Command] = {
             "is written. inspect=FILE prints what a .tflite file contains; verify=FILE checks an existing file; "
             "page=FILE writes a page that runs a .tflite file in a browser.",
             {
-                "": Job(ExportConfig, "deeplab.conversion.export:run_export", lambda c: open_model(c.run)),
+                "": Job(ExportConfig, "deeplab.conversion.export:run_export", _check_export),
                 "verify": Job(VerifyConfig, "deeplab.conversion.verify:run_verify", _check_verify),
                 "inspect": Job(InspectConfig, "deeplab.conversion.inspection:run_inspect", needs_tensorflow=False),
+                "target=list": Job(
+                    TargetListConfig, "deeplab.compatibility.targets:print_targets", needs_tensorflow=False
+                ),
                 "page": Job(PageConfig, "deeplab.web.page:run_page", needs_tensorflow=False),
             },
             (
                 ("run=runs/voc quantization=int8 image_size=257 out=model.tflite", "an int8 file"),
                 ("run=runs/voc 'quantization=[float32,float16,int8]' mask_stride=4", "three files, compared"),
+                ("run=runs/voc target=mediapipe", "a file for MediaPipe; target=list prints all targets"),
                 ("verify=model.tflite run=runs/voc", "check a file against its run"),
                 ("page=model.tflite", "a page that runs the file in a browser: model.html"),
             ),

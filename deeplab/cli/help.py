@@ -41,7 +41,7 @@ def command_help(command: Command, folder: Path, program: str) -> str:
         for group, choices in groups.items():
             lines += _wrapped(", ".join(choices), f"  {group:<12}")
     for key, job in command.jobs.items():
-        title = f"settings with {key}=FILE" if key else "settings"
+        title = f"settings with {key if '=' in key else f'{key}=FILE'}" if key else "settings"
         lines += ["", f"{title} (name: type = default):", *_settings(job.config)]
     return "\n".join(lines)
 

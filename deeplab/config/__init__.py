@@ -13,6 +13,7 @@ from deeplab.config.commands import (
     PredictConfig,
     Quantization,
     SummarizeConfig,
+    TargetListConfig,
     TrainConfig,
     VerifyConfig,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Quantization",
     "QuantizationAwareConfig",
     "SummarizeConfig",
+    "TargetListConfig",
     "TrainConfig",
     "TrainingConfig",
     "VerifyConfig",

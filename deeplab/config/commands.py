@@ -168,7 +168,9 @@ class ExportConfig:
     Attributes:
         run: a run folder, or an official .tflite file, which is imported first.
         out: the .tflite file to write; its report is written next to it. Several quantizations add their names. null
-            writes QUANTIZATION.tflite into the run folder; required when `run` is a .tflite file.
+            writes QUANTIZATION.tflite, or TARGET.tflite, into the run folder; required when `run` is a .tflite file.
+        target: the app, delegate or browser that the file is for. It sets quantization, dtypes, output, mask_stride and
+            image_size; a setting given by hand must not contradict it. "list" prints all targets.
         seed: seed of the choice of calibration images.
         output_stride: output stride of the exported network: 8, 16 or 32.
         image_size: input size of the file in pixels. null takes the evaluation size of the run, else its crop size, or
@@ -198,6 +200,7 @@ class ExportConfig:
 
     run: str
     out: str | None = None
+    target: str | None = None
     seed: Seed = 0
     output_stride: int = 16
     image_size: ImageSize = None
@@ -271,6 +274,17 @@ class InspectConfig:
     """
 
     inspect: str
+
+
+@dataclass(frozen=True)
+class TargetListConfig:
+    """Settings of export.py target=list, which prints the targets of an export.
+
+    Attributes:
+        target: "list".
+    """
+
+    target: str
 
 
 @dataclass(frozen=True)

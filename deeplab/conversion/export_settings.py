@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deeplab.compatibility.targets import check_image_size, with_target
 from deeplab.config import ExportConfig, Quantization, fixed_height_width
 from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS
 from deeplab.conversion.export_graph import check_mask_stride
@@ -20,7 +21,7 @@ class ExportSettings:
     """The resolved settings of an export.
 
     Attributes:
-        config: the settings as the user gave them.
+        config: the settings that the user gave, with those of the target.
         run: the opened run folder or .tflite file.
         image_size: (height, width) of the input in pixels.
         paths: the file to write for each quantization.
@@ -44,6 +45,7 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
     Raises:
         UserError: settings that do not fit together, or a missing or unusable run, folder or data set.
     """
+    config = with_target(config)
     quantizations = config.quantizations
     if config.output == "labels" and set(quantizations) & set(NO_LABELS):
         raise UserError("output", f"labels are not available with {', '.join(NO_LABELS)}", "use output=logits, or int8")
@@ -59,6 +61,7 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
     for path in paths.values():
         check_writable(path)
     size = _image_size(config, run)
+    check_image_size(config, size)
     check_mask_stride(size, config.mask_stride)
     # An int8 file with float layers is calibrated.
     keep_ranges = config.keep_ranges and not config.float_layers and run.is_tflite and run.network.ranges is not None
@@ -86,8 +89,11 @@ def _paths(config: ExportConfig, run: TrainedModel) -> dict[Quantization, Path]:
     if config.out is None:
         if run.is_tflite:
             raise UserError("out", "a value is required when run is a .tflite file", "set it with out=FILE.tflite")
-        return {quantization: run.folder / f"{quantization}.tflite" for quantization in config.quantizations}
-    out = Path(config.out)
+        if config.target is None:
+            return {quantization: run.folder / f"{quantization}.tflite" for quantization in config.quantizations}
+        out = run.folder / f"{config.target}.tflite"
+    else:
+        out = Path(config.out)
     if out.suffix != ".tflite":
         raise UserError("out", f"expected a name that ends in .tflite, got {config.out!r}", "change the name")
     if run.is_tflite and out.exists() and out.samefile(run.path):

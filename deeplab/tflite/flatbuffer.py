@@ -102,12 +102,14 @@ class Operator:
         outputs: tensor indices.
         options: values by the schema's names in snake case: stride_h, stride_w, dilation_h_factor, dilation_w_factor,
             padding ("SAME", "VALID"), fused_activation_function ("NONE", "RELU6", ...), align_corners, ...
+        version: of the operator; delegates refuse versions that they do not know.
     """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Mapping[str, Any]
+    version: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,11 +150,12 @@ def read_graph(content: bytes, name: str = "the model") -> TfliteGraph:
         if len(model.subgraphs) != 1:
             raise UserError(name, f"expected one subgraph, got {len(model.subgraphs)}", "give a file with one subgraph")
         subgraph = model.subgraphs[0]
-        names = [operator_name(code) for code in model.operatorCodes]
+        codes = [(operator_name(code), code.version) for code in model.operatorCodes]
         return TfliteGraph(
             operators=tuple(
-                Operator(names[op.opcodeIndex], _numbers(op.inputs), _numbers(op.outputs), _options(op.builtinOptions))
+                Operator(name, _numbers(op.inputs), _numbers(op.outputs), _options(op.builtinOptions), version)
                 for op in subgraph.operators
+                for name, version in (codes[op.opcodeIndex],)
             ),
             tensors=tuple(_tensor(i, t, model.buffers, content) for i, t in enumerate(subgraph.tensors)),
             inputs=_numbers(subgraph.inputs),

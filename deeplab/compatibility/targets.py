@@ -1,0 +1,98 @@
+"""The targets of an export: settings that belong together, so that an app, a delegate or a browser takes the file."""
+
+import dataclasses
+import difflib
+import textwrap
+from typing import Any
+
+from deeplab.compatibility.rules import SettingRule, Target, targets
+from deeplab.config import ExportConfig, TargetListConfig, is_given
+from deeplab.errors import UserError
+
+
+def find_target(name: str) -> Target:
+    """Return a target; raises UserError with a suggestion if its name is unknown."""
+    if name in targets():
+        return targets()[name]
+    near = difflib.get_close_matches(name, [*targets(), "list"], n=1)
+    known = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(targets())};"
+    raise UserError("target", f"unknown target {name!r}", f"{known} target=list describes all")
+
+
+def with_target(config: ExportConfig) -> ExportConfig:
+    """Return the config with the settings of its target; settings that the user gave by hand are kept.
+
+    Settings that the target leaves open are kept too. Without a target the config is returned as it is.
+
+    Raises:
+        UserError: an unknown target, or a setting that contradicts it; the message states the reason.
+    """
+    if config.target is None:
+        return config
+    target, changes = find_target(config.target), {}
+    for name, rule in target.setting.items():
+        value = getattr(config, name)
+        if not is_given(config, name) or value is None:
+            changes[name] = value if rule.default is None else rule.default
+        elif not _accepts(rule, value):
+            problem = f"{_text(value)} contradicts target={target.id}, because {rule.because}"
+            raise UserError(name, problem, f"use {_accepted(rule)}, or omit it")
+    return dataclasses.replace(config, **changes)
+
+
+def check_image_size(config: ExportConfig, size: tuple[int, int]) -> None:
+    """Raise UserError if an image size, which can come from the run, exceeds the limit of the target."""
+    if config.target is None:
+        return
+    rule = find_target(config.target).setting.get("image_size")
+    if rule is not None and rule.maximum is not None and max(size) > rule.maximum:
+        problem = f"{_text(size)} contradicts target={config.target}, because {rule.because}"
+        raise UserError("image_size", problem, f"use image_size={rule.maximum} or a smaller size")
+
+
+def describe_targets() -> str:
+    """Return a table of all targets: name, what it is for, and the settings that it makes or demands."""
+    lines = []
+    for target in targets().values():
+        settings = ", ".join(f"{name}={_described(rule)}" for name, rule in target.setting.items())
+        lines += [f"{target.id:19} {target.purpose}"]
+        lines += textwrap.wrap(settings, 110, initial_indent=" " * 20, subsequent_indent=" " * 20)
+    lines += ["", "The first value is the one that the target sets; a setting given by hand must be one of the others."]
+    return "\n".join(lines)
+
+
+def print_targets(config: TargetListConfig) -> None:
+    """Print the table of all targets; `config` only selects this job."""
+    print(describe_targets())
+
+
+def _accepts(rule: SettingRule, value: Any) -> bool:
+    """Return whether a target accepts the value of a setting; of several quantizations it must accept each."""
+    if rule.maximum is not None:
+        # Checked by `check_image_size` together with the size of the run.
+        return True
+    if rule.allowed is None:
+        return True
+    allowed = [tuple(v) if isinstance(v, list) else v for v in rule.allowed]
+    if isinstance(value, tuple) and value and not any(isinstance(v, tuple) for v in allowed):
+        return all(v in allowed for v in value)
+    return value in allowed
+
+
+def _accepted(rule: SettingRule) -> str:
+    values = [_text(v) for v in rule.allowed or ()]
+    return " or ".join([", ".join(values[:-1]), values[-1]]) if len(values) > 1 else "".join(values)
+
+
+def _described(rule: SettingRule) -> str:
+    """Return the accepted values with the default first."""
+    if rule.maximum is not None:
+        return f"up to {rule.maximum}"
+    values = sorted(rule.allowed or (), key=lambda value: value != rule.default)
+    return "|".join(map(_text, values))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"[{','.join(map(str, value))}]"
+    return str(value)
