@@ -4,6 +4,7 @@ Every default is defined here and nowhere else; the YAML files in configs/ conta
 """
 
 from deeplab.config.commands import (
+    IO_TYPES,
     EvaluateConfig,
     ExportConfig,
     ExportOutput,
@@ -19,12 +20,13 @@ from deeplab.config.commands import (
 )
 from deeplab.config.data import DataConfig
 from deeplab.config.image_size import ImageSize, fixed_height_width, height_width
-from deeplab.config.mapping import build, is_given, record_given, to_mapping, type_name
+from deeplab.config.mapping import build, checked, is_given, record_given, to_mapping, type_name
 from deeplab.config.model import ModelConfig
 from deeplab.config.page import PageConfig
 from deeplab.config.training import AugmentConfig, QuantizationAwareConfig, TrainingConfig
 
 __all__ = [
+    "IO_TYPES",
     "AugmentConfig",
     "DataConfig",
     "EvaluateConfig",
@@ -45,6 +47,7 @@ __all__ = [
     "TrainingConfig",
     "VerifyConfig",
     "build",
+    "checked",
     "fixed_height_width",
     "height_width",
     "is_given",

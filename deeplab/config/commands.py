@@ -1,13 +1,23 @@
 """The config of each command."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from deeplab.config.data import DataConfig
 from deeplab.config.image_size import ImageSize
-from deeplab.config.mapping import check_ranges, require
+from deeplab.config.mapping import check_fields, check_list, require
 from deeplab.config.model import ModelConfig
-from deeplab.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Seed, UnitFloat
+from deeplab.config.ranges import (
+    NonNegativeInt,
+    OutputStride,
+    PositiveInt,
+    Range,
+    ScaleFactor,
+    Seed,
+    Side,
+    Threads,
+    UnitFloat,
+)
 from deeplab.config.training import TrainingConfig
 
 Quantization = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
@@ -18,6 +28,15 @@ ExportOutput = Literal["logits", "probabilities", "labels"]
 
 IoType = Literal["float32", "uint8", "int8", "int16"]
 """Dtype of the input or the output of a .tflite file."""
+
+IO_TYPES: dict[Quantization, tuple[IoType, ...]] = {
+    "float32": ("float32",),
+    "float16": ("float32",),
+    "dynamic": ("float32",),
+    "int8": ("uint8", "int8", "float32"),
+    "int16x8": ("float32", "int16"),
+}
+"""The dtypes that input and output of a file can have, by quantization; the first is the default."""
 
 Fit = Literal["auto", "pad", "stretch"]
 """How an image meets a network of fixed input size, see `deeplab.prediction.image_fit.fit_image`."""
@@ -53,18 +72,27 @@ class TrainConfig:
     first_stage: dict[str, Any] | None = None
     allow_missing: bool = False
     check_data: bool = False
-    output_stride: tuple[int, ...] = (16, 8)
+    output_stride: tuple[OutputStride, ...] = (16, 8)
     image_size: ImageSize = None
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        require("output_stride", self.output_stride, bool(self.output_stride), "at least one output stride")
-        check_ranges(self)
+        check_fields(self)
+        check_list("output_stride", self.output_stride, "output stride")
 
     @property
     def eval_size(self) -> ImageSize:
         """The size that images are padded to for evaluation; None for their own size."""
         return self.data.eval_size if self.image_size is None else self.image_size
+
+
+_LISTS = {
+    "run": "run folder or .tflite file",
+    "output_stride": "output stride",
+    "multi_scale_strides": "output stride",
+    "scales": "factor",
+}
+"""The lists of EvaluateConfig that must not be empty, and what they contain."""
 
 
 @dataclass(frozen=True)
@@ -94,26 +122,25 @@ class EvaluateConfig:
 
     run: str | tuple[str, ...]
     out: str | None = None
-    output_stride: int | tuple[int, ...] | None = None
+    output_stride: OutputStride | tuple[OutputStride, ...] | None = None
     image_size: ImageSize = None
     fit: Fit = "auto"
     data: dict[str, Any] | None = None
-    scales: tuple[PositiveFloat, ...] = (1.0,)
+    scales: tuple[ScaleFactor, ...] = (1.0,)
     flip: bool = False
-    multi_scale_strides: tuple[int, ...] | None = None
+    multi_scale_strides: tuple[OutputStride, ...] | None = None
     multi_scale_images: PositiveInt | None = None
-    trimap_widths: tuple[PositiveInt, ...] = (1, 2, 3, 5, 8, 12, 20, 30, 40)
-    bootstrap_samples: NonNegativeInt = 2000
+    trimap_widths: tuple[Annotated[int, Range("from 1 to 10,000", 1, 10_000)], ...] = (1, 2, 3, 5, 8, 12, 20, 30, 40)
+    bootstrap_samples: Annotated[int, Range("from 0 to 1,000,000", 0, 1_000_000)] = 2000
     example_images: NonNegativeInt = 4
-    threads: PositiveInt = 2
+    threads: Threads = 2
     seed: Seed = 0
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        require("run", self.run, len(self.run) > 0, "a run folder or a .tflite file")
-        require("scales", self.scales, bool(self.scales), "at least one factor")
-        require("output_stride", self.output_stride, self.output_stride != (), "at least one output stride")
-        check_ranges(self)
+        check_fields(self)
+        for key, element in _LISTS.items():
+            check_list(key, getattr(self, key), element)
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -146,17 +173,17 @@ class PredictConfig:
     run: str
     images: str
     out: str = "predictions"
-    output_stride: int = 16
+    output_stride: OutputStride = 16
     image_size: ImageSize = None
     fit: Fit = "auto"
-    tile: PositiveInt | None = None
+    tile: Side | None = None
     overlap: NonNegativeInt = 64
     opacity: UnitFloat = 0.5
-    threads: PositiveInt = 2
+    threads: Threads = 2
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        check_ranges(self)
+        check_fields(self)
         if self.tile is not None:
             require("tile", self.tile, self.tile > self.overlap, f"more than overlap={self.overlap}")
 
@@ -202,7 +229,7 @@ class ExportConfig:
     out: str | None = None
     target: str | None = None
     seed: Seed = 0
-    output_stride: int = 16
+    output_stride: OutputStride = 16
     image_size: ImageSize = None
     quantization: Quantization | tuple[Quantization, ...] = "int8"
     output: ExportOutput = "logits"
@@ -212,17 +239,27 @@ class ExportConfig:
     float_layers: tuple[str, ...] = ()
     keep_ranges: bool = True
     correct_biases: bool = True
-    max_miou_drop: NonNegativeFloat = 1.5
+    max_miou_drop: Annotated[float, Range("from 0 to 100", 0, 100)] = 1.5
     calibration_images: PositiveInt = 16
     agreement_images: PositiveInt = 4
     miou_images: NonNegativeInt = 50
-    threads: PositiveInt = 2
+    threads: Threads = 2
     data: dict[str, Any] | None = None
     page: bool = False
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        check_ranges(self)
+        check_fields(self)
+        check_list("quantization", self.quantization, "quantization")
+        for key in ("input_type", "output_type"):
+            for quantization in self.quantizations:
+                value, known = getattr(self, key), IO_TYPES[quantization]
+                expected = f"{' or '.join(known)} with quantization={quantization}"
+                require(key, value, value is None or value in known, expected)
+        if self.output == "labels":
+            require(
+                "output_type", self.output_type, self.output_type is None, "null with output=labels, which is int32"
+            )
         if self.page:
             for key in ("input_type", "output_type"):
                 value = getattr(self, key)
@@ -252,17 +289,17 @@ class VerifyConfig:
 
     verify: str
     run: str | None = None
-    max_miou_drop: NonNegativeFloat = 1.5
+    max_miou_drop: Annotated[float, Range("from 0 to 100", 0, 100)] = 1.5
     agreement_images: PositiveInt = 4
     miou_images: NonNegativeInt = 50
-    output_stride: int = 16
-    threads: PositiveInt = 2
+    output_stride: OutputStride = 16
+    threads: Threads = 2
     data: dict[str, Any] | None = None
     seed: Seed = 0
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        check_ranges(self)
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -299,10 +336,10 @@ class SummarizeConfig:
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    output_stride: int = 16
-    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] = 513
+    output_stride: OutputStride = 16
+    image_size: Side | tuple[Side, Side] = 513
     every_layer: bool = False
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        check_ranges(self)
+        check_fields(self)

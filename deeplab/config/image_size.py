@@ -1,8 +1,8 @@
 """The size of an image as a setting."""
 
-from deeplab.config.ranges import PositiveInt
+from deeplab.config.ranges import Side
 
-ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt] | None
+ImageSize = Side | tuple[Side, Side] | None
 """Side of a square, (height, width), or None for any size; in pixels."""
 
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import difflib
+import os
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal, TypeVar
 
-from deeplab.config.ranges import values_out_of_range
+from deeplab.config.ranges import MAY_BE_EMPTY, values_out_of_range
 from deeplab.errors import UserError
 
 T = TypeVar("T")
@@ -30,8 +32,8 @@ def build(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
     for key, value in mapping.items():
         where = f"{path}.{key}" if path else str(key)
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            known = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}"
+            near = _similar_key(str(key), cls, path)
+            known = f"did you mean {near!r}?" if near else f"known keys: {', '.join(fields)}"
             raise UserError(where, "unknown key", known)
         values[key] = _convert(hints[key], value, where)
     for name, f in fields.items():
@@ -68,12 +70,16 @@ def is_given(config: Any, name: str) -> bool:
     return bool(getattr(config, name) != default)
 
 
-def check_ranges(config: Any, path: str = "") -> None:
-    """Raise UserError for the first number of a config dataclass that is outside its declared range."""
-    hints = typing.get_type_hints(type(config), include_extras=True)
-    for name, hint in hints.items():
-        for where, inner, value in values_out_of_range(hint, getattr(config, name), f"{path}{name}"):
-            require(where, value, False, type_name(inner))
+def check_fields(config: Any, path: str = "") -> None:
+    """Check type and range of every field of a config dataclass, also of one that was made in Python.
+
+    Integers of NumPy become int, lists become tuples, and paths become text, as the types of the fields state.
+
+    Raises:
+        UserError: a wrong type, or a number outside its declared range.
+    """
+    for name, hint in typing.get_type_hints(type(config), include_extras=True).items():
+        object.__setattr__(config, name, checked(hint, getattr(config, name), f"{path}{name}"))
 
 
 def require(where: str, value: Any, holds: bool, expected: str) -> None:
@@ -82,11 +88,27 @@ def require(where: str, value: Any, holds: bool, expected: str) -> None:
         raise UserError(where, f"expected {expected}, got {value!r}")
 
 
+def check_list(where: str, value: Any, element: str) -> None:
+    """Raise UserError if `value` is an empty list, or names the same `element` twice; other values pass."""
+    if isinstance(value, tuple):
+        require(where, list(value), bool(value), f"at least one {element}")
+        require(where, list(value), len(set(value)) == len(value), f"each {element} once")
+
+
+def checked(hint: Any, value: Any, where: str) -> Any:
+    """Return an argument of a library function as the type `hint`; raises UserError as for a field of a config."""
+    value = _convert(hint, value, where)
+    for path, inner, number in values_out_of_range(hint, value, where):
+        kind, limits = typing.get_args(inner)
+        require(path, number, False, f"{type_name(kind)} {limits.expected(number)}")
+    return value
+
+
 def type_name(hint: Any) -> str:
     """Describe a type to a user: "an integer", "a list of numbers", "one of a, b"."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return f"{type_name(args[0])} {args[1].text}"
+        return f"{type_name(args[0])} {args[1].text}".strip()
     if origin in (typing.Union, types.UnionType):
         names = [_option_name(option, args) for option in args]
         return ", ".join(names[:-1]) + " or " + names[-1]
@@ -103,6 +125,23 @@ def type_name(hint: Any) -> str:
     return plain.get(hint, getattr(hint, "__name__", str(hint)))
 
 
+def _similar_key(key: str, cls: type, path: str) -> str | None:
+    """Return the path of the setting, at any depth below `cls`, whose last part is `key` or similar to it."""
+    paths = list(_all_paths(cls, f"{path}." if path else ""))
+    names = [name.rpartition(".")[2] for name in paths]
+    near = difflib.get_close_matches(key, names, n=1)
+    return paths[names.index(near[0])] if near else None
+
+
+def _all_paths(cls: type, prefix: str) -> Iterator[str]:
+    """Yield the paths of all settings, those of `cls` itself first."""
+    hints = typing.get_type_hints(cls)
+    yield from (f"{prefix}{name}" for name in hints)
+    for name, hint in hints.items():
+        if dataclasses.is_dataclass(hint):
+            yield from _all_paths(typing.cast(type, hint), f"{prefix}{name}.")
+
+
 def _option_name(option: Any, options: tuple[Any, ...]) -> str:
     """Describe one option of a union; a list of another option is "a list of these"."""
     origin, args = typing.get_origin(option), typing.get_args(option)
@@ -116,7 +155,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         # The range is checked by the dataclass itself, for configs made in Python too.
-        return _convert(args[0], value, where)
+        return value if args[1] is MAY_BE_EMPTY and value == "" else _convert(args[0], value, where)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
@@ -125,8 +164,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 return _convert(option, value, where)
             except UserError:
                 continue
-    elif hint is Any or (origin is Literal and value in args):
+    elif hint is Any:
         return value
+    elif origin is Literal:
+        # 16.0 and True equal integers, but are none.
+        if isinstance(value, (str, Integral)) and not isinstance(value, bool) and value in args:
+            return args[args.index(value)]
     elif origin is tuple:
         if isinstance(value, (list, tuple)):
             if len(args) == 2 and args[1] is Ellipsis:
@@ -141,9 +184,17 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return build(typing.cast(type, hint), value, where)
         if isinstance(value, typing.cast(type, hint)):
             return value
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif hint is float and isinstance(value, Real) and not isinstance(value, bool):
         return float(value)
-    elif hint is int and isinstance(value, bool):
+    elif hint is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    elif hint is str:
+        text = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if isinstance(text, str) and text.strip() and "\0" not in text:
+            return text
+        if isinstance(text, str):
+            raise UserError(where, f"expected text, got {value!r}", "leave the setting out, or give it a value")
+    elif hint is int:
         pass
     elif isinstance(hint, type) and isinstance(value, hint):
         return value

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from deeplab.config.mapping import check_ranges, require
-from deeplab.config.ranges import BelowOneFloat, PositiveFloat, PositiveInt, Range
+from deeplab.config.mapping import check_fields, require
+from deeplab.config.ranges import AtrousRate, BelowOneFloat, Channels, Range
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class ModelConfig:
         backbone: feature extractor: mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small, resnet50, resnet101,
             resnet50_beta, resnet101_beta (a stem of three 3x3 convolutions), vgg16, xception41, xception65 or
             xception71.
-        depth_multiplier: factor on the channels of the backbone, above 0.
+        depth_multiplier: factor on the channels of the backbone.
         round_channels: round these channels to multiples of 8, as keras.applications does. The official DeepLab models
             with multiplier 0.5 do not round (12 stays 12).
         reduced_tail: halve the channels of MobileNetV3's last block (arXiv:1905.02244, sec. 6.4). ImageNet weights of
@@ -46,17 +46,17 @@ class ModelConfig:
     """
 
     backbone: str = "mobilenet_v2"
-    depth_multiplier: PositiveFloat = 1.0
+    depth_multiplier: Annotated[float, Range("from 0.05 to 10", 0.05, 10)] = 1.0
     round_channels: bool = False
     reduced_tail: bool = False
-    multi_grid: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 2, 4)
+    multi_grid: tuple[AtrousRate, AtrousRate, AtrousRate] = (1, 2, 4)
     head: Literal["v1", "v2", "v3", "v3plus", "lraspp"] = "v3plus"
-    aspp_rates: tuple[PositiveInt, ...] = (6, 12, 18)
+    aspp_rates: tuple[AtrousRate, ...] = (6, 12, 18)
     aspp_separable: bool = True
-    aspp_channels: PositiveInt = 256
+    aspp_channels: Channels = 256
     image_pooling: bool = True
-    low_level_channels: PositiveInt = 48
-    decoder_channels: PositiveInt = 256
+    low_level_channels: Channels = 48
+    decoder_channels: Channels = 256
     decoder_separable: bool = True
     dropout: BelowOneFloat = 0.1
     classes: Annotated[int, Range("from 2 to 256", 2, 256)] = 21
@@ -64,7 +64,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        check_ranges(self, "model.")
+        check_fields(self, "model.")
         if self.head == "v1":
             require("model.aspp_rates", self.aspp_rates, len(self.aspp_rates) == 1, "one rate with head v1")
         if self.head == "v2":

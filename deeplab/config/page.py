@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from deeplab.config.commands import Fit
-from deeplab.config.mapping import check_ranges
+from deeplab.config.mapping import check_fields
 
 
 @dataclass(frozen=True)
@@ -26,4 +26,4 @@ class PageConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
-        check_ranges(self)
+        check_fields(self)

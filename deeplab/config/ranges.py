@@ -5,7 +5,7 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,8 @@ class Range:
     """A range of finite numbers.
 
     Attributes:
-        text: the range in words, as in "a number above 0".
+        text: the range in words, as in "a number above 0"; it states both ends, or the lower one if the upper one is
+            far above all sensible values.
         low: lower end.
         high: upper end.
         open_low: whether the lower end is excluded.
@@ -32,15 +33,30 @@ class Range:
         below = value < self.high if self.open_high else value <= self.high
         return math.isfinite(value) and above and below
 
+    def expected(self, value: float) -> str:
+        """Return the range in words for a message about `value`, including an upper end that `text` leaves out."""
+        hidden = value > self.high and not any(word in self.text for word in ("to", "at most", "below"))
+        return self.text + f" and at most {self.high:,.0f}" * hidden
 
-_POSITIVE, _NON_NEGATIVE = Range("above 0", 0, open_low=True), Range("of 0 or more", 0)
+
+MAY_BE_EMPTY = Range("")
+"""Marks text that may be empty; all other text must not be."""
+OptionalText = Annotated[str, MAY_BE_EMPTY]
+_POSITIVE, _NON_NEGATIVE = Range("above 0", 0, 1e9, open_low=True), Range("of 0 or more", 0, 1e9)
 PositiveInt = Annotated[int, _POSITIVE]
 NonNegativeInt = Annotated[int, _NON_NEGATIVE]
+Side = Annotated[int, Range("from 33 to 1,000,000", 33, 1_000_000)]
+"""Side of an image in pixels; the network pads smaller images to 33."""
+Channels = Annotated[int, Range("from 1 to 100,000", 1, 100_000)]
+AtrousRate = Annotated[int, Range("from 1 to 1,000", 1, 1000)]
+Threads = Annotated[int, Range("from 1 to 1,024", 1, 1024)]
+OutputStride = Literal[4, 8, 16, 32]
 Seed = Annotated[int, Range("from 0 to 2^32 - 1", 0, 2**32 - 1)]
 PositiveFloat = Annotated[float, _POSITIVE]
 NonNegativeFloat = Annotated[float, _NON_NEGATIVE]
 UnitFloat = Annotated[float, Range("from 0 to 1", 0, 1)]
 BelowOneFloat = Annotated[float, Range("from 0 to below 1", 0, 1, open_high=True)]
+ScaleFactor = Annotated[float, Range("from 0.05 to 20", 0.05, 20)]
 FractionFloat = Annotated[float, Range("above 0 and at most 1", 0, 1, open_low=True)]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
-from deeplab.config import IoType, Quantization
+from deeplab.config import IO_TYPES, IoType, Quantization
 from deeplab.conversion.bias_correction import with_corrected_biases
 from deeplab.conversion.export_graph import ExportFunction
 from deeplab.conversion.float_layers import operators_of
@@ -122,7 +122,7 @@ def quantize(
 
 def io_type(quantization: Quantization, requested: IoType | None) -> IoType:
     """Return the dtype of an input or output; None requests the default of the quantization."""
-    return requested or ("uint8" if quantization == "int8" else "float32")
+    return requested or IO_TYPES[quantization][0]
 
 
 def _convert(
