@@ -28,7 +28,7 @@ from deeplab.conversion.calibration import choose_calibration
 from deeplab.conversion.checks import failed_checks
 from deeplab.conversion.convert import NO_LABELS, convert, io_type
 from deeplab.conversion.export_graph import check_mask_stride, export_graph
-from deeplab.conversion.keras_reference import KerasReference, first_images, needed_logit_offset
+from deeplab.conversion.keras_reference import KerasReference, first_images, logit_extremes, needed_logit_offset
 from deeplab.conversion.structure import ExpectedFile
 from deeplab.conversion.verify import verify
 from deeplab.datasets.shapes import shapes_source
@@ -143,7 +143,7 @@ def export_case(case: Case) -> ExportedCase:
     images = tuple(first_images(scenes, 2, case.size, case.seed))
     # Called directly: tracing the model would take seconds.
     logits = tuple(np.asarray(model(image[None].astype(np.float32), training=False))[0] for image in images)
-    logit_offset = needed_logit_offset(logits, case.mask_stride) if case.output == "logits" else 0.0
+    logit_offset = needed_logit_offset([logit_extremes(x) for x in logits]) if case.output == "logits" else 0.0
     dtype = io_type(case.quantization, None)
     expected = ExpectedFile(
         case.size,

@@ -141,8 +141,9 @@ def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:
     calibration = None
     if settings.training is not None and not keep_ranges:
         calibration = choose_calibration(settings.training, config.calibration_images, size, config.seed)
-    reference = make_reference(model, settings.validation, run.description.classes, config)
-    logit_offset = needed_logit_offset(reference.logits, config.mask_stride) if config.output == "logits" else 0.0
+    images = calibration.images if calibration else ()
+    reference = make_reference(model, settings.validation, run.description.classes, config, images)
+    logit_offset = needed_logit_offset(reference.extremes) if config.output == "logits" else 0.0
     origin = {
         "model": to_mapping(run.description.config),
         "output_stride": config.output_stride,

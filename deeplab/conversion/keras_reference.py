@@ -1,5 +1,6 @@
 """The outputs of the Keras model, computed once for all files that are made from it."""
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,15 @@ from deeplab.run_folder import TrainedModel, check_class_count
 
 
 @dataclass(frozen=True)
+class LogitExtremes:
+    """The lowest best logit of a pixel, and the lowest and the highest logit, of some images."""
+
+    winner: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class KerasReference:
     """The outputs of the Keras model.
 
@@ -33,6 +43,7 @@ class KerasReference:
         examples: labeled images of any size to measure mIoU on; may be empty.
         scores: of the Keras model on `examples`; None without examples.
         builtin_logits: the logits when rounded like the builtin kernels; empty unless the model is quantization-aware.
+        extremes: of the logits of each image that the model was run on, including those without `logits`.
     """
 
     images: tuple[np.ndarray, ...]
@@ -40,6 +51,7 @@ class KerasReference:
     examples: tuple[Example, ...] = ()
     scores: Scores | None = None
     builtin_logits: tuple[np.ndarray, ...] = ()
+    extremes: tuple[LogitExtremes, ...] = ()
 
 
 def load_keras_model(run: TrainedModel, output_stride: int, image_size: Size, keep_ranges: bool) -> keras.Model:
@@ -84,7 +96,11 @@ def open_validation(run: TrainedModel, config: ExportConfig | VerifyConfig) -> S
 
 
 def make_reference(
-    model: keras.Model, source: Source | None, classes: Sequence[str], config: ExportConfig | VerifyConfig
+    model: keras.Model,
+    source: Source | None,
+    classes: Sequence[str],
+    config: ExportConfig | VerifyConfig,
+    calibration_images: Sequence[np.ndarray] = (),
 ) -> KerasReference:
     """Run the Keras model on the first images of `source`, and measure its mIoU on them.
 
@@ -93,17 +109,27 @@ def make_reference(
         source: labeled images; None takes drawn scenes and does not measure mIoU.
         classes: names by id.
         config: states the numbers of images and the seed of drawn scenes.
+        calibration_images: `[h, w, 3]` at the input size of the model; only the extremes of their logits are kept.
     """
-    predictor = keras_predictor(model)
+    predictor, extremes = keras_predictor(model), []
+
+    def run(image: np.ndarray) -> np.ndarray:
+        logits = predictor.run(image)
+        extremes.append(logit_extremes(logits))
+        return logits
+
     size, count = model.input_shape[1:3], config.agreement_images
     images = tuple(first_images(source, count, size, config.seed))
     examples = tuple(source.examples(config.miou_images)) if source else ()
+    for image in calibration_images:
+        run(image)
     return KerasReference(
         images,
-        logits=tuple(predictor.run(image) for image in images),
+        logits=tuple(run(image) for image in images),
         examples=examples,
-        scores=evaluate(predictor, examples, classes) if examples else None,
+        scores=evaluate(dataclasses.replace(predictor, run=run), examples, classes) if examples else None,
         builtin_logits=_builtin_logits(model, images),
+        extremes=tuple(extremes),
     )
 
 
@@ -113,24 +139,27 @@ def first_images(source: Source | None, count: int, size: Size, seed: int) -> li
     return [fit_image(e.image, size, padding_value=PADDING_BYTE).image for e in source.examples(count)]
 
 
-def needed_logit_offset(logits: Sequence[np.ndarray], mask_stride: int) -> float:
+def logit_extremes(logits: np.ndarray) -> LogitExtremes:
+    """Return the extremes of the logits `[h, w, classes]` of an image."""
+    return LogitExtremes(float(logits.max(-1).min()), float(logits.min()), float(logits.max()))
+
+
+def needed_logit_offset(extremes: Sequence[LogitExtremes]) -> float:
     """Return the constant that must be added to all logits so that the Task Library finds the winner of every pixel.
 
     The Task Library starts from class 0 with a confidence of 0.0 and takes only higher scores, so a pixel with negative
     logits becomes class 0. A constant added to all logits changes neither softmax nor argmax and costs nothing.
 
     Args:
-        logits: `[h, w, classes]` of the Keras model on a few images.
-        mask_stride: image pixels per mask pixel.
+        extremes: of the logits of the Keras model on all images at hand: a single pixel can need the constant.
 
     Returns:
         0.0 if all winning logits are clearly positive, as those of the official networks are. Otherwise the constant
         that makes the lowest logit zero; a quantized range contains zero anyway, so no resolution is lost.
     """
-    masks = [x[::mask_stride, ::mask_stride] for x in logits]
-    winner, low, high = min(x.max(-1).min() for x in masks), min(x.min() for x in masks), max(x.max() for x in masks)
+    winner, low, high = min(x.winner for x in extremes), min(x.low for x in extremes), max(x.high for x in extremes)
     # Quantization leaves a winning logit positive that exceeds 2 % of the range of the logits.
-    return 0.0 if float(winner) > 0.02 * (float(high) - float(low)) else -float(low)
+    return 0.0 if winner > 0.02 * (high - low) else -low
 
 
 def _builtin_logits(model: Any, images: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

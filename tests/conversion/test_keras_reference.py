@@ -1,28 +1,51 @@
 """The logit offset for the Task Library, and the images of the Keras reference."""
 
+import keras
 import numpy as np
 
-from deeplab.conversion.keras_reference import first_images, needed_logit_offset
+from deeplab.config import ExportConfig
+from deeplab.conversion.keras_reference import (
+    LogitExtremes,
+    first_images,
+    logit_extremes,
+    make_reference,
+    needed_logit_offset,
+)
 from deeplab.datasets.shapes import shapes_source
-
-
-def _logits(winner, loser):
-    return [np.array([[[winner, loser], [loser, 9.0]]], np.float32)]
+from deeplab.datasets.source import Example, Source
 
 
 def test_clearly_positive_winners_need_no_logit_offset():
-    assert needed_logit_offset(_logits(5.0, -3.0), 1) == 0.0
+    assert needed_logit_offset([LogitExtremes(5.0, -3.0, 9.0)]) == 0.0
 
 
-def test_a_negative_winner_needs_an_offset_that_makes_the_lowest_logit_zero():
-    assert needed_logit_offset(_logits(-1.0, -3.0), 1) == 3.0
+def test_a_negative_winner_of_one_image_needs_an_offset_that_makes_the_lowest_logit_of_all_zero():
+    fine, lowest = LogitExtremes(5.0, -2.0, 9.0), LogitExtremes(4.0, -3.5, 7.0)
+    assert needed_logit_offset([fine, lowest]) == 0.0
+    assert needed_logit_offset([fine, LogitExtremes(-1.0, -2.5, 9.0), lowest]) == 3.5
 
 
-def test_only_the_pixels_of_the_mask_need_positive_winners():
-    logits = [np.full((5, 5, 2), 4.0, np.float32)]
-    logits[0][1, 1] = -8.0
-    assert needed_logit_offset(logits, 1) == 8.0
-    assert needed_logit_offset(logits, 4) == 0.0
+def test_extremes_are_the_lowest_winner_and_the_lowest_and_highest_logit():
+    logits = np.array([[[-1.0, -3.0], [-3.5, 9.0]]], np.float32)
+    assert logit_extremes(logits) == LogitExtremes(winner=-1.0, low=-3.5, high=9.0)
+
+
+def test_the_extremes_are_those_of_all_images_at_hand():
+    image = keras.Input((33, 33, 3))
+    model = keras.Model(image, keras.layers.Rescaling((1.0, -0.5), (0.0, 2.0))(image[..., :2]))
+    calibration = (np.full((33, 33, 3), 70, np.float32), np.full((33, 33, 3), 90, np.float32))
+
+    def load(index: int) -> Example:
+        return Example(np.full((33, 33, 3), index, np.uint8), np.zeros((33, 33), np.uint8), str(index))
+
+    source = Source("test", ("a", "b"), 9, load)
+    config = ExportConfig("", agreement_images=2, miou_images=4)
+    reference = make_reference(model, source, source.classes, config, calibration)
+    # The logits of a pixel x are x and 2 - x / 2. Two calibration images, two to compare on, four for the mIoU.
+    values = [70, 90, 0, 1, 0, 1, 2, 3]
+    expected = [LogitExtremes(max(x, 2 - x / 2), min(x, 2 - x / 2), max(x, 2 - x / 2)) for x in values]
+    assert list(reference.extremes) == expected
+    assert len(reference.logits) == 2
 
 
 def test_images_are_padded_with_the_gray_byte_or_stretched_to_the_input_size():
