@@ -127,7 +127,7 @@ COMMANDS: dict[str, Command] = {
         Command(
             "export",
             "Converts a model to .tflite files with metadata. Each file is checked against the Keras model before it "
-            "is written. inspect=FILE prints what a .tflite file contains; verify=FILE checks an existing file; "
+            "is written. inspect=FILE prints what a .tflite file contains and what opens it; verify=FILE checks an existing file; "
             "page=FILE writes a page that runs a .tflite file in a browser.",
             {
                 "": Job(ExportConfig, "deeplab.conversion.export:run_export", _check_export),

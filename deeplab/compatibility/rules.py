@@ -30,10 +30,18 @@ class SettingRule:
 
 @dataclass(frozen=True)
 class Target:
-    """A place that an exported file is made for; `setting` contains the rules by the names of `ExportConfig`."""
+    """What an exported file is made for.
+
+    Attributes:
+        id: name.
+        purpose: what it is for.
+        rows: ids of the apps and delegates that it is about.
+        setting: rules by the names of `ExportConfig`.
+    """
 
     id: str
     purpose: str
+    rows: tuple[str, ...]
     setting: Mapping[str, SettingRule]
 
 
@@ -114,11 +122,11 @@ class Delegate:
 @cache
 def targets() -> dict[str, Target]:
     """Return all targets by id."""
-    read = [
-        Target(t["id"], t["purpose"], {name: SettingRule(**rule) for name, rule in t["setting"].items()})
-        for t in _rules()["target"]
-    ]
-    return {target.id: target for target in read}
+    found = {}
+    for t in _rules()["target"]:
+        setting = {name: SettingRule(**rule) for name, rule in t["setting"].items()}
+        found[t["id"]] = Target(t["id"], t["purpose"], tuple(t["rows"]), setting)
+    return found
 
 
 @cache

@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from deeplab.compatibility.rules import SettingRule, Target, targets
-from deeplab.config import ExportConfig, TargetListConfig, is_given
+from deeplab.config import ExportConfig, TargetListConfig, height_width, is_given
 from deeplab.errors import UserError
 
 
@@ -30,6 +30,8 @@ def with_target(config: ExportConfig) -> ExportConfig:
     if config.target is None:
         return config
     target, changes = find_target(config.target), {}
+    if config.image_size is not None:
+        check_image_size(config, height_width(config.image_size))
     for name, rule in target.setting.items():
         value = getattr(config, name)
         if not is_given(config, name) or value is None:
@@ -38,6 +40,11 @@ def with_target(config: ExportConfig) -> ExportConfig:
             problem = f"{_text(value)} contradicts target={target.id}, because {rule.because}"
             raise UserError(name, problem, f"use {_accepted(rule)}, or omit it")
     return dataclasses.replace(config, **changes)
+
+
+def target_rows(name: str) -> tuple[str, ...]:
+    """Return the ids of the apps and delegates that a target is about."""
+    return find_target(name).rows
 
 
 def check_image_size(config: ExportConfig, size: tuple[int, int]) -> None:
@@ -54,10 +61,10 @@ def describe_targets() -> str:
     """Return a table of all targets: name, what it is for, and the settings that it makes or demands."""
     lines = []
     for target in targets().values():
-        settings = ", ".join(f"{name}={_described(rule)}" for name, rule in target.setting.items())
+        settings = ", ".join(_described(name, rule) for name, rule in target.setting.items())
         lines += [f"{target.id:19} {target.purpose}"]
         lines += textwrap.wrap(settings, 110, initial_indent=" " * 20, subsequent_indent=" " * 20)
-    lines += ["", "The first value is the one that the target sets; a setting given by hand must be one of the others."]
+    lines += ["", "NAME=VALUE is set by the target; values in brackets are accepted too, others are refused."]
     return "\n".join(lines)
 
 
@@ -84,12 +91,14 @@ def _accepted(rule: SettingRule) -> str:
     return " or ".join([", ".join(values[:-1]), values[-1]]) if len(values) > 1 else "".join(values)
 
 
-def _described(rule: SettingRule) -> str:
-    """Return the accepted values with the default first."""
+def _described(name: str, rule: SettingRule) -> str:
+    """Return a setting with the value that the target sets and those that it accepts."""
     if rule.maximum is not None:
-        return f"up to {rule.maximum}"
-    values = sorted(rule.allowed or (), key=lambda value: value != rule.default)
-    return "|".join(map(_text, values))
+        return f"{name} up to {rule.maximum}"
+    others = "|".join(_text(value) for value in rule.allowed or () if value != rule.default)
+    if rule.default is None:
+        return f"{name} [{others}]"
+    return f"{name}={_text(rule.default)}" + f" [{others}]" * bool(others)
 
 
 def _text(value: Any) -> str:

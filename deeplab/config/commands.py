@@ -304,7 +304,7 @@ class VerifyConfig:
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """Settings of export.py inspect=FILE, which prints what a .tflite file contains.
+    """Settings of export.py inspect=FILE, which prints what a .tflite file contains, what opens it, and its delegates.
 
     Attributes:
         inspect: the .tflite file.

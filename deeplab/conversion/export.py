@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from deeplab.compatibility.summary import compatibility
 from deeplab.config import ExportConfig, PageConfig, Quantization, to_mapping
 from deeplab.conversion.agreement import VerificationTarget
 from deeplab.conversion.calibration import Calibration, choose_calibration
@@ -192,4 +193,5 @@ def _report(settings: ExportSettings, prepared: _PreparedModel, expected: Expect
         milliseconds=None,
         settings={**to_mapping(config), "quantization": expected.quantization},
         origin=prepared.origin,
+        compatibility=compatibility(file),
     )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deeplab.compatibility.summary import Compatibility
+from deeplab.compatibility.targets import target_rows
 from deeplab.conversion.checks import Check, CheckId, Value, failed_checks
 from deeplab.files import write_json
 from deeplab.tflite.tflite_file import report_path
@@ -36,6 +38,7 @@ class Report:
         milliseconds: median time per image on this machine, with one thread and XNNPACK; None if not measured.
         settings: of the export.
         origin: network, hash of the weights, logit offset, calibration, versions; also attached to the file.
+        compatibility: which apps open the file and which operators each delegate takes, by rule and source.
     """
 
     file: str
@@ -49,6 +52,7 @@ class Report:
     milliseconds: float | None
     settings: Mapping[str, Any]
     origin: Mapping[str, Any]
+    compatibility: Compatibility | None = None
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -98,8 +102,22 @@ def print_reports(reports: Sequence[Report], paths: Iterable[Path]) -> None:
     print(f"checks: {passed} passed" + (f"; not checked: {', '.join(lines)}" if lines else ""))
     for scope in dict.fromkeys(f"{c.id.title} {c.scope}" for _, c in checks if c.scope):
         print(scope)
+    for report in reports:
+        _print_compatibility(report)
     for path in paths:
         print(f"written: {os.path.relpath(path)} and {report_path(path).name}")
+
+
+def _print_compatibility(report: Report) -> None:
+    """Print what the target of the export does with the file, and how many apps open it."""
+    if report.compatibility is None:
+        return
+    target = report.settings.get("target")
+    for row in report.compatibility.rows(target_rows(target) if target else ()):
+        print(f"{report.file} for target={target}: {row}")
+    apps = report.compatibility.apps
+    opening = sum(verdict.opens for verdict in apps)
+    print(f"{report.file}: {opening} of {len(apps)} sample apps and clients open it, by rule (inspect=FILE names all)")
 
 
 def _number(value: object, form: str) -> str:

@@ -1,10 +1,11 @@
-"""Describes the content of any .tflite file as text."""
+"""Describes any .tflite file as text: its content, the apps that open it, and what delegates do with it."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from deeplab.compatibility.summary import compatibility
 from deeplab.config import InspectConfig
 from deeplab.conversion.export_report import sha256
 from deeplab.tflite.flatbuffer import Tensor
@@ -40,8 +41,10 @@ def inspect(source: TfliteSource) -> str:
 
 
 def run_inspect(config: InspectConfig) -> None:
-    """Print the content of the file `config.inspect`."""
-    print(inspect(config.inspect))
+    """Print the content of the file `config.inspect`, which apps open it, and what each delegate does with it."""
+    file = open_tflite(config.inspect)
+    print(inspect(file), flush=True)
+    print(compatibility(file).text())
 
 
 def _joined(texts: Iterable[str]) -> str:
