@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from deeplab.conversion.bias_correction import with_corrected_biases
 from deeplab.conversion.convert import _convert, convert
-from deeplab.tflite.flatbuffer import read_graph
+from deeplab.tflite.flatbuffer import read_graph, serialize
 from deeplab.tflite.interpreter import TfliteModel
 
 
@@ -74,6 +75,39 @@ def test_bias_correction_reduces_the_mean_error_of_the_output():
         ]
         errors.append(np.abs(np.mean(differences, (0, 1, 2))).max())
     assert errors[1] < 0.8 * errors[0]
+
+
+def test_biases_in_a_shared_buffer_are_corrected_separately():
+    # Two layers with equal biases, which a file may store once.
+    image = keras.Input((9, 9, 3))
+    model = keras.Model(image, [keras.layers.Conv2D(4, 1)(image), keras.layers.Conv2D(4, 1)(image)])
+    rng = np.random.default_rng(0)
+    for layer in model.layers[1:]:
+        layer.set_weights([rng.normal(0.3, 0.5, (1, 1, 3, 4)), np.zeros(4)])
+    images = random_images(4)
+    plain, rounded = float_and_int8(model, images)
+    packed = schema.ModelT.InitFromPackedBuf(rounded, 0)
+    tensors = packed.subgraphs[0].tensors
+    biases = [op.inputs[2] for op in read_graph(rounded).operators if op.name == "CONV_2D"]
+    shared = tensors[biases[0]].buffer
+    tensors[biases[1]].buffer = shared
+    together = serialize(packed)
+    inputs = [image[None] * np.float32(2 / 255) - 1 for image in images]
+    corrected = with_corrected_biases(together, plain, inputs)
+    tensors = schema.ModelT.InitFromPackedBuf(corrected, 0).subgraphs[0].tensors
+    assert tensors[biases[0]].buffer != tensors[biases[1]].buffer
+    # Each layer gets the correction of its own kernel, as in the file whose biases lie apart.
+    apart = read_graph(with_corrected_biases(rounded, plain, inputs))
+    values = [[graph.tensors[i].data for i in biases] for graph in (read_graph(corrected), apart)]
+    np.testing.assert_array_equal(values[0], values[1])
+    float_graph, before = read_graph(plain), read_graph(together)
+    kernels = [[op.inputs[1] for op in g.operators if op.name == "CONV_2D"] for g in (float_graph, before)]
+    mean = np.mean(inputs, (0, 1, 2, 3))
+    for old, new, bias, stored in zip(*kernels, biases, values[0], strict=True):
+        change = before.tensors[new].values() - float_graph.tensors[old].values()
+        shift = change[:, 0, 0].astype(np.float64) @ mean
+        np.testing.assert_allclose(stored, -shift / before.tensors[bias].quantization.scale, atol=0.51)
+        assert np.abs(stored).max() > 3
 
 
 def test_files_of_different_networks_are_rejected():
