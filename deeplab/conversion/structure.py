@@ -12,9 +12,9 @@ from deeplab.tflite.interpreter import TfliteModel, accepts_raw_pixels
 from deeplab.tflite.metadata import Activation
 
 OPERATORS = frozenset((
-    "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MUL", "MEAN", "AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION",
-    "RESIZE_BILINEAR", "PAD", "PADV2", "STRIDED_SLICE", "SLICE", "RELU", "RELU6", "HARD_SWISH", "LOGISTIC", "SOFTMAX",
-    "ARG_MAX", "QUANTIZE", "DEQUANTIZE",
+    "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MUL", "MEAN", "AVERAGE_POOL_2D", "MAX_POOL_2D", "MAXIMUM",
+    "CONCATENATION", "RESIZE_BILINEAR", "PAD", "PADV2", "STRIDED_SLICE", "SLICE", "RELU", "RELU6", "HARD_SWISH",
+    "LOGISTIC", "SOFTMAX", "ARG_MAX", "QUANTIZE", "DEQUANTIZE",
 ))  # fmt: skip
 """The operators that DeepLab networks need. Each has an XNNPACK kernel or runs once at the end of the graph.
 
@@ -121,16 +121,17 @@ def _first_operators(graph: TfliteGraph) -> set[str]:
 
 
 def _subtracts_channel_means(graph: TfliteGraph) -> bool:
-    """Return whether an addition before the first convolution has different values for the channels.
+    """Return whether the operators before the first convolution add different values to the channels.
 
-    ResNet subtracts the mean color of ImageNet after the padding. This belongs to the network: a single scale and zero
-    point for all channels cannot express it.
+    Plain ResNet and VGG-16 subtract the mean color of ImageNet (`SubtractMean`). This belongs to the network: a single
+    scale and zero point for all channels cannot express it.
     """
     for op in graph.operators:
         if op.name == "CONV_2D":
             return False
-        if op.name in ("ADD", "SUB"):
-            constants = [_constant(graph, i) for i in op.inputs]
+        if op.name in ("ADD", "SUB", "DEPTHWISE_CONV_2D"):
+            # The last input of a convolution is its bias.
+            constants = [_constant(graph, i) for i in (op.inputs[-1:] if op.name == "DEPTHWISE_CONV_2D" else op.inputs)]
             return any(t is not None and len(set(t.values().ravel().tolist())) > 1 for t in constants)
     return False
 

@@ -26,11 +26,14 @@ def v2(features: Features, config: ModelConfig, output_stride: int) -> KerasTens
 
     It has no batch norm and no image-level features. The logits are `[b, h, w, classes]` at the output stride.
     """
+    rates = rates_at(config.aspp_rates, output_stride)
+    if len(rates) == 1:
+        return v1(features, config, output_stride)
     branches = [
         _large_fov(features.high, config, rate, f"logits_{number}", f"_{number}")
-        for number, rate in enumerate(rates_at(config.aspp_rates, output_stride), start=1)
+        for number, rate in enumerate(rates, start=1)
     ]
-    return layers.Add(name="logits")(branches) if len(branches) > 1 else layers.Identity(name="logits")(branches[0])
+    return layers.Add(name="logits")(branches)
 
 
 def v3(features: Features, config: ModelConfig, output_stride: int) -> KerasTensor:

@@ -50,10 +50,11 @@ def test_a_model_of_fixed_size_gives_the_same_logits_as_one_of_free_size():
     np.testing.assert_allclose(np.asarray(fixed(image)), np.asarray(free(image)), atol=1e-5)
 
 
-def test_an_image_padded_with_the_mean_pixel_gives_the_same_logits():
-    model = randomize(build_model(SMALL))
+@pytest.mark.parametrize(("backbone", "mean"), [("mobilenet_v2", 127.5), ("vgg16", (123.68, 116.779, 103.939))])
+def test_an_image_padded_with_the_mean_pixel_gives_the_same_logits(backbone, mean):
+    model = randomize(build_model(replace(SMALL, backbone=backbone, depth_multiplier=0.125)))
     image = random_image(50, 75)
-    padded = np.full((1, 65, 97, 3), 127.5, "float32")
+    padded = np.ones((1, 65, 97, 3), "float32") * np.float32(mean)
     padded[:, :50, :75] = image
     np.testing.assert_allclose(np.asarray(model(padded))[:, :50, :75], np.asarray(model(image)), atol=1e-4)
 

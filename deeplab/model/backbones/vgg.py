@@ -56,15 +56,16 @@ class AtrousMaxPooling(layers.MaxPooling2D):
     def _along(self, x: Any, axis: int) -> Any:
         """Return the maximum over the pixels of the window along one axis."""
         size, count, rate = ops.shape(x)[axis], self.pool_size[axis - 1], self.dilation_rate
-        reach = (count - 1) // 2 * rate
+        reach = count // 2 * rate
         padding = [(0, 0)] * 4
         padding[axis] = (reach, reach)
         padded = ops.pad(x, padding)
         for tap in range(count):
             index = [slice(None)] * 4
             index[axis] = slice(tap * rate, tap * rate + size)
-            shifted = padded[tuple(index)]
-            x = ops.maximum(x, shifted)
+            # The middle tap is the input itself.
+            if tap != count // 2:
+                x = ops.maximum(x, padded[tuple(index)])
         return x
 
     def get_config(self) -> dict[str, Any]:
