@@ -32,6 +32,9 @@ _STATEMENTS = re.compile(
 )
 """Statements of a module, and the address of a source map, which a browser's developer tools would request."""
 
+_NPM_OPTIONS = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--loglevel=error")
+"""One retry after a second; npm's own default takes more than a minute without a network."""
+
 _TIMEOUT = 300.0
 """Seconds for the download of 12 MB."""
 
@@ -94,7 +97,7 @@ def _fetch() -> bytes:
         problem = f"is not installed, and the page needs {PACKAGE} {VERSION}"
         raise UserError("npm", problem, f"pip install 'deeplab-toolkit[web]', {by_hand}")
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--fetch-retries=1", "--loglevel=error"]
+        command = [npm, "pack", f"{PACKAGE}@{VERSION}", *_NPM_OPTIONS]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
