@@ -2,6 +2,9 @@
 
 import re
 
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that reverse the direction of writing, and bytes that are not valid UTF-8."""
+
 
 class UserError(Exception):
     """A mistake in the input, reported as one line: `subject: problem; remedy`.
@@ -24,6 +27,24 @@ class UserError(Exception):
         return UserError(subject, self.problem, self.remedy)
 
 
+class InterruptedRunError(UserError):
+    """A signal ended the work; the message states what is saved and how to resume.
+
+    Args:
+        signal_number: the signal; the exit code is 128 plus this number, as shells report it.
+        subject, problem, remedy: as in UserError.
+    """
+
+    def __init__(self, signal_number: int, subject: str, problem: str, remedy: str = "") -> None:
+        super().__init__(subject, problem, remedy)
+        self.signal_number = signal_number
+
+
+def printable(text: str) -> str:
+    """Return `text` with escaped control characters, with which a file name could steer a terminal."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def _single_line(text: str) -> str:
     """Join the lines of `text`; spaces within a line, for example in a file name, are kept."""
-    return re.sub(r"\s*[\r\n\t\v\f]+\s*", " ", str(text)).strip()
+    return printable(re.sub(r"\s*[\r\n\t\v\f]+\s*", " ", str(text)).strip())

@@ -1,5 +1,6 @@
 """Atomic file writes, and JSON files."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -10,8 +11,8 @@ from typing import Any
 
 from deeplab.errors import UserError
 
-WEIGHTS_FILE = "model.weights.h5"
-"""The weights file of a run folder. Defined here because `pretrained` and `run_folder` both use it."""
+MODEL_FILE, WEIGHTS_FILE = "model.json", "model.weights.h5"
+"""Architecture and weights in a run folder. Defined here because `pretrained` and `run_folder` both use them."""
 
 
 @contextmanager
@@ -42,14 +43,37 @@ def atomic_write(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Pat
         temporary.unlink(missing_ok=True)
 
 
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_weights_file(folder: Path) -> None:
+    """Check the weights of a run folder against the checksum in its model.json; older runs state none.
+
+    Raises:
+        UserError: the weights are missing, damaged, or of another training.
+    """
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise UserError(str(path), "no such file", "let the training finish, or restore the file")
+    expected = read_json(folder / MODEL_FILE).get("weights_sha256")
+    if expected is not None and (actual := file_sha256(path)) != expected:
+        problem = f"is damaged or of another training: expected SHA-256 {str(expected)[:12]}..., got {actual[:12]}..."
+        raise UserError(str(path), problem, "restore it, or train again")
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Check that a file could be written at `path`, before the work that produces it; nothing is created.
 
     Raises:
-        UserError: the nearest existing parent is not a folder, or is not writable.
+        UserError: a folder has this name, or the nearest existing parent is not a folder, or is not writable.
     """
+    if Path(path).is_dir():
+        raise UserError(str(path), "is a folder", "give the name of a file")
     folder = Path(path).absolute().parent
-    while not folder.exists():
+    while not os.path.lexists(folder):
         folder = folder.parent
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise UserError(str(path), f"cannot write to {folder}", "choose another place")

@@ -1,6 +1,7 @@
 """The run folder, which training writes and every other command reads.
 
-    model.json          architecture (without an output stride), class names, whether it is quantization-aware
+    model.json          architecture (without an output stride), class names, whether it is quantization-aware, and the
+                        SHA-256 of the weights
     model.weights.h5    weights; they fit at every output stride
     train.json          settings of the training
     scores.json         mIoU and other scores at each evaluated output stride
@@ -18,8 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeplab.config import DataConfig, ImageSize, ModelConfig, TrainConfig, build, to_mapping
+from deeplab.config.class_names import check_class_names
 from deeplab.errors import UserError
-from deeplab.files import WEIGHTS_FILE, atomic_write, read_json, write_json
+from deeplab.files import (
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    atomic_write,
+    check_weights_file,
+    file_sha256,
+    read_json,
+    write_json,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +37,6 @@ if TYPE_CHECKING:
     from deeplab.pretrained.tflite_network import TfliteNetwork
     from deeplab.tflite.tflite_file import TfliteFile
 
-MODEL_FILE = "model.json"
 TRAIN_FILE = "train.json"
 SCORES_FILE = "scores.json"
 LOG_FILE = "log.csv"
@@ -47,6 +56,16 @@ class ModelDescription:
     config: ModelConfig
     classes: tuple[str, ...]
     quantized: bool = False
+
+
+@dataclass(frozen=True)
+class _ModelFile:
+    """The keys of model.json; `weights_sha256` is missing in runs of versions before the checksum."""
+
+    model: ModelConfig
+    classes: tuple[str, ...]
+    quantized: bool
+    weights_sha256: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +114,15 @@ class TrainedModel:
         path = self.path / MODEL_FILE
         content = read_json(path)
         try:
-            config = build(ModelConfig, content["model"])
-            description = ModelDescription(config, tuple(content["classes"]), content["quantized"] is True)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(str(path), f"is incomplete ({error})", "restore it from its training") from error
-        if len(description.classes) != description.config.classes:
-            problem = f"{len(description.classes)} class names for {description.config.classes} classes"
+            stored = build(_ModelFile, content)
+            classes = check_class_names(stored.classes, "classes")
+        except UserError as error:
+            remedy = "restore it from its training"
+            raise UserError(str(path), f"{error.subject}: {error.problem}", remedy) from error
+        if len(classes) != stored.model.classes:
+            problem = f"{len(classes)} class names for {stored.model.classes} classes"
             raise UserError(str(path), problem, "restore it from its training")
-        return description
+        return ModelDescription(stored.model, classes, stored.quantized)
 
     @cached_property
     def training(self) -> TrainConfig | None:
@@ -118,6 +138,7 @@ class TrainedModel:
         from deeplab.model.quantization.transform import build_network
 
         model = build_network(self.description.config, output_stride, image_size, quantized=self.description.quantized)
+        check_weights_file(self.path)
         load_weights(model, self.weights_file)
         return model
 
@@ -224,21 +245,24 @@ def load_weights(model: "keras.Model", path: Path) -> None:
 
 
 def save_model(folder: Path, model: "keras.Model", description: ModelDescription) -> None:
-    """Write model.json and model.weights.h5, each atomically."""
-    content = {
-        "model": to_mapping(description.config),
-        "classes": list(description.classes),
-        "quantized": description.quantized,
-    }
-    write_json(folder / MODEL_FILE, content)
+    """Write model.weights.h5, and then model.json with its checksum, each atomically."""
     with atomic_write(folder / WEIGHTS_FILE, suffix=".weights.h5") as temporary:
         model.save_weights(temporary)
+    stored = _ModelFile(
+        description.config, description.classes, description.quantized, file_sha256(folder / WEIGHTS_FILE)
+    )
+    write_json(folder / MODEL_FILE, to_mapping(stored))
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """Return the scores by output stride in scores.json; {} without one. Raises UserError if it is damaged."""
+    path = folder / SCORES_FILE
+    return read_json(path) if path.is_file() else {}
 
 
 def save_scores(folder: Path, scores: Mapping[str, Any]) -> None:
     """Add `scores`, by output stride, to scores.json; the scores of other output strides are kept."""
-    path = folder / SCORES_FILE
-    write_json(path, (read_json(path) if path.is_file() else {}) | dict(scores))
+    write_json(folder / SCORES_FILE, read_scores(folder) | dict(scores))
 
 
 def check_class_count(data_classes: Sequence[str], model_classes: int, run: str | os.PathLike[str]) -> None:

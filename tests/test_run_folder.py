@@ -40,7 +40,7 @@ def test_data_keys_change_or_replace_the_data_of_the_training(run):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda content: content.pop("classes"), "is incomplete"),
+        (lambda content: content.pop("classes"), "classes: a value is required"),
         (lambda content: content["classes"].pop(), "2 class names for 3 classes"),
     ],
 )
@@ -72,7 +72,7 @@ def test_a_missing_run_is_named_with_its_neighbors(run):
 
 def test_damaged_weights_are_named(run):
     (run / "model.weights.h5").write_bytes(b"x" * 100)
-    with pytest.raises(UserError, match=r"model\.weights\.h5: is damaged or of another network"):
+    with pytest.raises(UserError, match=r"model\.weights\.h5: is damaged or of another training: expected SHA-256"):
         load_model(run)
 
 

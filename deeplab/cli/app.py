@@ -6,7 +6,9 @@ composed by hydra from configs/ and the `key=value` arguments, and become a froz
 
 import errno
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,30 +18,42 @@ from deeplab.cli.commands import COMMANDS, Command
 from deeplab.cli.help import command_help, overview
 from deeplab.cli.settings import compose_settings, config_folder, given_keys
 from deeplab.config import build, record_given
-from deeplab.errors import UserError
+from deeplab.errors import InterruptedRunError, UserError
 from deeplab.quiet import quiet
 
+_FREE, _PLACE, _FOLDER = (
+    "free some disk space",
+    "choose a place that you may write to",
+    "check the path: a file exists where a folder is needed",
+)
 _OS_REMEDIES = {
-    errno.ENOSPC: "free some disk space",
-    errno.EDQUOT: "free some disk space",
-    errno.EACCES: "choose a place that you may write to",
-    errno.EROFS: "choose a place that you may write to",
-    errno.EPERM: "choose a place that you may write to",
-    errno.ENOENT: "check the path",
-    errno.ENOTDIR: "check the path: a file exists where a folder is needed",
-    errno.EEXIST: "check the path: a file exists where a folder is needed",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FREE),
+    **dict.fromkeys((errno.EACCES, errno.EROFS, errno.EPERM), _PLACE),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), _FOLDER),
+    **dict.fromkeys((errno.ENOENT, errno.ELOOP, errno.EINVAL), "check the path"),
+    errno.EISDIR: "check the path: a folder exists where a file is needed",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.EIO: "check the disk",
+    errno.ENOMEM: "use a smaller image_size, crop_size or batch_size",
 }
+"""What to do about an error of the operating system; other errors are bugs and keep their traceback."""
+
 _HELP_FLAGS = {"--help", "-h", "help"}
 
 
 def main(name: str | None = None, arguments: Sequence[str] | None = None) -> None:
-    """Run one command and end the process: exit code 0 when done, 1 after a user error, 130 after Ctrl-C.
+    """Run one command and end the process: exit code 0 when done, 1 after a user error, 128 + N after signal N.
+
+    Ctrl-C is signal 2, SIGTERM signal 15. Both remove the temporary files of results that are not complete.
 
     Args:
         name: the command; None takes it from the first argument, as the entry point `deeplab` does.
         arguments: `key=value` settings; None takes those of the process.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     program, helping = f"python {name}.py", False
     try:
         if name is None:
@@ -66,10 +80,15 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
     except OSError as error:
         if error.errno not in _OS_REMEDIES:
             raise
+        # Writers that are deleted with data left would report the same error again, after ours.
+        sys.unraisablehook = lambda _: None
         _exit_with(UserError(str(error.filename or "disk"), str(error.strerror), _OS_REMEDIES[error.errno]))
-    except KeyboardInterrupt:
+    except MemoryError as error:
+        problem = f"exhausted ({error})" if str(error) else "exhausted"
+        _exit_with(UserError("memory", problem, _OS_REMEDIES[errno.ENOMEM]))
+    except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + (error.args[0] if error.args else signal.SIGINT))
 
 
 def load_tensorflow() -> None:
@@ -105,8 +124,14 @@ def _show_warning(message: Any, *_: Any, **__: Any) -> None:
 
 
 def _exit_with(error: UserError) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
+    interrupted = isinstance(error, InterruptedRunError)
+    print(f"{'interrupted' if interrupted else 'error'}: {error}", file=sys.stderr)
+    sys.exit(128 + error.signal_number if isinstance(error, InterruptedRunError) else 1)
+
+
+def _terminate(number: int, _: Any) -> NoReturn:
+    """End the work on SIGTERM as Ctrl-C does, so that temporary files are removed."""
+    raise KeyboardInterrupt(number)
 
 
 def run_script(path: str) -> None:

@@ -19,7 +19,9 @@ from deeplab.config import (
     TargetListConfig,
     TrainConfig,
     VerifyConfig,
+    is_given,
 )
+from deeplab.errors import UserError
 from deeplab.run_folder import open_model
 
 
@@ -65,10 +67,16 @@ class Command:
         """Return the job that the settings select.
 
         A key that is true or false selects no job: `page=FILE` is a job, `page=true` a setting of the default job.
+
+        Raises:
+            UserError: the settings select two jobs.
         """
         given = {key for key, value in settings.items() if value is not None and not isinstance(value, bool)}
         given |= {f"{key}={settings[key]}" for key in given}
-        return next((job for key, job in self.jobs.items() if key in given), self.jobs[""])
+        first, *others = [key for key in self.jobs if key in given] or [""]
+        if others:
+            raise UserError(others[0], f"cannot be combined with {first}", "run one command for each")
+        return self.jobs[first]
 
 
 def _check_data_root(config: TrainConfig) -> None:
@@ -80,15 +88,38 @@ def _check_data_root(config: TrainConfig) -> None:
 
 
 def _check_runs(config: EvaluateConfig) -> None:
-    for run in config.runs:
-        open_model(run)
+    models = [open_model(run) for run in config.runs]
+    models[0].data(config.data)
+    if all(model.is_tflite for model in models) and config.output_strides is None:
+        _check_fixed(models[0].path, config, "image_size", "multi_scale_strides")
+    if not config.flip and config.scales == (1.0,):
+        for key in ("multi_scale_strides", "multi_scale_images"):
+            if is_given(config, key):
+                raise UserError(key, "needs several scales or flip=true", f"set scales, or remove {key}")
+
+
+def _check_predict(config: PredictConfig) -> None:
+    model = open_model(config.run)
+    if model.is_tflite:
+        _check_fixed(model.path, config, "output_stride", "image_size")
+    if config.tile is None and is_given(config, "overlap"):
+        raise UserError("overlap", "needs tile", "set tile, or remove overlap")
+
+
+def _check_fixed(path: Path, config: object, *keys: str) -> None:
+    """Raise UserError for a setting that a .tflite file fixes."""
+    for key in keys:
+        if is_given(config, key):
+            raise UserError(key, f"{path} has a fixed network and input size", f"remove {key}, or give a run folder")
 
 
 def _check_export(config: ExportConfig) -> None:
     from deeplab.compatibility.targets import with_target
 
     with_target(config)
-    open_model(config.run)
+    model = open_model(config.run)
+    if config.data:
+        model.data(config.data)
 
 
 def _check_verify(config: VerifyConfig) -> None:
@@ -96,7 +127,13 @@ def _check_verify(config: VerifyConfig) -> None:
 
     open_tflite(config.verify)
     if config.run is not None:
-        open_model(config.run)
+        model = open_model(config.run)
+        if config.data:
+            model.data(config.data)
+        return
+    for key in ("max_miou_drop", "miou_images", "output_stride"):
+        if is_given(config, key):
+            raise UserError(key, "needs a model to compare with", f"add run=FOLDER, or remove {key}")
 
 
 COMMANDS: dict[str, Command] = {
@@ -150,7 +187,7 @@ COMMANDS: dict[str, Command] = {
             "predict",
             "Predicts masks for images, folders, patterns and videos: color masks, id masks, overlays, and the share "
             "of each class.",
-            {"": Job(PredictConfig, "deeplab.prediction.predict:run_prediction", lambda c: open_model(c.run))},
+            {"": Job(PredictConfig, "deeplab.prediction.predict:run_prediction", _check_predict)},
             (
                 ("run=runs/voc images=photo.jpg out=masks", "one image"),
                 ("run=model.tflite images='holiday/*.jpg' out=masks", "a pattern, by a .tflite file"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplab.cli.commands import COMMANDS, Command
-from deeplab.config import type_name
+from deeplab.config import nested_config, type_name
 
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*)$")
 
@@ -79,14 +79,14 @@ def _settings(cls: type, path: str = "") -> Iterator[str]:
     nested = []
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        if dataclasses.is_dataclass(hint):
-            nested.append((f"{path}{field.name}.", hint))
+        if (config := nested_config(hint)) is not None:
+            nested.append((f"{path}{field.name}.", config))
             continue
         yield f"  {path}{field.name}: {type_name(hint)}{_default(field)}"
         yield from _wrapped(docs.get(field.name, ""), "      ")
-    for inner, hint in nested:
+    for inner, config in nested:
         yield ""
-        yield from _settings(typing.cast(type, hint), inner)
+        yield from _settings(config, inner)
 
 
 def _default(field: "dataclasses.Field[Any]") -> str:

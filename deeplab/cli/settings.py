@@ -1,4 +1,4 @@
-"""From `key=value` arguments to a plain mapping, composed by hydra."""
+"""From `key=value` arguments to a plain mapping; hydra composes the YAML files, and the arguments are parsed here."""
 
 import difflib
 import re
@@ -7,17 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from deeplab.errors import UserError
+from deeplab.errors import CONTROL, UserError
 
-_PLAIN_VALUE = re.compile(r"[\w/\-\\+.$%*@?|:,~]*|[\[{'\"].*", re.DOTALL)
-"""Values that hydra accepts without quotes: plain words and paths, and explicit lists, mappings and strings."""
+_KEY = re.compile(r"[A-Za-z_]\w*(\.[\w-]+)*")
+_INTEGER = re.compile(r"[+-]?(0|[1-9]\d*(_\d+)*)")
+_NUMBER = re.compile(r"[+-]?((\d+\.\d*|\.\d+)(e[+-]?\d+)?|\d+e[+-]?\d+|inf|nan)", re.IGNORECASE)
+_WORDS = {"null": None, "true": True, "false": False}
+_SHELL = re.compile(r"\$\{|\$\w+/|~(/|$)")
+"""What a shell would have replaced. Without quotes it does; here it would become a folder of this name."""
 
 
 def config_folder() -> Path:
@@ -39,58 +45,137 @@ def compose_settings(name: str, arguments: Sequence[str], folder: Path) -> dict[
         The settings as plain values; None if they were printed.
 
     Raises:
-        UserError: an argument that is not a setting, or an unknown choice of a config group.
+        UserError: an argument that is not a setting or is given twice, or an unknown choice of a config group.
     """
     show = "--cfg" in arguments
-    overrides = [_override(a, folder) for a in arguments if not (show and a in ("--cfg", "job"))]
-    GlobalHydra.instance().clear()
-    try:
-        with warnings.catch_warnings(), initialize_config_dir(str(folder.absolute()), version_base="1.3"):
-            warnings.simplefilter("ignore")
-            composed = compose(name, overrides)
-        settings = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError("settings", _reason(error), "write key=value") from error
+    choices: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        if show and argument in ("--cfg", "job"):
+            continue
+        key, value = _split(argument)
+        if key in choices or key in values:
+            raise UserError(argument, f"{key} is given twice", "give it once")
+        if (folder / key).is_dir():
+            choices[key] = _choice(key, value, folder)
+        else:
+            values[key] = _parse(argument, value)
+    settings = _compose(name, choices, folder, values.get("pretrained") is not None)
+    # Hydra takes `data=null` as "no data chosen", and the default would then be used silently.
+    settings |= {key: None for key, choice in choices.items() if choice == "null" and key != "experiment"}
+    for key, value in values.items():
+        _merge(settings, key.split("."), value)
     if show:
-        print(OmegaConf.to_yaml(composed, resolve=True), end="")
+        print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="")
         return None
-    return {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
+    return settings
 
 
 def given_keys(arguments: Sequence[str]) -> set[str]:
     """Return the keys of `key=value` arguments, which the user gave by hand; config groups count by their name."""
-    return {argument.partition("=")[0].lstrip("+~") for argument in arguments if "=" in argument}
+    return {argument.partition("=")[0] for argument in arguments if "=" in argument}
 
 
-def _override(argument: str, folder: Path) -> str:
-    """Rewrite one argument for hydra.
-
-    `key=value` becomes `++key=value`, so that hydra accepts keys that are not in the YAML; `deeplab.config.build`,
-    which knows all keys, refuses the unknown ones.
-    """
+def _split(argument: str) -> tuple[str, str]:
+    """Return key and value of an argument."""
     key, equals, value = argument.partition("=")
-    if not equals or not key or argument.startswith("-"):
-        raise UserError(argument, "not a setting", "write key=value, such as data=voc, or --help")
-    if key.lstrip("+~").startswith("hydra"):
+    if CONTROL.search(argument):
+        raise UserError(argument, "has a character that cannot be printed", "rename the file, or correct the value")
+    if equals and key.lstrip("+~").startswith("hydra"):
         raise UserError(argument, "hydra's own settings are not used", "leave it out")
-    if argument.startswith(("+", "~")):
-        return argument
-    if (folder / key).is_dir():
-        choices = sorted(path.stem for path in (folder / key).glob("*.yaml"))
-        if value not in (*choices, "null"):
-            near = difflib.get_close_matches(value, choices, n=1)
-            known = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(choices)}"
-            raise UserError(f"{key}={value}", "unknown choice", known)
-        return argument
-    if not _PLAIN_VALUE.fullmatch(value):
-        # Spaces and brackets of a path are not syntax here.
-        value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    override = f"++{key}={value}"
+    plain = key.lstrip("+~")
+    if plain != key and _KEY.fullmatch(plain):
+        raise UserError(argument, "not a setting", f"write {plain}=VALUE; {plain}=null where a setting may be absent")
+    if not equals or not _KEY.fullmatch(key):
+        raise UserError(argument, "not a setting", "write key=value, such as data=voc, or --help")
+    shell = _SHELL.search(value)
+    if shell and (shell[0].startswith("${") or shell.start() == 0):
+        raise UserError(argument, f"{shell[0].rstrip('/')} is not expanded here", "write the whole path or value")
+    return key, value
+
+
+def _choice(key: str, value: str, folder: Path) -> str:
+    """Return the choice of a config group after checking that it exists."""
+    known = sorted(path.stem for path in (folder / key).glob("*.yaml"))
+    if value not in (*known, "null"):
+        near = difflib.get_close_matches(value, known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
+        raise UserError(f"{key}={value}", "unknown choice", remedy)
+    return value
+
+
+def _parse(argument: str, text: str) -> Any:
+    """Return the value of an argument: a number, true, false, null, text, or a list or mapping of these.
+
+    Only `[`, `{` and quotes at the start are syntax; every other value that is no number or word of YAML is text as it
+    stands, so that paths need no quotes beyond those of the shell.
+    """
+    if text[:1] not in ("[", "{", "'", '"') or text == "'":
+        return _scalar(text)
     try:
-        OverridesParser.create().parse_override(override)
-    except HydraException as error:
-        raise UserError(argument, f"cannot be parsed ({_reason(error)})", "check the brackets and quotes") from error
-    return override
+        # The whole value must be one list, mapping or quoted text: the rule for a key and its value checks this.
+        override = OverridesParser.create().parse_override(f"key={text}")
+        return _plain(override.value())
+    except (HydraException, ValueError) as error:
+        remedy = "close every bracket and quote, and quote text with special characters: \"'[a] b.png'\""
+        raise UserError(argument, "is no list, mapping or quoted text", remedy) from error
+
+
+def _scalar(text: str) -> Any:
+    """Return a plain word as null, true, false, an integer, a number, or the text itself."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) else text
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of hydra's parser as plain Python values."""
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    if isinstance(value, dict):
+        return {str(_plain(key)): _plain(element) for key, element in value.items()}
+    if value is not None and not isinstance(value, (int, float, str)):
+        raise ValueError(f"{value} is a sweep or a function of hydra")
+    return value
+
+
+def _merge(settings: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set `value` at a path of nested mappings; a mapping changes only the keys that it has."""
+    *parents, last = path
+    for part in parents:
+        if not isinstance(settings.get(part), dict):
+            settings[part] = {}
+        settings = settings[part]
+    if isinstance(value, dict) and isinstance(settings.get(last), dict):
+        for key, inner in value.items():
+            _merge(settings[last], [key], inner)
+    else:
+        settings[last] = value
+
+
+def _compose(name: str, choices: dict[str, str], folder: Path, describes_network: bool) -> dict[str, Any]:
+    """Compose the YAML files of a command with the chosen files of its groups.
+
+    The model that the data select by themselves is left out if pretrained weights may describe another one.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with warnings.catch_warnings(), initialize_config_dir(str(folder.absolute()), version_base="1.3"):
+            warnings.simplefilter("ignore")
+            overrides = [f"{key}={choice}" for key, choice in choices.items()]
+            if describes_network and "model" not in choices:
+                chosen = compose(name, overrides, return_hydra_config=True).hydra.runtime.choices
+                overrides += ["~model"] * (chosen.get("model") == f"{chosen.get('data')}_demo")
+            composed = compose(name, overrides)
+        settings = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        given = " ".join(f"{key}={choice}" for key, choice in choices.items()) or f"{name}.yaml"
+        raise UserError(given, f"cannot be used with {name} ({_reason(error)})", "see --help") from error
+    return {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
 
 
 def _reason(error: Exception) -> str:

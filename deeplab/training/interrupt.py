@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from deeplab.errors import UserError
+from deeplab.errors import InterruptedRunError
 
 
 class StopOnSignal(keras.callbacks.Callback):
@@ -46,12 +46,13 @@ class StopOnSignal(keras.callbacks.Callback):
         self._restore()
 
     def raise_if_stopped(self) -> None:
-        """Save if a signal arrived after the last update, and raise UserError if a signal has arrived."""
+        """Save if a signal arrived after the last update, and raise InterruptedRunError if a signal has arrived."""
         if self.caught:
             if not self.saved:
                 self.save(self.step)
             problem = f"stopped by {self.caught} after step {self.step}; a checkpoint is saved"
-            raise UserError("training", problem, "run the same command again to resume")
+            number = signal.Signals[self.caught]
+            raise InterruptedRunError(number, "training", problem, "run the same command again to resume")
 
     def _catch(self, number: int, _: Any) -> None:
         self.caught = signal.Signals(number).name

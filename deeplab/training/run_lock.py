@@ -1,5 +1,7 @@
 """Locks a run folder and checks that its settings match."""
 
+import dataclasses
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ import filelock
 from deeplab.config import TrainConfig, build, to_mapping
 from deeplab.errors import UserError
 from deeplab.files import write_json
-from deeplab.run_folder import STATE_FOLDER, TRAIN_FILE, WEIGHTS_FILE, read_training_config
+from deeplab.run_folder import STATE_FOLDER, TRAIN_FILE, WEIGHTS_FILE, read_scores, read_training_config
 from deeplab.training.checkpoint import list_checkpoints
 
 CHANGEABLE_SETTINGS = (
@@ -58,16 +60,24 @@ def check_settings(folder: Path, config: TrainConfig) -> None:
     Raises:
         UserError: a setting differs that affects the weights; the message names it.
     """
-    mapping = to_mapping(config)
+    read_scores(folder)  # Raises UserError if the scores of a previous evaluation are damaged.
+    mapping = to_mapping(_with_absolute_paths(config))
     path = folder / TRAIN_FILE
     if path.is_file() and ((folder / WEIGHTS_FILE).is_file() or list_checkpoints(folder / STATE_FOLDER)):
-        current, previous = _flatten(mapping), _flatten(to_mapping(read_training_config(folder)))
+        current, previous = _flatten(mapping), _flatten(to_mapping(_with_absolute_paths(read_training_config(folder))))
         for key in sorted(current.keys() | previous.keys()):
             if key not in CHANGEABLE_SETTINGS and previous.get(key) != current.get(key):
                 problem = f"was trained with {key}={previous.get(key)}, not {current.get(key)}"
                 raise UserError(f"run={folder}", problem, "restore the setting, or choose another run=FOLDER")
     mapping.pop("run")
     write_json(path, mapping)
+
+
+def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Return the settings with absolute paths of the data, so that every command finds them from any folder."""
+    paths = {key: getattr(config.data, key) for key in ("root", "sbd", "colors")}
+    absolute = {key: os.path.abspath(path) for key, path in paths.items() if path is not None}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
 
 
 def first_stage_config(config: TrainConfig) -> TrainConfig:

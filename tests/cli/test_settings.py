@@ -43,7 +43,8 @@ def test_the_yaml_file_gives_the_rest(configs):
         ("--multirun", "--multirun: not a setting; write key=value, such as data=voc, or --help"),
         (
             "steps=[1,2",
-            "steps=[1,2: cannot be parsed (no viable alternative at input '[1,2'); check the brackets and quotes",
+            "steps=[1,2: is no list, mapping or quoted text; close every bracket and quote, and quote text with "
+            "special characters: \"'[a] b.png'\"",
         ),
         ("hydra.run.dir=x", "hydra.run.dir=x: hydra's own settings are not used; leave it out"),
     ],
@@ -60,4 +61,4 @@ def test_the_composed_settings_can_be_printed(configs, capsys):
 
 
 def test_keys_of_the_arguments_are_given_by_hand():
-    assert given_keys(["run=a=b", "+data=voc", "data.root=x", "--cfg", "job"]) == {"run", "data", "data.root"}
+    assert given_keys(["run=a=b", "data=voc", "data.root=x", "--cfg", "job"]) == {"run", "data", "data.root"}
