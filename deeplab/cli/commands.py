@@ -164,8 +164,8 @@ COMMANDS: dict[str, Command] = {
         Command(
             "export",
             "Converts a model to .tflite files with metadata. Each file is checked against the Keras model before it "
-            "is written. inspect=FILE prints what a .tflite file contains and what opens it; verify=FILE checks an existing file; "
-            "page=FILE writes a page that runs a .tflite file in a browser.",
+            "is written. inspect=FILE prints what a .tflite file contains and what opens it; verify=FILE checks an "
+            "existing file; page=FILE writes a page that runs a .tflite file in a browser.",
             {
                 "": Job(ExportConfig, "deeplab.conversion.export:run_export", _check_export),
                 "verify": Job(VerifyConfig, "deeplab.conversion.verify:run_verify", _check_verify),

@@ -1,6 +1,7 @@
 """All verdicts on one file, and their text."""
 
 import importlib.metadata
+import textwrap
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from deeplab.errors import UserError
 from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.tflite_file import TfliteFile
 
-_INDENT, _WIDTH = "  ", 44
+_INDENT, _WIDTH, _LINE = "  ", 41, 130
 
 
 @dataclass(frozen=True)
@@ -84,4 +85,6 @@ def _xnnpack_here(file: TfliteFile) -> str:
 
 
 def _row(title: str, text: str) -> str:
-    return f"{_INDENT}{title:{_WIDTH}} {text}"
+    """Return a row of two columns; the second is wrapped."""
+    first = f"{_INDENT}{title:{_WIDTH}} "
+    return textwrap.fill(text, _LINE, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False)

@@ -1,0 +1,5 @@
+"""The tiny network of the conversion tests."""
+
+from tests.conversion.conftest import workshop
+
+__all__ = ["workshop"]
