@@ -40,7 +40,7 @@ def import_weights(model: DeepLab, path: str | Path, *, allow_missing: bool = Fa
 def _read_source(path: str | Path, model: DeepLab) -> SourceWeights:
     """Read the weights for `model` from a source of any format."""
     if str(path) == "imagenet":
-        return download_imagenet(model.config)
+        return download_imagenet(model)
     name, path = str(path), Path(path)
     if (path / WEIGHTS_FILE).is_file():
         path = path / WEIGHTS_FILE
@@ -49,7 +49,7 @@ def _read_source(path: str | Path, model: DeepLab) -> SourceWeights:
             magic = file.read(8)
         if magic == b"\x89HDF\r\n\x1a\n":
             layers = read_layers(path)
-            return convert_layers(str(path), layers) or SourceWeights(str(path), layers)
+            return convert_layers(str(path), layers, model) or SourceWeights(str(path), layers)
         if magic[4:8] == b"TFL3" or path.suffix == ".tflite":
             return source_weights(read_network(path), model)
     if checkpoint_prefix(path):

@@ -144,6 +144,32 @@ def test_the_file_computes_what_was_simulated(made, kernels):
     assert difference[kernels == "builtin"] < 0.8 * difference[kernels != "builtin"]
 
 
+@pytest.mark.parametrize(
+    ("backbone", "head", "rates"),
+    [("vgg16", "v1", (6,)), pytest.param("resnet50", "v2", (3, 6), marks=pytest.mark.slow)],
+)
+def test_networks_that_subtract_the_mean_are_all_int8(backbone, head, rates):
+    config = ModelConfig(backbone=backbone, depth_multiplier=0.125, head=head, aspp_rates=rates, aspp_channels=8)
+    model = quantize_aware(randomize(build_model(config, 8, SIZE), seed=3))
+    images = [e.image for e in shapes_source("train", SIZE).examples(3)]
+    measure_ranges(model, [np.stack(images).astype(np.float32)])
+    file = TfliteModel(convert(export_graph(model), (SIZE, SIZE), "int8"))
+    counts = file.graph.operator_counts()
+    assert counts["QUANTIZE"] == 2
+    if backbone == "vgg16":
+        # 13 convolutions, fc6, fc7 and the logits. The last pooling has rate 2: two maxima of two values per axis.
+        assert (counts["CONV_2D"], counts["MAX_POOL_2D"], counts["MAXIMUM"]) == (13 + 3, 4, 4)
+    assert counts["DEPTHWISE_CONV_2D"] == 1
+    parameters = quantization_parameters(model)
+    expected = ExpectedFile((SIZE, SIZE), 1, ("",) * 21, "logits", "int8", "uint8", "uint8", (), 0.0, parameters)
+    checks = {c.id: c.state for c in structure_checks(file, expected)}
+    ids = (CheckId.OPERATORS, CheckId.FIRST_OPERATORS, CheckId.FLOAT_OPERATORS, CheckId.TRAINED_RANGES)
+    assert [checks[i] for i in ids] == ["passed"] * 4
+    scores = np.asarray(model(images[0][None].astype(np.float32), training=False))[0]
+    # The networks are random: differences in rounding grow from layer to layer, and ResNet has four times as many.
+    assert np.abs(file(images[0]) - scores).mean() < (0.03 if backbone == "vgg16" else 0.06) * scores.std()
+
+
 @pytest.fixture(scope="module")
 def run(made, tmp_path_factory):
     """A run folder whose data are missing."""

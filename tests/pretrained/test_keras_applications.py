@@ -13,7 +13,7 @@ from deeplab.config import ModelConfig
 from deeplab.errors import UserError
 from deeplab.model.build import DeepLab, build_model
 from deeplab.pretrained import import_weights
-from deeplab.pretrained.keras_applications import mobilenet_v2_layer, mobilenet_v3_layer, resnet_layer
+from deeplab.pretrained.keras_applications import mobilenet_v2_layer, mobilenet_v3_layer, resnet_layer, vgg16_layer
 from tests.networks import random_image, randomize
 
 SLOW = pytest.mark.slow
@@ -109,6 +109,73 @@ def test_resnet_has_the_features_of_keras_applications(backbone, network, tmp_pa
     assert_same_features(model.get_layer("aspp0").input, model, source, preprocess)
 
 
+def narrow_vgg16(channels: int, hidden: int) -> keras.Model:
+    """VGG16 with the layers and names of keras.applications, `channels` in the first convolution, and 3x3 pooling."""
+    x = image = keras.Input((225, 225, 3))
+    for stage, count in enumerate((2, 2, 3, 3, 3), start=1):
+        filters = channels * min(2 ** (stage - 1), 8)
+        for number in range(1, count + 1):
+            name = f"block{stage}_conv{number}"
+            x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
+        x = keras.layers.MaxPooling2D(3, 2, "same", name=f"block{stage}_pool")(x)
+    # fc1 sees 7x7 of the 8x8 features.
+    x = keras.layers.Flatten(name="flatten")(keras.layers.Cropping2D(((0, 1), (0, 1)))(x))
+    x = keras.layers.Dense(hidden, "relu", name="fc1")(x)
+    x = keras.layers.Dense(hidden, "relu", name="fc2")(x)
+    return randomize(keras.Model(image, keras.layers.Dense(10, name="predictions")(x)), seed=5)
+
+
+@pytest.mark.slow
+def test_the_narrow_vgg16_has_the_layers_of_keras_applications():
+    original = keras.applications.VGG16(weights=None)
+    shapes = {x.name: [w.shape for w in x.weights] for x in original.layers if x.weights}
+    actual = {x.name: [w.shape for w in x.weights] for x in narrow_vgg16(64, 4096).layers if x.weights}
+    assert {**actual, "predictions": None} == {**shapes, "predictions": None}
+
+
+def test_vgg16_has_the_features_of_keras_applications_with_its_preprocessing(tmp_path):
+    source, model = narrow_vgg16(8, 16), build("vgg16", depth_multiplier=0.125)
+    save_as_published(source, tmp_path / "published.h5")
+    report = import_weights(model, tmp_path / "published.h5")
+    assert len([name for name in report.loaded if name.startswith("backbone")]) == 13 * 2
+    assert set(report.unused) == {"fc6", "fc7", "predictions"}
+    features = keras.Model(source.input, source.get_layer("block5_pool").output)
+    assert_same_features(model.features.high, model, features, keras.applications.vgg16.preprocess_input)
+
+
+@pytest.mark.parametrize(("head", "rates", "suffixes"), [("v1", (6,), ("",)), ("v2", (4, 6), ("_1", "_2"))])
+def test_fc6_and_fc7_of_vgg16_keep_every_third_pixel_and_every_fourth_channel(head, rates, suffixes, tmp_path):
+    source = narrow_vgg16(8, 16)
+    model = build("vgg16", depth_multiplier=0.125, head=head, aspp_rates=rates, aspp_channels=4)
+    save_as_published(source, tmp_path / "published.h5")
+    report = import_weights(model, tmp_path / "published.h5")
+    assert report.unused == ("predictions",)
+    assert not [name for name in report.missing if not name.startswith("logits")]
+    (fc1, bias1), (fc2, bias2) = (source.get_layer(name).get_weights() for name in ("fc1", "fc2"))
+    for suffix in suffixes:
+        kernel, bias = model.get_layer(f"fc6{suffix}").get_weights()
+        assert kernel.shape == (3, 3, 64, 4)
+        # Row 2, column 1 of 3x3 is row 6, column 3 of 7x7; a pixel has 64 inputs. Channel 3 of 4 is 12 of 16.
+        np.testing.assert_array_equal(kernel[2, 1, :, 3], fc1[(6 * 7 + 3) * 64 :][:64, 12])
+        np.testing.assert_array_equal(bias, bias1[[0, 4, 8, 12]])
+        kernel, bias = model.get_layer(f"fc7{suffix}").get_weights()
+        assert kernel[0, 0, 1, 2] == fc2[4, 8]
+        np.testing.assert_array_equal(bias, bias2[[0, 4, 8, 12]])
+
+
+@pytest.mark.parametrize(("head", "rates", "top"), [("v1", (6,), True), ("v3", (), False)])
+def test_the_classifier_of_vgg16_is_downloaded_only_for_fc6_and_fc7(head, rates, top, monkeypatch):
+    requested = {}
+
+    def constructor(**arguments):
+        requested.update(arguments)
+        return narrow_vgg16(64, 16)
+
+    monkeypatch.setattr(keras.applications, "VGG16", constructor)
+    import_weights(build("vgg16", head=head, aspp_rates=rates, aspp_channels=4), "imagenet")
+    assert requested == {"include_top": top, "weights": "imagenet"}
+
+
 @pytest.mark.parametrize("name", ["whole.h5", "whole.weights.h5"])
 def test_files_written_by_keras_3_are_read(name, tmp_path):
     source, model = published("MobileNetV2", 0.35), build(depth_multiplier=0.35)
@@ -145,6 +212,10 @@ def test_files_written_by_keras_3_are_read(name, tmp_path):
         (resnet_layer, "conv2_block1_0_conv", "backbone_stage0_unit0_shortcut"),
         (resnet_layer, "conv5_block3_3_bn", "backbone_stage3_unit2_conv2_bn"),
         (resnet_layer, "predictions", None),
+        (vgg16_layer, "block1_conv1", "backbone_conv1_1"),
+        (vgg16_layer, "block5_conv3", "backbone_conv5_3"),
+        (vgg16_layer, "fc1", "fc6"),
+        (vgg16_layer, "predictions", None),
     ],
 )
 def test_layer_names(layer_name, name, expected):
