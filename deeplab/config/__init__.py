@@ -20,7 +20,7 @@ from deeplab.config.commands import (
 )
 from deeplab.config.data import DataConfig
 from deeplab.config.image_size import ImageSize, fixed_height_width, height_width
-from deeplab.config.mapping import build, checked, is_given, record_given, to_mapping, type_name
+from deeplab.config.mapping import build, checked, is_given, nested_config, record_given, to_mapping, type_name
 from deeplab.config.model import ModelConfig
 from deeplab.config.page import PageConfig
 from deeplab.config.training import AugmentConfig, QuantizationAwareConfig, TrainingConfig
@@ -51,6 +51,7 @@ __all__ = [
     "fixed_height_width",
     "height_width",
     "is_given",
+    "nested_config",
     "record_given",
     "to_mapping",
     "type_name",

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from deeplab.config.data import DataConfig
 from deeplab.config.image_size import ImageSize
-from deeplab.config.mapping import check_fields, check_list, require
+from deeplab.config.mapping import build, check_fields, check_list, require
 from deeplab.config.model import ModelConfig
 from deeplab.config.ranges import (
     NonNegativeInt,
@@ -38,6 +38,9 @@ IO_TYPES: dict[Quantization, tuple[IoType, ...]] = {
 }
 """The dtypes that input and output of a file can have, by quantization; the first is the default."""
 
+PredictionFormat = Literal["overlays", "voc"]
+"""The files that predict writes, see `deeplab.prediction.predict.run_prediction`."""
+
 Fit = Literal["auto", "pad", "stretch"]
 """How an image meets a network of fixed input size, see `deeplab.prediction.image_fit.fit_image`."""
 
@@ -49,7 +52,8 @@ class TrainConfig:
     Attributes:
         run: the run folder; an interrupted run resumes from its last checkpoint.
         seed: seed of the initial weights, the order of the images, augmentation and dropout.
-        model: the network; its number of classes is set by the data.
+        model: the network; its number of classes is set by the data. Keys without `backbone` change single values of
+            the network that `pretrained` describes (a run, or an official .tflite file), else of the default network.
         data: the images and masks to train on.
         training: the training recipe.
         pretrained: initial weights: a run folder, an official .tflite file, a checkpoint, an .h5 file, or "imagenet";
@@ -65,7 +69,7 @@ class TrainConfig:
 
     run: str = "runs/demo"
     seed: Seed = 0
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: dict[str, Any] | ModelConfig = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     pretrained: str | None = None
@@ -78,7 +82,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
         check_fields(self)
+        network = self.network
+        if isinstance(self.model, dict) and "backbone" in self.model:
+            object.__setattr__(self, "model", network)
         check_list("output_stride", self.output_stride, "output stride")
+
+    @property
+    def network(self) -> ModelConfig:
+        """`model` as a config; keys that are not set have their defaults."""
+        return self.model if isinstance(self.model, ModelConfig) else build(ModelConfig, self.model, "model")
 
     @property
     def eval_size(self) -> ImageSize:
@@ -159,10 +171,14 @@ class PredictConfig:
 
     Attributes:
         run: a run folder or a .tflite file.
-        images: an image, a video, a folder of them, or a pattern ("a/*.jpg").
-        out: folder for masks, overlays and shares.json.
+        images: an image, a video, a folder of them, a pattern ("a/*.jpg"), or a list of a VOCdevkit
+            ("VOCdevkit/VOC2012/ImageSets/Segmentation/test.txt").
+        out: folder for the results.
+        format: overlays writes masks, overlays and shares.json; voc writes only an indexed NAME.png per image, as the
+            test server of PASCAL VOC expects.
         output_stride: output stride of the network.
-        image_size: pad images to this size; null runs each image at its own size.
+        image_size: pad images to this size. null takes the size at which the run was evaluated, at most that of a tile;
+            larger images run at their own size.
         fit: how images meet a model of fixed size: auto (pad, stretch larger ones), pad or stretch.
         tile: side in pixels of the overlapping tiles that larger images are split into; null disables tiling.
         overlap: minimum overlap of neighboring tiles in pixels.
@@ -173,6 +189,7 @@ class PredictConfig:
     run: str
     images: str
     out: str = "predictions"
+    format: PredictionFormat = "overlays"
     output_stride: OutputStride = 16
     image_size: ImageSize = None
     fit: Fit = "auto"
@@ -215,6 +232,11 @@ class ExportConfig:
             of calibrating.
         correct_biases: correct the biases of calibrated files (int8, int16x8) for the mean rounding error of the
             weights.
+        per_tensor: one scale for each kernel of the int8 and int16x8 files instead of one per output channel, for NPUs
+            that refuse per-channel kernels. The report states the mIoU that it costs. A run trained with
+            training.quantization.per_tensor=true is always exported so.
+        equalize: equalize the channels of the kernels before a calibrated per-tensor conversion (arXiv:1906.04721, sec.
+            4.1), which keeps the function of the network.
         max_miou_drop: maximum loss of mIoU against the Keras model in points (0..100).
         calibration_images: number of training images that calibrate int8 and int16x8.
         agreement_images: number of validation images that are compared pixel by pixel.
@@ -239,6 +261,8 @@ class ExportConfig:
     float_layers: tuple[str, ...] = ()
     keep_ranges: bool = True
     correct_biases: bool = True
+    per_tensor: bool = False
+    equalize: bool = True
     max_miou_drop: Annotated[float, Range("from 0 to 100", 0, 100)] = 1.5
     calibration_images: PositiveInt = 16
     agreement_images: PositiveInt = 4

@@ -22,7 +22,8 @@ class DataConfig:
             gtCoarse. For coco_voc: instances (default) or panoptic. For tfds: the name of the set, with its config if
             it has several ("cityscapes/semantic_segmentation").
         classes: names of the classes, background first; null takes those of the source (classes.txt of a folder).
-        train_split: name of the split to train on.
+        train_split: name of the split to train on. For voc, auto is train_aug, the split of the published figures, if
+            the masks of SBD are found (SegmentationClassAug, or `sbd`), else train.
         val_split: name of the split to evaluate on. A folder has the additional split `all`.
         val_size: number of images of the validation split to use, from the start; null takes all (64 for shapes).
         val_fraction: fraction of a folder's images that is held out for validation if neither list files nor

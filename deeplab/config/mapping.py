@@ -110,8 +110,8 @@ def type_name(hint: Any) -> str:
     if origin is Annotated:
         return f"{type_name(args[0])} {args[1].text}".strip()
     if origin in (typing.Union, types.UnionType):
-        names = [_option_name(option, args) for option in args]
-        return ", ".join(names[:-1]) + " or " + names[-1]
+        *names, last = dict.fromkeys(_option_name(option, args) for option in args)
+        return f"{', '.join(names)} or {last}" if names else last
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
     if origin is tuple:
@@ -138,8 +138,14 @@ def _all_paths(cls: type, prefix: str) -> Iterator[str]:
     hints = typing.get_type_hints(cls)
     yield from (f"{prefix}{name}" for name in hints)
     for name, hint in hints.items():
-        if dataclasses.is_dataclass(hint):
-            yield from _all_paths(typing.cast(type, hint), f"{prefix}{name}.")
+        if (inner := nested_config(hint)) is not None:
+            yield from _all_paths(inner, f"{prefix}{name}.")
+
+
+def nested_config(hint: Any) -> type | None:
+    """Return the config dataclass that a setting holds, alone or as an alternative; None if it holds none."""
+    options = (hint, *typing.get_args(hint))
+    return next((option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)), None)
 
 
 def _option_name(option: Any, options: tuple[Any, ...]) -> str:

@@ -61,12 +61,14 @@ class QuantizationAwareConfig:
             afterwards. 0 keeps the initial ranges.
         range_momentum: momentum of the moving ranges, 0 to below 1.
         ranges: after the delay the ranges are fixed, or learned together with the weights.
+        per_tensor: one scale per kernel instead of one per output channel, for NPUs that refuse per-channel kernels.
     """
 
     range_batches: PositiveInt = 4
     delay: NonNegativeInt = 1000
     range_momentum: BelowOneFloat = 0.99
     ranges: Literal["fixed", "learned"] = "fixed"
+    per_tensor: bool = False
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
@@ -83,13 +85,18 @@ class TrainingConfig:
         crop_size: side of the training crop in pixels; sizes of 32k+1 need no padding.
         output_stride: output stride of the network during training.
         optimizer: sgd (momentum without Nesterov) or adamw.
-        learning_rate: initial learning rate; it decays by the poly rule, lr * (1 - step / steps) ** power.
+        learning_rate: initial learning rate.
+        learning_policy: poly, lr * (1 - step / steps) ** power; or step, lr * decay_factor ** (step // decay_steps).
         power: exponent of the poly rule.
-        slow_start_steps: number of updates at `slow_start_learning_rate` before the poly rule starts.
+        decay_steps: number of updates between two reductions by the step rule.
+        decay_factor: factor of each of these reductions.
+        slow_start_steps: number of updates at `slow_start_learning_rate` before the rule starts.
         slow_start_learning_rate: learning rate of these updates.
         momentum: momentum of sgd.
         weight_decay: factor wd of the term wd/2 * sum(w^2) over the kernels of convolutions (without depthwise kernels,
-            biases and batch norms). With adamw it is decoupled from the gradient and needs a larger value, such as
+            biases and batch norms). null takes the published value of the network: 5e-4 for the heads v1 and v2 and for
+            vgg16 (arXiv:1412.7062; arXiv:1606.00915), 1e-4 for ResNet, 4e-5 for the others (tensorflow/models
+            research/deeplab, train.py). With adamw it is decoupled from the gradient and needs a larger value, such as
             0.01.
         bias_multiplier: learning-rate factor of biases (batch norms are not affected).
         last_layers_multiplier: learning-rate factor of all layers after the backbone (ASPP, decoder, logits).
@@ -136,11 +143,14 @@ class TrainingConfig:
     output_stride: OutputStride = 16
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Range("above 0 and at most 100", 0, 100, open_low=True)] = 0.007
+    learning_policy: Literal["poly", "step"] = "poly"
     power: Annotated[float, Range("from 0 to 100", 0, 100)] = 0.9
+    decay_steps: PositiveInt = 2000
+    decay_factor: FractionFloat = 0.1
     slow_start_steps: NonNegativeInt = 0
     slow_start_learning_rate: NonNegativeFloat = 1e-4
     momentum: BelowOneFloat = 0.9
-    weight_decay: NonNegativeFloat = 4e-5
+    weight_decay: NonNegativeFloat | None = None
     bias_multiplier: NonNegativeFloat = 2.0
     last_layers_multiplier: NonNegativeFloat = 1.0
     backbone_multiplier: NonNegativeFloat = 1.0

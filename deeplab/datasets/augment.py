@@ -19,6 +19,10 @@ except ImportError:
     # OpenCV is optional. It resizes in a third of TensorFlow's time; the results are equal up to rounding.
     cv2 = None  # type: ignore[assignment]
 
+Pixel = tuple[float, float, float]
+"""Red, green and blue in 0..255."""
+GRAY: Pixel = (PIXEL_MEAN, PIXEL_MEAN, PIXEL_MEAN)
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -49,7 +53,12 @@ class Augmentation:
 
 
 def augment(
-    image: np.ndarray, label: np.ndarray, seed: tuple[int, int], config: AugmentConfig, crop_size: int
+    image: np.ndarray,
+    label: np.ndarray,
+    seed: tuple[int, int],
+    config: AugmentConfig,
+    crop_size: int,
+    padding: Pixel = GRAY,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Augment an image and its label; the result depends on the arguments only.
 
@@ -59,30 +68,36 @@ def augment(
         seed: two numbers, at least 0: the seed of the training and the position in its stream of examples.
         config: ranges of the parameters.
         crop_size: side of the square result in pixels.
+        padding: red, green and blue of the padding of the image: `pixels.mean_pixel` of the backbone.
 
     Returns:
-        The image `[crop, crop, 3]` float32, 0..255, padded with 127.5, and the label `[crop, crop]` int32, padded with
-        255.
+        The padded image `[crop, crop, 3]` float32, 0..255, and the label `[crop, crop]` int32, padded with 255.
     """
     crop = np.empty((crop_size, crop_size, 3), np.float32), np.empty((crop_size, crop_size), np.int32)
-    augment_into(*crop, image, label, draw_augmentation(label.shape, seed, config, crop_size))
+    augment_into(*crop, image, label, draw_augmentation(label.shape, seed, config, crop_size), padding)
     return crop
 
 
 def augment_into(
-    image_crop: np.ndarray, label_crop: np.ndarray, image: np.ndarray, label: np.ndarray, augmentation: Augmentation
+    image_crop: np.ndarray,
+    label_crop: np.ndarray,
+    image: np.ndarray,
+    label: np.ndarray,
+    augmentation: Augmentation,
+    padding: Pixel = GRAY,
 ) -> None:
     """Write the augmented image and label to `image_crop` (float32) and `label_crop` (int32), see `augment`."""
     if augmentation.angle:
-        image = rotate(image, augmentation.angle, "BILINEAR", PIXEL_MEAN)
+        channels = (rotate(image[..., [c]], augmentation.angle, "BILINEAR", padding[c]) for c in range(3))
+        image = np.concatenate(list(channels), axis=-1)
         label = rotate_label(label, augmentation.angle)
     rows, columns = augmentation.resized
     crop_image(image, augmentation, image_crop[:rows, :columns])
     adjust_colors(image_crop[:rows, :columns], augmentation)
     label_crop[:rows, :columns] = crop_label(label, augmentation)
-    for crop, padding in ((image_crop, PIXEL_MEAN), (label_crop, IGNORE_LABEL)):
-        crop[:rows, columns:] = padding
-        crop[rows:] = padding
+    for crop, value in ((image_crop, padding), (label_crop, IGNORE_LABEL)):
+        crop[:rows, columns:] = value
+        crop[rows:] = value
 
 
 def draw_augmentation(

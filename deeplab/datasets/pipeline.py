@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.config import TrainingConfig
-from deeplab.datasets.augment import augment_into, draw_augmentation
+from deeplab.datasets.augment import GRAY, Pixel, augment_into, draw_augmentation
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 
@@ -29,6 +29,7 @@ def training_batches(
     threads: int | None = None,
     replicas: int = 1,
     local_replicas: Sequence[int] = (0,),
+    padding: Pixel = GRAY,
 ) -> tf.data.Dataset:
     """Return an endless dataset of augmented batches.
 
@@ -44,6 +45,7 @@ def training_batches(
         threads: number of examples that are prepared in parallel; None: the number of processors.
         replicas: number of replicas that share each (global) batch; must divide the batch size.
         local_replicas: indices of the replicas to return batches for, in turn; other batches are not computed.
+        padding: red, green and blue of the padding of images.
 
     Returns:
         Image `[b, crop, crop, 3]` float32 0..255 and label `[b, crop, crop]` int32, where b is the batch size per
@@ -57,7 +59,7 @@ def training_batches(
     def write_example(images: np.ndarray, labels: np.ndarray, position: int) -> None:
         example = source.load(index_at(source.size, seed, position))
         augmentation = draw_augmentation(example.label.shape, (seed, position), config.augment, crop)
-        augment_into(images, labels, example.image, example.label, augmentation)
+        augment_into(images, labels, example.image, example.label, augmentation, padding)
 
     def make_batch(first: np.int64) -> tuple[np.ndarray, np.ndarray]:
         images, labels = image_buffers.take(), label_buffers.take()

@@ -33,7 +33,10 @@ def needs_stretching(size: Size, model_size: Size | None, fit: Fit) -> bool:
 
 
 def fit_image(
-    image: np.ndarray, model_size: Size | None, fit: Fit = "auto", padding_value: float = PIXEL_MEAN
+    image: np.ndarray,
+    model_size: Size | None,
+    fit: Fit = "auto",
+    padding_value: float | tuple[float, float, float] = PIXEL_MEAN,
 ) -> FittedImage:
     """Pad or stretch an image to the input size of a network.
 
@@ -44,8 +47,8 @@ def fit_image(
             "stretch" resizes without keeping the aspect ratio, as the on-device runners do (here with the bilinear
             filter of Pillow, which averages when it shrinks). "auto" pads an image that is small enough and stretches a
             larger one.
-        padding_value: a pixel value that the network normalizes to zero. A padded image stays uint8 if it is an
-            integer, else it becomes float32.
+        padding_value: the pixel that the network normalizes to zero: a gray value, or red, green and blue
+            (`pixels.mean_pixel`). A padded image stays uint8 if these are integers, else it becomes float32.
 
     Raises:
         UserError: not a uint8 RGB image, or "pad" with an image larger than `model_size`.
@@ -61,7 +64,8 @@ def fit_image(
     if size[0] > model_size[0] or size[1] > model_size[1]:
         problem = f"{size[0]}x{size[1]} pixels exceed the model's input of {model_size[0]}x{model_size[1]}"
         raise UserError("image", problem, "use fit=stretch, tiles, or a model of any size")
-    padded = np.full((*model_size, 3), padding_value, np.uint8 if float(padding_value).is_integer() else np.float32)
+    value = np.asarray(padding_value, np.float32)
+    padded = np.full((*model_size, 3), value, np.uint8 if (value == np.rint(value)).all() else np.float32)
     padded[: size[0], : size[1]] = image
     return FittedImage(padded, size, stretched=False)
 

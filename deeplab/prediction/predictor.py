@@ -8,7 +8,7 @@ import numpy as np
 
 from deeplab.config import Fit, ImageSize, fixed_height_width
 from deeplab.errors import UserError
-from deeplab.pixels import PIXEL_MEAN
+from deeplab.pixels import PIXEL_MEAN, mean_pixel
 from deeplab.prediction.image_fit import (
     FittedImage,
     Size,
@@ -31,7 +31,7 @@ class Predictor:
             `padding_value`) to class scores `[h', w', classes]` float32 or class ids `[H, W]` of an integer dtype.
         image_size: (H, W) to pad or stretch images to; None for no such size.
         fit: how images of other sizes are fitted, see `fit_image`.
-        padding_value: pixel value of the padding.
+        padding_value: pixel of the padding: a gray value, or red, green and blue.
         accepts_larger: whether the model accepts images larger than `image_size`. They are then neither padded nor
             stretched, unless `fit` is "stretch".
     """
@@ -39,7 +39,7 @@ class Predictor:
     run: Callable[[np.ndarray], np.ndarray]
     image_size: Size | None = None
     fit: Fit = "auto"
-    padding_value: float = PIXEL_MEAN
+    padding_value: float | tuple[float, float, float] = PIXEL_MEAN
     accepts_larger: bool = False
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -67,6 +67,10 @@ class Predictor:
     def stretches(self, image: np.ndarray) -> bool:
         """Return whether this image is stretched to the input size."""
         return needs_stretching(image.shape[:2], self._input_size(image), self.fit)
+
+    def runs_at_own_size(self, image: np.ndarray) -> bool:
+        """Return whether this image is larger than `image_size` and therefore not fitted to it."""
+        return self.image_size is not None and self._input_size(image) is None
 
     def _run(self, image: np.ndarray) -> tuple[np.ndarray, FittedImage]:
         """Return the output of the model and the image that it received."""
@@ -130,7 +134,7 @@ def keras_predictor(model: Any, image_size: ImageSize = None, fit: Fit = "auto")
     def run(image: np.ndarray) -> np.ndarray:
         return np.asarray(forward(tf.constant(image[None], tf.float32))[0])
 
-    return Predictor(run, fixed or requested, fit, accepts_larger=fixed is None)
+    return Predictor(run, fixed or requested, fit, _padding(model), accepts_larger=fixed is None)
 
 
 def scaled_side(side: int, scale: float) -> int:
@@ -180,4 +184,12 @@ def multi_scale_predictor(model: Any, scales: Sequence[float], flip: bool, image
         mean: Any = sum(probabilities(batch, size) for size in sizes) / len(scales)
         return np.asarray(mean)
 
-    return Predictor(run, fixed_height_width(image_size), accepts_larger=True)
+    return Predictor(run, fixed_height_width(image_size), padding_value=_padding(model), accepts_larger=True)
+
+
+def _padding(model: Any) -> float | tuple[float, float, float]:
+    """Return the pixel that a Keras model maps to zero; that of an unknown network is gray."""
+    from deeplab.model.build import DeepLab
+
+    known = isinstance(model, DeepLab) and hasattr(model, "config")
+    return mean_pixel(model.config.backbone) if known else PIXEL_MEAN

@@ -6,37 +6,63 @@ from typing import Any
 import keras
 from keras import ops
 
-from deeplab.config import TrainingConfig
+from deeplab.config import ModelConfig, TrainingConfig
 from deeplab.errors import UserError
 from deeplab.model.backbones.features import BACKBONE_PREFIX
 from deeplab.model.batch_norm_statistics import batch_norms
 from deeplab.model.quantization.layers import Range, unfolded_layers
 
 
-@keras.saving.register_keras_serializable(package="deeplab")
-class SlowStartPoly(keras.optimizers.schedules.LearningRateSchedule):
-    """A constant low rate for the first updates, then lr * (1 - n / N) ** power, with n counted from their end.
+class _SlowStart(keras.optimizers.schedules.LearningRateSchedule):
+    """A constant low rate for the first updates, then `rate`, whose updates are counted from their end.
 
-    The poly rule is that of DeepLabv2, arXiv:1606.00915, sec. 4.1.1; the slow start that of tensorflow/models
-    research/deeplab, utils/train_utils.py.
+    The slow start is that of tensorflow/models research/deeplab, utils/train_utils.py.
     """
 
-    def __init__(self, learning_rate: float, steps: int, power: float, slow_steps: int, slow_rate: float) -> None:
+    def __init__(self, learning_rate: float, slow_steps: int, slow_rate: float) -> None:
         super().__init__()
-        self.learning_rate, self.steps, self.power = learning_rate, steps, power
-        self.slow_steps, self.slow_rate = slow_steps, slow_rate
+        self.learning_rate, self.slow_steps, self.slow_rate = learning_rate, slow_steps, slow_rate
+
+    def rate(self, step: Any) -> Any:
+        """Return the learning rate `step` updates after the slow start, a float32 scalar."""
+        raise NotImplementedError
 
     def __call__(self, step: Any) -> Any:
         """Return the learning rate of update number `step`, from 0, a float32 scalar."""
         step = ops.cast(step, "float32")
-        left = 1.0 - ops.clip((step - self.slow_steps) / (self.steps - self.slow_steps), 0.0, 1.0)
-        poly = self.learning_rate * ops.power(left, self.power)
-        return ops.where(step < self.slow_steps, ops.cast(self.slow_rate, "float32"), poly) if self.slow_steps else poly
+        rate = self.rate(step - self.slow_steps)
+        return ops.where(step < self.slow_steps, ops.cast(self.slow_rate, "float32"), rate) if self.slow_steps else rate
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        names = ("learning_rate", "steps", "power", "slow_steps", "slow_rate")
-        return {name: getattr(self, name) for name in names}
+        return dict(vars(self))
+
+
+@keras.saving.register_keras_serializable(package="deeplab")
+class SlowStartPoly(_SlowStart):
+    """lr * (1 - n / N) ** power (DeepLabv2, arXiv:1606.00915, sec. 4.1.1), after a slow start."""
+
+    def __init__(self, learning_rate: float, steps: int, power: float, slow_steps: int, slow_rate: float) -> None:
+        super().__init__(learning_rate, slow_steps, slow_rate)
+        self.steps, self.power = steps, power
+
+    def rate(self, step: Any) -> Any:
+        """Return the learning rate `step` updates after the slow start, a float32 scalar."""
+        left = 1.0 - ops.clip(step / (self.steps - self.slow_steps), 0.0, 1.0)
+        return self.learning_rate * ops.power(left, self.power)
+
+
+@keras.saving.register_keras_serializable(package="deeplab")
+class SlowStartStep(_SlowStart):
+    """lr * factor ** floor(n / every) (DeepLabv1, arXiv:1412.7062, sec. 4), after a slow start."""
+
+    def __init__(self, learning_rate: float, every: int, factor: float, slow_steps: int, slow_rate: float) -> None:
+        super().__init__(learning_rate, slow_steps, slow_rate)
+        self.every, self.factor = every, factor
+
+    def rate(self, step: Any) -> Any:
+        """Return the learning rate `step` updates after the slow start, a float32 scalar."""
+        return self.learning_rate * ops.power(self.factor, ops.floor(step / self.every))
 
 
 def make_optimizer(config: TrainingConfig, model: keras.Model) -> keras.optimizers.Optimizer:
@@ -47,9 +73,10 @@ def make_optimizer(config: TrainingConfig, model: keras.Model) -> keras.optimize
     Raises:
         UserError: `layer_multipliers` has a prefix that no layer has.
     """
-    schedule = SlowStartPoly(
-        config.learning_rate, config.steps, config.power, config.slow_start_steps, config.slow_start_learning_rate
-    )
+    slow_start = (config.slow_start_steps, config.slow_start_learning_rate)
+    schedule: _SlowStart = SlowStartPoly(config.learning_rate, config.steps, config.power, *slow_start)
+    if config.learning_policy == "step":
+        schedule = SlowStartStep(config.learning_rate, config.decay_steps, config.decay_factor, *slow_start)
     for prefix in config.layer_multipliers:
         if not any(layer.name.startswith(prefix) for layer in model.layers):
             names = sorted({layer.name.partition("_")[0] for layer in model.layers if layer.weights})
@@ -60,7 +87,7 @@ def make_optimizer(config: TrainingConfig, model: keras.Model) -> keras.optimize
     if config.optimizer == "sgd":
         optimizer = MultipliedSGD(schedule, momentum=config.momentum)
     else:
-        optimizer = MultipliedAdamW(schedule, weight_decay=config.weight_decay)
+        optimizer = MultipliedAdamW(schedule, weight_decay=decay_factor(config))
         kernels = {id(kernel) for kernel in decayed_kernels(model)}
         optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if id(v) not in kernels])
     optimizer.multipliers = multipliers
@@ -95,6 +122,24 @@ def set_trainable(model: keras.Model, config: TrainingConfig) -> None:
         norm.synchronized = config.batch_norm == "sync"
         norm.frozen_statistics = config.batch_norm == "frozen_statistics"
         norm.trainable = norm.trainable and config.batch_norm != "frozen"
+
+
+def published_weight_decay(network: ModelConfig) -> float:
+    """Return the weight decay with which a network was published.
+
+    Heads v1 and v2, and VGG-16: 5e-4 (arXiv:1412.7062, sec. 4; arXiv:1606.00915, sec. 4.1). ResNet: 1e-4; MobileNet and
+    Xception: 4e-5 (tensorflow/models research/deeplab, train.py).
+    """
+    if network.head in ("v1", "v2") or network.backbone == "vgg16":
+        return 5e-4
+    return 1e-4 if network.backbone.startswith("resnet") else 4e-5
+
+
+def decay_factor(config: TrainingConfig) -> float:
+    """Return the weight decay; raise ValueError if it was left to the network, see `published_weight_decay`."""
+    if config.weight_decay is None:
+        raise ValueError("weight_decay is None: set it, or complete the settings with complete_settings")
+    return config.weight_decay
 
 
 def decayed_kernels(model: keras.Model) -> list[keras.Variable]:

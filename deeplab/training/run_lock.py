@@ -76,7 +76,8 @@ def check_settings(folder: Path, config: TrainConfig) -> None:
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Return the settings with absolute paths of the data, so that every command finds them from any folder."""
     paths = {key: getattr(config.data, key) for key in ("root", "sbd", "colors")}
-    absolute = {key: os.path.abspath(path) for key, path in paths.items() if path is not None}
+    # TFDS also takes URLs (gs://bucket/folder), which are absolute.
+    absolute = {key: os.path.abspath(path) for key, path in paths.items() if path is not None and "://" not in path}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
 
 

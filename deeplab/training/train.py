@@ -13,6 +13,7 @@ from deeplab.evaluation.scores import Scores
 from deeplab.run_folder import SCORES_FILE
 from deeplab.training.distribution import Workers, broadcast_value, find_workers, report_lost_workers
 from deeplab.training.run_lock import first_stage_config, lock_run_folder
+from deeplab.training.settings import complete_settings
 from deeplab.training.training_run import TrainingRun
 
 
@@ -35,9 +36,10 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
     """
     workers = find_workers(config.training)
     with report_lost_workers(workers):
+        config = complete_settings(config, workers)
         if config.first_stage is None:
             return _train_stage(config, config.pretrained, workers, callbacks)
-        first = first_stage_config(config)
+        first = complete_settings(first_stage_config(config), workers)
         if not broadcast_value(workers, (Path(first.run) / SCORES_FILE).is_file()):
             _train_stage(first, first.pretrained, workers, callbacks)
         return _train_stage(config, first.run, workers, callbacks)

@@ -51,9 +51,10 @@ def make_train_state(config: TrainConfig) -> TrainState:
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(settings.precision)
     try:
-        float_network = build_model(config.model, settings.output_stride)
-        network = quantize_aware(float_network) if settings.quantize_aware else float_network
-        model = add_auxiliary_head(network, config.model) if settings.auxiliary_weight else network
+        float_network = build_model(config.network, settings.output_stride)
+        per_tensor = settings.quantization.per_tensor
+        network = quantize_aware(float_network, per_tensor) if settings.quantize_aware else float_network
+        model = add_auxiliary_head(network, config.network) if settings.auxiliary_weight else network
     finally:
         keras.config.set_dtype_policy(previous)
     set_trainable(model, settings)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from deeplab.config import TrainingConfig
 from deeplab.model.quantization.transform import track_ranges
 from deeplab.training.loss import cross_entropy, mining_share, weight_decay
-from deeplab.training.optimizer import decayed_kernels
+from deeplab.training.optimizer import decay_factor, decayed_kernels
 
 TrainStep = Callable[[Any], dict[str, tf.Tensor]]
 """Makes one update on a batch and returns its logs."""
@@ -45,7 +45,7 @@ def make_train_step(
     """
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
-    decay = config.weight_decay if config.optimizer == "sgd" else 0.0
+    decay = decay_factor(config) if config.optimizer == "sgd" else 0.0
     kernels = decayed_kernels(model) if decay else []
     variables = model.trainable_variables
     index_of = {id(variable): index for index, variable in enumerate(variables)}

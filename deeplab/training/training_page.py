@@ -105,7 +105,7 @@ def thin_out(points: Sequence[tuple[float, float]], limit: int = MAX_POINTS) -> 
 
 
 def _summary(config: TrainConfig) -> str:
-    model, settings = config.model, config.training
+    model, settings = config.network, config.training
     return (
         f"{model.backbone} with head {model.head}, {model.classes} classes, on {config.data.source}; batches of "
         f"{settings.batch_size} crops of {settings.crop_size} pixels at output stride {settings.output_stride}; "

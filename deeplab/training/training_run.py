@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ from deeplab.errors import UserError
 from deeplab.evaluation.scores import Scores
 from deeplab.model.batch_norm_statistics import reestimate_batch_norm, unfold_batch_norm
 from deeplab.model.quantization.transform import measure_ranges
+from deeplab.pixels import mean_pixel
 from deeplab.pretrained import import_weights
 from deeplab.run_folder import LOG_FILE, STATE_FOLDER, ModelDescription, load_weights, save_model, save_scores
 from deeplab.training.batch_norm_warnings import warn_about_batch_norm
@@ -29,6 +31,7 @@ from deeplab.training.interrupt import StopOnSignal
 from deeplab.training.loop import run_loop
 from deeplab.training.optimizer import set_trainable
 from deeplab.training.run_lock import check_settings
+from deeplab.training.settings import warn_about_random_weights
 from deeplab.training.train_state import make_train_state
 from deeplab.training.train_step import averaged_variables, make_train_step
 from deeplab.training.training_page import TrainingPage
@@ -65,7 +68,7 @@ class TrainingRun:
         self.train_source, self.val_source = (
             open_source(config.data, split, config.seed) for split in (config.data.train_split, config.data.val_split)
         )
-        self.config = dataclasses.replace(config, model=_match_classes(config.model, self.train_source))
+        self.config = dataclasses.replace(config, model=_match_classes(config.network, self.train_source))
 
     def prepare(self) -> None:
         """Check the settings and the data, and build the network with random weights.
@@ -101,6 +104,8 @@ class TrainingRun:
             elif self.config.training.quantize_aware:
                 problem = "quantization-aware training needs pretrained weights"
                 raise UserError("pretrained", problem, "set it to the run of a float training")
+            else:
+                warn_about_random_weights(self.config)
         self.start = int(broadcast_value(self.workers, self.start))
         broadcast_from_chief(self.workers, [v for part in self.state.parts.values() for v in part])
         warn_about_batch_norm(self.state.model, self.config.training, self.workers.replicas)
@@ -120,9 +125,7 @@ class TrainingRun:
 
         def make_batches(replicas: int, replica_ids: range) -> tf.data.Dataset:
             first = self.start * settings.batch_size
-            return training_batches(
-                self.train_source, settings, self.config.seed, first, replicas=replicas, local_replicas=replica_ids
-            )
+            return self._training_batches(start=first, replicas=replicas, local_replicas=replica_ids)
 
         stop = StopOnSignal(self._save_checkpoint)
         # Checkpoints are saved last, when everything else of the update is on disk.
@@ -144,7 +147,8 @@ class TrainingRun:
                 set_trainable(network, settings)
                 reestimate_batch_norm(network, self._images(settings.recalibration_batches))
             self.validator.set_weights(network.get_weights())
-            description = ModelDescription(self.config.model, self.train_source.classes, settings.quantize_aware)
+            description = ModelDescription(self.config.network, self.train_source.classes, settings.quantize_aware)
+            description = dataclasses.replace(description, per_tensor=settings.quantization.per_tensor)
             save_model(self.folder, network, description)
             scores = self.validator.evaluate()
             save_scores(self.folder, {str(stride): score.to_mapping() for stride, score in scores.items()})
@@ -166,8 +170,13 @@ class TrainingRun:
 
     def _images(self, batches: int) -> Iterator[np.ndarray]:
         """Return the images `[b, h, w, 3]` of the first training batches."""
-        dataset = training_batches(self.train_source, self.config.training, self.config.seed)
-        return (image.numpy() for image, _ in itertools.islice(iterate(dataset), batches))
+        return (image.numpy() for image, _ in itertools.islice(iterate(self._training_batches()), batches))
+
+    def _training_batches(self, **arguments: Any) -> tf.data.Dataset:
+        """Return the training batches, padded with the pixel that the backbone maps to zero."""
+        config = self.config
+        padding = mean_pixel(config.network.backbone)
+        return training_batches(self.train_source, config.training, config.seed, padding=padding, **arguments)
 
     def _class_weights(self) -> tuple[float, ...] | None:
         """Return the factor on the loss of each class; the chief counts the classes if they depend on the data."""

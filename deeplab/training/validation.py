@@ -31,8 +31,9 @@ class Validator:
 
     def __init__(self, config: TrainConfig, source: Source) -> None:
         self._stride, self._source = config.output_stride[0], source
-        quantized = config.training.quantize_aware
-        self.networks = {s: build_network(config.model, s, quantized=quantized) for s in config.output_stride}
+        settings = config.training
+        quantized = {"quantized": settings.quantize_aware, "per_tensor": settings.quantization.per_tensor}
+        self.networks = {s: build_network(config.network, s, **quantized) for s in config.output_stride}
         self._predictors = {s: keras_predictor(network, config.eval_size) for s, network in self.networks.items()}
 
     @property

@@ -8,6 +8,7 @@ from deeplab.datasets.augment import (
     Augmentation,
     adjust_colors,
     augment,
+    augment_into,
     crop_image,
     crop_label,
     draw_augmentation,
@@ -146,6 +147,31 @@ def test_small_images_are_padded_at_the_bottom_and_right():
     assert (image_crop[:, 7:] == 127.5).all()
     assert (label_crop[5:] == 255).all()
     assert (label_crop[:, 7:] == 255).all()
+
+
+def test_images_are_padded_with_the_pixel_of_the_backbone_and_rotated_into_it():
+    """123.68, 116.779, 103.939 is the mean of keras.applications for ResNet."""
+    mean = (123.68, 116.779, 103.939)
+    identity = AugmentConfig(min_scale=1, max_scale=1, scale_step=0, flip=0)
+    image, label = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8), np.zeros((5, 7), np.uint8)
+    crop, _ = augment(image, label, (0, 0), identity, 9, mean)
+    np.testing.assert_array_equal(crop[:5, :7], image)
+    for padding in (crop[5:], crop[:, 7:]):
+        np.testing.assert_array_equal(padding, np.broadcast_to(np.float32(mean), padding.shape))
+    rotated, _ = augment(np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8), (0, 1),
+                         dataclasses.replace(identity, rotation=180), 9, mean)  # fmt: skip
+    corners = rotated[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert 0 < corners[:, 0].max() <= np.float32(123.68)
+    np.testing.assert_allclose(corners / corners[:, :1], np.tile(np.divide(mean, 123.68), (4, 1)), rtol=1e-5)
+
+
+def test_rotated_channels_equal_those_of_a_rotated_image():
+    image = RNG.integers(0, 256, (15, 11, 3)).astype(np.uint8)
+    turned = dataclasses.replace(draw_augmentation((15, 11), (0, 0), DEFAULT, 9), angle=0.4, offset=(0, 0),
+                                 window=(15, 11), resized=(15, 11), flip=False)  # fmt: skip
+    crop, label = np.empty((15, 11, 3), np.float32), np.empty((15, 11), np.int32)
+    augment_into(crop, label, image, np.zeros((15, 11), np.uint8), turned)
+    np.testing.assert_array_equal(crop, rotate(image, 0.4, "BILINEAR", 127.5))
 
 
 def test_the_flip_rate_is_the_configured_probability():

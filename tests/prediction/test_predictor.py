@@ -1,10 +1,14 @@
 """Predictors of functions, tiny Keras models and official files; averages over scales and flips against NumPy."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 
+from deeplab.config import ModelConfig
 from deeplab.errors import UserError
+from deeplab.model.build import build_model
 from deeplab.prediction.predictor import (
     Predictor,
     keras_predictor,
@@ -64,6 +68,16 @@ def test_model_of_any_size_runs_a_larger_image_at_its_own_size():
         assert not predictor.stretches(random_image(*size))
     assert sizes == [(5, 7), (6, 6), (8, 2)]
     assert Predictor(run, (6, 6), "stretch", accepts_larger=True).stretches(random_image(8, 8))
+
+
+@pytest.mark.parametrize("predictor", [keras_predictor, partial(multi_scale_predictor, scales=[1.0], flip=False)])
+def test_images_for_a_resnet_are_padded_with_its_mean(predictor):
+    """The mean is that of keras.applications; networks with pixels in -1..1 have gray."""
+    means = {"resnet50": (123.68, 116.779, 103.939), "mobilenet_v2": 127.5}
+    for backbone, mean in means.items():
+        config = ModelConfig(backbone=backbone, depth_multiplier=0.1, head="v3", aspp_rates=(), aspp_channels=8)
+        padding = predictor(build_model(config), image_size=65).padding_value
+        np.testing.assert_array_equal(np.broadcast_to(padding, 3), np.broadcast_to(mean, 3))
 
 
 @pytest.mark.parametrize("name", ["starter_deeplabv3_257_float.tflite", "deeplabv3_mnv2_dm05_pascal_quant.tflite"])

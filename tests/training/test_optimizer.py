@@ -6,7 +6,14 @@ from deeplab.config import ModelConfig, TrainingConfig
 from deeplab.errors import UserError
 from deeplab.model.batch_norm_statistics import batch_norms
 from deeplab.model.build import build_model
-from deeplab.training.optimizer import SlowStartPoly, decayed_kernels, make_optimizer, multiplier, set_trainable
+from deeplab.training.optimizer import (
+    SlowStartPoly,
+    SlowStartStep,
+    decayed_kernels,
+    make_optimizer,
+    multiplier,
+    set_trainable,
+)
 
 SMALL = ModelConfig(depth_multiplier=0.25, aspp_rates=(6,), aspp_channels=8, decoder_channels=8, classes=3, dropout=0.0)
 
@@ -26,6 +33,27 @@ def test_poly_schedule_starts_after_the_slow_start():
     schedule = SlowStartPoly(0.5, 100, 2.0, 20, 0.01)
     rates = [float(schedule(step)) for step in (0, 19, 20, 60, 100)]
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.5, 0.5 * 0.25, 0.0], rtol=1e-5)
+
+
+def test_step_schedule_starts_after_the_slow_start():
+    schedule = SlowStartStep(0.5, 30, 0.1, 20, 0.01)
+    rates = [float(schedule(step)) for step in (0, 19, 20, 49, 50, 80)]
+    np.testing.assert_allclose(rates, [0.01, 0.01, 0.5, 0.5, 0.05, 0.005], rtol=1e-5)
+
+
+def test_learning_policy_step_multiplies_the_rate_every_2000_updates():
+    """DeepLabv1, arXiv:1412.7062, sec. 4: 0.001, times 0.1 at every 2000 iterations."""
+    optimizer = make_optimizer(TrainingConfig(learning_rate=0.001, learning_policy="step"), one_convolution())
+    rates = []
+    for step in (0, 1999, 2000, 4000, 5999):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-4, 1e-5, 1e-5], rtol=1e-5)
+
+
+def test_weight_decay_that_is_left_to_an_unknown_network_is_an_error():
+    with pytest.raises(ValueError, match="weight_decay is None"):
+        make_optimizer(TrainingConfig(optimizer="adamw"), one_convolution())
 
 
 def test_weight_decay_acts_on_kernels_of_full_convolutions_only():

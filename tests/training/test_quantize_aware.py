@@ -35,6 +35,7 @@ AWARE = FLOAT | {
     "steps": 3,
     "batch_norm": "frozen",
     "learning_rate": 1e-4,
+    "weight_decay": 4e-5,
     "quantize_aware": True,
     "quantization": {"delay": 1, "range_batches": 1, "range_momentum": 0.5},
 }
@@ -59,7 +60,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     runs = {name: folder / name for name in ("float", "aware")}
     config = settings(runs["float"], FLOAT)
     classes = shapes_source("train", 33).classes
-    network = dataclasses.replace(config.model, classes=len(classes))
+    network = dataclasses.replace(config.network, classes=len(classes))
     runs["float"].mkdir()
     save_model(runs["float"], randomize(build_model(network, 16), seed=5), ModelDescription(network, classes))
     write_json(runs["float"] / "train.json", to_mapping(config))

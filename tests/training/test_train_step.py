@@ -126,7 +126,7 @@ def test_update_with_frozen_statistics_trains_gamma_and_beta_as_worked_out_with_
 @pytest.mark.parametrize("mode", ["train", "frozen"])
 def test_frozen_batch_norm_does_not_change(mode):
     model = randomize(build_model(SMALL))
-    config = TrainingConfig(steps=20, learning_rate=0.01, batch_norm=mode)
+    config = TrainingConfig(steps=20, learning_rate=0.01, batch_norm=mode, weight_decay=4e-5)
     set_trainable(model, config)
     optimizer = make_optimizer(config, model)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]

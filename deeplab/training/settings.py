@@ -1,0 +1,106 @@
+"""Completes the settings of a training: values that follow from the data, the network or the pretrained weights."""
+
+import dataclasses
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplab.config import ModelConfig, TrainConfig, build, to_mapping
+from deeplab.datasets.open import open_source, resolved_split
+from deeplab.files import WEIGHTS_FILE
+from deeplab.pretrained.keras_applications import has_imagenet_weights
+from deeplab.pretrained.tf1_checkpoint import checkpoint_prefix
+from deeplab.run_folder import MODEL_FILE, TRAIN_FILE, is_tflite, open_model, read_training_config
+from deeplab.training.distribution import Workers, broadcast_value
+from deeplab.training.optimizer import published_weight_decay
+
+PUBLISHED_DATA = ("voc", "cityscapes", "ade20k", "coco_voc")
+"""Sources whose published figures start from pretrained weights."""
+
+
+def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
+    """Return the settings without values that follow from others; the chief prints each that it found.
+
+    - `model`: keys that are not set are those of the network that `pretrained` describes, else the defaults.
+    - `data.train_split=auto` is replaced by the name of the split.
+    - `training.weight_decay=null` is replaced by the published value of the network.
+
+    Every worker must call this; only the chief reads `pretrained`.
+
+    Raises:
+        UserError: `pretrained` or the data cannot be opened.
+    """
+    lines = []
+    if isinstance(config.model, dict):
+        described = _broadcast(workers, describe_network(config) if workers.is_chief else None)
+        if described is not None:
+            # The number of classes comes from the data, as in every training.
+            mapping = described | {"classes": ModelConfig.classes} | config.model
+            config = dataclasses.replace(config, model=build(ModelConfig, mapping, "model"))
+            lines.append(f"network of {config.pretrained}: {_summary(config.network)}")
+        config = dataclasses.replace(config, model=config.network)
+    split = resolved_split(config.data)
+    if split != config.data.train_split:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, train_split=split))
+        count = open_source(config.data, split).size
+        lines.append(f"data.train_split={split}: {count} images")
+    if config.training.weight_decay is None:
+        decay = published_weight_decay(config.network)
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, weight_decay=decay))
+        lines.append(f"training.weight_decay={decay:g}: the published value for {_summary(config.network)}")
+    if workers.is_chief and lines:
+        print("\n".join(lines))
+    return config
+
+
+def describe_network(config: TrainConfig) -> dict[str, Any] | None:
+    """Return the architecture that `pretrained` describes: that of a run folder or a .tflite file; None for others.
+
+    A resumed run does not need its pretrained weights: if they are missing, the architecture is that of the run.
+
+    Raises:
+        UserError: the .tflite file or the run folder is damaged.
+    """
+    if config.pretrained in (None, "imagenet") or checkpoint_prefix(Path(config.pretrained)):
+        return None
+    run, path = Path(config.run), Path(config.pretrained)
+    if not path.exists():
+        return to_mapping(read_training_config(run).network) if (run / TRAIN_FILE).is_file() else None
+    source = path.parent if path.name == WEIGHTS_FILE else path
+    described = is_tflite(source) or (source / MODEL_FILE).is_file()
+    return to_mapping(open_model(source).description.config) if described else None
+
+
+def warn_about_random_weights(config: TrainConfig) -> None:
+    """Warn if a training on a set with published figures starts from random weights, and name what to add."""
+    if config.data.source not in PUBLISHED_DATA:
+        return
+    backbone = config.network.backbone
+    remedy = "pretrained=imagenet"
+    if not has_imagenet_weights(config.network):
+        remedy = f"pretrained=FILE with official weights of {backbone} (see docs/training.md)"
+    warnings.warn(
+        f"the training starts from random weights; the published figures start from ImageNet or COCO weights: add "
+        f"{remedy}",
+        stacklevel=2,
+    )
+
+
+def _summary(network: ModelConfig) -> str:
+    """Return backbone, depth multiplier and head."""
+    depth = "" if network.depth_multiplier == 1 else f" with depth multiplier {network.depth_multiplier:g}"
+    return f"{network.backbone}{depth}, head {network.head}"
+
+
+def _broadcast(workers: Workers, value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the chief's `value`, broadcast as the bytes of its JSON text. Every worker must call this."""
+    if workers.count == 1:
+        return value
+    content = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(broadcast_value(workers, len(content)))
+    padded = content if workers.is_chief else np.zeros(size, np.uint8)
+    result: dict[str, Any] | None = json.loads(broadcast_value(workers, padded).astype(np.uint8).tobytes())
+    return result
