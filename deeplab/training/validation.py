@@ -53,7 +53,7 @@ class Validator:
     def evaluate(self, images: int | None = None) -> dict[int, Scores]:
         """Return the scores at each output stride on the first `images` images of the split; None takes all."""
         source = self._source if images is None else limited(self._source, images)
-        scores = {}
+        scores: dict[int, Scores] = {}
         for stride, predict in self._predictors.items():
             title = f"validation at output stride {stride}"
             scores[stride] = evaluate(predict, source.examples(), source.classes, progress=title, total=source.size)
