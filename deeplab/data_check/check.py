@@ -6,12 +6,15 @@ from pathlib import Path
 
 from deeplab.config import DataConfig, to_mapping
 from deeplab.data_check.data_report import DataReport
+from deeplab.data_check.file_problems import orientation_problems, palette_problems, unused_problems
 from deeplab.data_check.image_grid import save_grid
-from deeplab.data_check.problems import example_problems, label_problems, overlap_problems
+from deeplab.data_check.problems import example_problems, label_problems, overlap_problems, unlisted_problems
 from deeplab.data_check.statistics import SAMPLE_SIZE, read_stored, scan_split
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Example, Source, fingerprint
-from deeplab.files import write_json
+from deeplab.errors import UserError
+from deeplab.files import read_json, write_json
+from deeplab.run_folder import TRAIN_FILE, read_training_config
 
 REPORT_FILE, GRID_FILE = "data_check.json", "data_check.png"
 """The files that a check writes."""
@@ -29,8 +32,15 @@ def check_before_training(config: DataConfig, folder: Path, seed: int = 0, full:
         full: check every image instead of a sample of each split, and print the whole report.
 
     Raises:
-        UserError: the data cannot be opened, or they have a problem of severity "error".
+        UserError: the data cannot be opened, they have a problem of severity "error", or the folder has a training on
+            other data, whose check a full check would replace.
     """
+    identity = data_identity(config)
+    if full and (folder / TRAIN_FILE).is_file():
+        trained = data_identity(read_training_config(folder).data)
+        if trained != identity:
+            problem = f"has a training on {trained}, and this check is of {identity}"
+            raise UserError(f"run={folder}", problem, "give another folder with run=")
     unskipped = dataclasses.replace(config, on_unreadable="stop")
     train, val = (open_source(unskipped, split, seed) for split in (config.train_split, config.val_split))
     both = f"{fingerprint(train, config)} {fingerprint(val, config)} {full}"
@@ -39,8 +49,14 @@ def check_before_training(config: DataConfig, folder: Path, seed: int = 0, full:
     if previous is not None and not previous.errors:
         print(f"Data check: unchanged since {folder / REPORT_FILE}")
         return previous
-    report, examples = check_data(train, val, None if full else SAMPLE_SIZE, config.on_unreadable == "skip")
-    stored = {"fingerprint": data_fingerprint, **to_mapping(report), "class_weights": report.class_weights}
+    limit = None if full else SAMPLE_SIZE
+    skip = config.on_unreadable == "skip"
+    report, examples = check_data(train, val, limit, skip, color_masks=bool(config.colors))
+    replaced = _stored_identity(folder / REPORT_FILE)
+    if replaced not in (None, identity):
+        print(f"Replacing the data check of {replaced} in {folder}")
+    stored = {"fingerprint": data_fingerprint, "data": identity, **to_mapping(report)}
+    stored["class_weights"] = report.class_weights
     write_json(folder / REPORT_FILE, stored)
     save_grid(folder / GRID_FILE, examples, report.classes)
     if full or report.problems:
@@ -52,12 +68,20 @@ def check_before_training(config: DataConfig, folder: Path, seed: int = 0, full:
 
 
 def check_data(
-    train: Source, val: Source, limit: int | None, skip_unreadable: bool = False
+    train: Source,
+    val: Source,
+    limit: int | None,
+    skip_unreadable: bool = False,
+    color_masks: bool = False,
 ) -> tuple[DataReport, list[Example]]:
     """Check both splits and return the report and a few examples of the training split.
 
-    `limit` is the number of images of each split to load, spread evenly; None loads all (200 of an endless source).
-    Examples that cannot be loaded are errors, unless the training skips them (`skip_unreadable`).
+    Args:
+        train: the training split.
+        val: the validation split.
+        limit: number of images of each split to load, spread evenly; None loads all (200 of an endless source).
+        skip_unreadable: the training skips examples that cannot be loaded; they are errors otherwise.
+        color_masks: whether colors, not palette indices, are the classes.
     """
     train_scan, val_scan = scan_split(train, limit), scan_split(val, limit)
     problems = [
@@ -65,7 +89,25 @@ def check_data(
         *example_problems(val_scan, len(train.classes), skipped=False),
         *overlap_problems(train, val, train_scan.digests, val_scan.digests),
         *label_problems(train.classes, train_scan, val_scan.statistics),
+        *(problem for scan in (train_scan, val_scan) for problem in unlisted_problems(scan)),
+        *(problem for scan in (train_scan, val_scan) for problem in orientation_problems(scan)),
+        *(problem for source in (train, val) if not color_masks for problem in palette_problems(source)),
+        *unused_problems(train),
     ]
     problems.sort(key=lambda problem: problem.severity != "error")
     statistics = (train_scan.statistics, val_scan.statistics)
     return DataReport(train.classes, statistics, tuple(problems)), train_scan.examples
+
+
+def data_identity(config: DataConfig) -> str:
+    """Return the settings that say which data these are, as on a command line; the folder is absolute."""
+    values = {"": config.source, ".name": config.name, ".root": config.root and str(Path(config.root).resolve())}
+    return " ".join(f"data{key}={value}" for key, value in values.items() if value is not None)
+
+
+def _stored_identity(path: Path) -> str | None:
+    """Return the `data_identity` in a stored report; None if there is none."""
+    try:
+        return read_json(path).get("data")
+    except UserError:
+        return None

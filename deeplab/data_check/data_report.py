@@ -9,6 +9,9 @@ from deeplab.errors import UserError
 
 Severity = Literal["error", "warning"]
 
+MAX_FILES, SHOWN_FILES = 1000, 5
+"""Number of files that a problem names at most in data_check.json, and on the terminal."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -19,7 +22,7 @@ class Problem:
         description: what the problem is, with numbers.
         consequence: its effect on the training or the scores.
         remedy: what to do about it.
-        files: a few of the files or images with the problem.
+        files: the files or images with the problem, at most MAX_FILES.
     """
 
     severity: Severity
@@ -27,6 +30,10 @@ class Problem:
     consequence: str
     remedy: str
     files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Limit the number of files."""
+        object.__setattr__(self, "files", tuple(self.files[:MAX_FILES]))
 
 
 @dataclass(frozen=True)
@@ -57,16 +64,21 @@ class DataReport:
         """Raise UserError with the first error, if there is one."""
         if self.errors:
             first, more = self.errors[0], len(self.errors) - 1
-            example = f" ({first.files[0]})" if first.files else ""
-            others = f" (and {more} more, see above)" if more else ""
+            count = len(first.files) - 1
+            example = f" ({first.files[0]}{f' and {count} more' if count else ''})" if first.files else ""
+            others = f" (and {more} more error{'s' * (more > 1)}, see above)" if more else ""
             raise UserError("data", f"{first.description}{example}: {first.consequence}", first.remedy + others)
 
     def text(self) -> str:
-        """Return the report for a terminal."""
+        """Return the report for a terminal, without the first error, which `raise_errors` reports."""
         lines = [*map(_split_line, self.splits), "", *self._table()]
         for problem in self.problems:
+            if problem in self.errors[:1]:
+                continue
             lines += ["", f"{problem.severity.upper()}: {problem.description}", f"  effect: {problem.consequence}"]
-            lines += [f"  remedy: {problem.remedy}", *(f"  file:   {file}" for file in problem.files)]
+            lines += [f"  remedy: {problem.remedy}", *(f"  file:   {file}" for file in problem.files[:SHOWN_FILES])]
+            if len(problem.files) > SHOWN_FILES:
+                lines.append(f"  and {len(problem.files) - SHOWN_FILES} more in data_check.json")
         if not self.problems:
             lines += ["", "no problems"]
         return "\n".join(lines)

@@ -45,16 +45,27 @@ def example_problems(scan: SplitScan, classes: int, skipped: bool) -> list[Probl
             values = sorted({value for error in errors for value in error.values})
             shown = ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
             consequence += f" (values of these masks: {shown})"
-            # The values are probably the classes in ascending order if there are as many of them.
-            without_ignore = [value for value in values if value != IGNORE_LABEL]
-            numberings = [ids for ids in (without_ignore, values) if len(ids) == classes and ids[-1] <= 255]
-            if numberings:
-                ids = ",".join(map(str, numberings[0]))
-                remedy = f"data.label_ids=[{ids}] if these values are the classes in this order"
+            remedy = _value_remedy(scan, values, classes, len(errors)) or remedy
         description = f"{scan.statistics.name}: {len(errors)} of {checked} images: {description}"
         files = [f"{error.subject}: {error.problem}" for error in errors]
-        problems.append(_problem(severity, description, consequence, remedy, files))
+        problems.append(Problem(severity, description, consequence, remedy, tuple(files)))
     return problems
+
+
+def _value_remedy(scan: SplitScan, values: list[int], classes: int, errors: int) -> str:
+    """Return what to do about masks with `values`, some of which are no class ids; "" if nothing is known."""
+    statistics = scan.statistics
+    valid = {*np.flatnonzero(statistics.pixels).tolist(), *([IGNORE_LABEL] if statistics.ignored else [])}
+    # The values are probably the classes in ascending order if all masks together have as many of them.
+    together = sorted({*values, *valid})
+    without_ignore = [value for value in together if value != IGNORE_LABEL]
+    numberings = [ids for ids in (without_ignore, together) if len(ids) == classes and ids[-1] <= 255]
+    if numberings:
+        ids = ",".join(map(str, numberings[0]))
+        return f"data.label_ids=[{ids}] if these values are the classes in this order"
+    if errors < statistics.checked:
+        return f"correct these files ({errors}, all in data_check.json): the other masks have class ids"
+    return ""
 
 
 def overlap_problems(
@@ -75,7 +86,7 @@ def overlap_problems(
     description = f"the splits overlap: {count} validation images are also training images"
     consequence = "the scores will be too high: they do not measure the model on new images"
     remedy = "remove these images from one of the splits"
-    return [_problem("warning", description, consequence, remedy, [*sorted(common), *pairs])]
+    return [Problem("warning", description, consequence, remedy, (*sorted(common), *pairs))]
 
 
 def _identical_files(train: Source, val: Source) -> set[tuple[str, str]]:
@@ -103,28 +114,35 @@ def label_problems(classes: Sequence[str], scan: SplitScan, val: SplitStatistics
             return []
         remedy = "masks must hold class ids, and 255 only for pixels to ignore"
         description = f"{train.name}: no labeled pixel in {checked}"
-        return [_problem("error", description, "there is nothing to learn", remedy, scan.unlabeled)]
+        return [Problem("error", description, "there is nothing to learn", remedy, tuple(scan.unlabeled))]
     problems = []
     if len(present) == 1:
         problems.append(_single_class(classes, scan, int(present[0])))
     if scan.unlabeled:
         description = f"{train.name}: {len(scan.unlabeled)} of {checked} have only ignored pixels"
         consequence = "they contribute nothing to the training and take space in the batches"
-        problems.append(_problem("warning", description, consequence, "label or remove them", scan.unlabeled))
+        problems.append(Problem("warning", description, consequence, "label or remove them", tuple(scan.unlabeled)))
     if len(present) > 1:
         if scan.black_and_white:
-            files = scan.black_and_white
+            files = tuple(scan.black_and_white)
             # A few images may contain only background and an ignored border; many of them show another numbering.
             severity: Severity = "error" if 4 * len(files) >= train.checked else "warning"
             description = f"{train.name}: {len(files)} of {checked} have masks of 0 and 255 only, others have class ids"
             consequence = "255 means ignore: if white marks an object in these masks, it is not learned"
-            problems.append(_problem(severity, description, consequence, "give them class ids or remove them", files))
+            problems.append(Problem(severity, description, consequence, "give them class ids or remove them", files))
         problems += _imbalance(classes, train, val)
     return problems
 
 
-def _problem(severity: Severity, description: str, consequence: str, remedy: str, files: Sequence[str] = ()) -> Problem:
-    return Problem(severity, description, consequence, remedy, tuple(files[:5]))
+def unlisted_problems(scan: SplitScan) -> list[Problem]:
+    """Return the problem that `data.label_ids` leaves out values of the masks."""
+    if not scan.unlisted:
+        return []
+    statistics, pixels = scan.statistics, sum(scan.unlisted.values())
+    share = pixels / (sum(statistics.pixels) + statistics.ignored)
+    values = ", ".join(map(str, scan.unlisted))
+    description = f"{statistics.name}: {share:.1%} of the pixels have values that data.label_ids lacks: {values}"
+    return [Problem("warning", description, "they are ignored", "add the values that are classes to data.label_ids")]
 
 
 def _single_class(classes: Sequence[str], scan: SplitScan, present: int) -> Problem:
@@ -139,7 +157,7 @@ def _single_class(classes: Sequence[str], scan: SplitScan, present: int) -> Prob
             consequence += "; the masks may be black and white (0 and 255)"
             remedy = "data.label_ids=[0,255]"
     description = f"{train.name}: the masks hold {values} ({train.checked} checked images)"
-    return _problem("error", description, consequence, remedy, [*scan.digests.values()])
+    return Problem("error", description, consequence, remedy, tuple(scan.digests.values()))
 
 
 def _imbalance(classes: Sequence[str], train: SplitStatistics, val: SplitStatistics) -> list[Problem]:
@@ -153,17 +171,23 @@ def _imbalance(classes: Sequence[str], train: SplitStatistics, val: SplitStatist
         consequence = never_learned if evaluated else "they cannot be learned"
         description = f"{train.name}: no pixel of {names} in {train.checked} checked images"
         remedy = "add images of them, check the numbering, or remove them from data.classes (rare: check_data=true)"
-        problems.append(_problem("warning", description, consequence, remedy))
+        problems.append(Problem("warning", description, consequence, remedy))
+    unmeasured = [classes[i] for i in range(len(classes)) if pixels[i] and not val.pixels[i]]
+    if unmeasured and sum(val.pixels):
+        description = f"{val.name}: no pixel of {', '.join(unmeasured)} in {val.checked} checked images"
+        consequence = "their IoU cannot be measured there; a wrong prediction of them counts only for other classes"
+        remedy = "move images of them to the validation split (rare: check_data=true)"
+        problems.append(Problem("warning", description, consequence, remedy))
     largest, share = int(pixels.argmax()), float(pixels.max() / pixels.sum())
     if share > 0.95:
         description = f"{train.name}: {share:.1%} of the labeled pixels are {classes[largest]}"
         consequence = "predicting only this class is nearly correct: the other classes may never be learned"
         remedy = "set training.class_weights (see the table above) or crop the images more closely"
-        problems.append(_problem("warning", description, consequence, remedy))
+        problems.append(Problem("warning", description, consequence, remedy))
     ignored = train.ignored / (train.ignored + int(pixels.sum()))
     if ignored > 0.5:
         description = f"{train.name}: {ignored:.1%} of all pixels are ignored (255)"
         consequence = "most of each image contributes nothing; 255 may be one of your classes"
         remedy = "define the mask value of each class with data.label_ids"
-        problems.append(_problem("warning", description, consequence, remedy))
+        problems.append(Problem("warning", description, consequence, remedy))
     return problems

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from deeplab.config import build
+from deeplab.datasets.image_files import read_orientation
 from deeplab.datasets.source import IGNORE_LABEL, Example, ExampleError, Source
 from deeplab.errors import UserError
 from deeplab.files import read_json
@@ -55,6 +56,8 @@ class SplitScan:
         black_and_white: names of examples whose masks have both values 0 and 255, and no other.
         digests: names of the examples by hash of their images.
         examples: a few examples, spread evenly.
+        turned: image files whose EXIF orientation is not upright.
+        unlisted: number of pixels with each mask value that `data.label_ids` does not list, without 255.
     """
 
     statistics: SplitStatistics
@@ -63,6 +66,8 @@ class SplitScan:
     black_and_white: list[str]
     digests: dict[bytes, str]
     examples: list[Example]
+    turned: list[str]
+    unlisted: dict[int, int]
 
 
 def scan_split(source: Source, limit: int | None) -> SplitScan:
@@ -72,15 +77,18 @@ def scan_split(source: Source, limit: int | None) -> SplitScan:
     if limit and limit < count:
         indices = np.linspace(0, count - 1, limit).round().astype(int).tolist()
     shown = set(indices[:: max(len(indices) // 12, 1)][:12])
-    pixels, images, labeled = (np.zeros(256, np.int64) for _ in range(3))
-    errors, unlabeled, black_and_white, examples = [], [], [], []
+    pixels, images, labeled, values = (np.zeros(256, np.int64) for _ in range(4))
+    errors, unlabeled, black_and_white, examples, turned = [], [], [], [], []
     digests: dict[bytes, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for index, loaded in zip(indices, pool.map(lambda i: _load(source, i), indices), strict=True):
             if isinstance(loaded, ExampleError):
                 errors.append(loaded)
                 continue
-            example, counts, digest = loaded
+            example, counts, digest, value_counts = loaded
+            values += value_counts
+            if _is_turned(source, index):
+                turned.append(str(source.files[2 * index]))
             digests[digest] = example.name
             total, ignored = counts.sum(), counts[IGNORE_LABEL]
             pixels += counts
@@ -95,19 +103,34 @@ def scan_split(source: Source, limit: int | None) -> SplitScan:
     by_class = [tuple(counts[: len(source.classes)].tolist()) for counts in (pixels, images, labeled)]
     counted = (by_class[0], by_class[1], by_class[2], int(pixels[IGNORE_LABEL]))
     statistics = SplitStatistics(source.name, source.size, len(indices), *counted)
-    return SplitScan(statistics, errors, unlabeled, black_and_white, digests, examples)
+    unlisted = {v: int(values[v]) for v in np.flatnonzero(values).tolist()}
+    return SplitScan(statistics, errors, unlabeled, black_and_white, digests, examples, turned, unlisted)
 
 
-def _load(source: Source, index: int) -> tuple[Example, np.ndarray, bytes] | ExampleError:
-    """Load an example, the pixel count of each id `[256]` and the hash of its image; or return the error."""
+def _load(source: Source, index: int) -> tuple[Example, np.ndarray, bytes, np.ndarray] | ExampleError:
+    """Load an example, or return the error.
+
+    Returns:
+        The example, the pixel count of each id `[256]`, the hash of the image, and the pixel count of each mask value
+        `[256]` that `data.label_ids` does not list.
+    """
+    value_counts = np.zeros(256, np.int64)
     try:
         example = source.load(index)
+        if source.unlisted_values is not None:
+            value_counts = np.bincount(source.unlisted_values(index), minlength=256)
     except ExampleError as error:
         return error
     except UserError as error:
         return ExampleError("unreadable", error.subject, error.problem, error.remedy)
     counts = np.bincount(example.label.ravel(), minlength=256)
-    return example, counts, hashlib.blake2b(example.image.tobytes(), digest_size=16).digest()
+    return example, counts, hashlib.blake2b(example.image.tobytes(), digest_size=16).digest(), value_counts
+
+
+def _is_turned(source: Source, index: int) -> bool:
+    """Return whether an image on disk is turned because of its EXIF orientation."""
+    has_pairs = source.oriented and source.size is not None and len(source.files) == 2 * source.size
+    return has_pairs and read_orientation(source.files[2 * index]) != 1
 
 
 def read_stored(cls: type[T], path: Path, fingerprint: str) -> T | None:
@@ -117,6 +140,7 @@ def read_stored(cls: type[T], path: Path, fingerprint: str) -> T | None:
     try:
         content = read_json(path)
         content.pop("class_weights", None)
+        content.pop("data", None)
         return build(cls, content) if content.pop("fingerprint", None) == fingerprint else None
     except UserError:
         return None

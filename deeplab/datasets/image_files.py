@@ -1,5 +1,6 @@
 """Readers of image, mask and list files, and the source of image and mask files."""
 
+import difflib
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,21 +11,43 @@ from PIL import Image
 from deeplab.datasets.source import Example, ExampleError, Source, checked_example
 from deeplab.errors import UserError
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
+"""Lossless formats only."""
 
-def read_image(file: Path | bytes, name: str = "") -> np.ndarray:
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""The operation that turns the stored pixels upright, by EXIF orientation (EXIF 2.32, sec. 4.6.4, tag 274)."""
+
+
+def read_image(file: Path | bytes, name: str = "", oriented: bool = True) -> np.ndarray:
     """Read an image as RGB `[h, w, 3]` uint8; gray is repeated over the channels, transparency is dropped.
 
-    `file` is a path, or the content of a file that messages call `name`.
+    Args:
+        file: a path, or the content of a file that messages call `name`.
+        name: the name in messages.
+        oriented: turn the image as its EXIF orientation says, as image viewers and labeling tools do.
 
     Raises:
-        ExampleError: the file is missing, unreadable or truncated, or has more than 8 bits per channel.
+        ExampleError: the file is missing, unreadable or truncated, has several frames, or has more than 8 bits per
+            channel.
     """
     name = name or str(file)
     image = _open(file, name)
     if image.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
         problem = f"expected 8 bits per channel, got Pillow mode {image.mode}"
         raise ExampleError("unreadable", name, problem, "save it as 8-bit JPEG or PNG")
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    operation = _UPRIGHT.get(_orientation(image)) if oriented else None
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    return np.asarray(image if operation is None else image.transpose(operation))
 
 
 def read_mask(file: Path | bytes, name: str = "") -> np.ndarray:
@@ -33,7 +56,8 @@ def read_mask(file: Path | bytes, name: str = "") -> np.ndarray:
     `file` is a path, or the content of a file that messages call `name`.
 
     Raises:
-        ExampleError: the file is missing, unreadable or truncated, or a color image.
+        ExampleError: the file is missing, unreadable or truncated, has several frames, or is not one channel of
+            integers 0..255.
     """
     name = name or str(file)
     mask = _open(file, name)
@@ -41,35 +65,85 @@ def read_mask(file: Path | bytes, name: str = "") -> np.ndarray:
         wide = np.asarray(mask)
         if wide.min() < 0 or wide.max() > 255:
             values = tuple(np.unique(wide)[:300].tolist())
-            raise ExampleError("value", name, f"expected labels 0..255, got {wide.max()}", "correct the mask", values)
+            wrong = wide.max() if wide.max() > 255 else wide.min()
+            raise ExampleError("value", name, f"expected labels 0..255, got {wrong}", "correct the mask", values)
+    elif mask.mode == "F":
+        problem = "expected class ids, got floating-point numbers (Pillow mode F)"
+        raise ExampleError("color", name, problem, "save class ids as 8-bit gray or palette PNG")
     elif mask.mode not in ("1", "L", "P"):
-        problem = f"expected class ids, got a color image (Pillow mode {mask.mode})"
+        channels = len(mask.getbands())
+        problem = f"expected one channel of class ids, got {channels} channels (Pillow mode {mask.mode})"
         remedy = "save class ids as 8-bit gray or palette PNG, or give a color table (data=folder, data.colors)"
         raise ExampleError("color", name, problem, remedy)
     return np.asarray(mask, np.uint8)
 
 
+def read_rgb(path: Path) -> np.ndarray:
+    """Read a mask whose colors code ids, as `[h, w, 3]` uint8; raise ExampleError unless it has three channels."""
+    mask = _open(path, str(path))
+    if mask.mode != "RGB":
+        problem = f"expected three channels (RGB) that code ids, got Pillow mode {mask.mode}"
+        raise ExampleError("color", str(path), problem, "restore the original file")
+    return np.asarray(mask)
+
+
+def read_orientation(path: Path) -> int:
+    """Return the EXIF orientation of an image file, 1 to 8; 1 (upright) if it has none or cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return _orientation(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1
+
+
+def read_palette(path: Path) -> tuple[tuple[int, int, int], ...]:
+    """Return the colors of a palette mask by value, () if the file has no palette or cannot be read."""
+    try:
+        with Image.open(path) as image:
+            colors = image.getpalette("RGB") if image.mode == "P" else None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return ()
+    return tuple(zip(*[iter(colors or ())] * 3, strict=True))
+
+
 def pair_source(
-    name: str, classes: tuple[str, ...], pairs: Sequence[tuple[Path, Path]], read_label: Callable[[Path], np.ndarray]
+    name: str,
+    classes: tuple[str, ...],
+    pairs: Sequence[tuple[Path, Path]],
+    read_label: Callable[[Path, Path], np.ndarray],
+    oriented: bool = True,
 ) -> Source:
-    """Return the source of (image, mask) files; `read_label` reads the class ids `[h, w]` uint8 of a mask."""
+    """Return the source of (image, mask) files.
+
+    Args:
+        name: data set and split.
+        classes: class names by id.
+        pairs: image and mask of each example.
+        read_label: returns the class ids `[h, w]` uint8 of (image, mask).
+        oriented: turn the images as their EXIF orientations say; False for sets whose masks show the stored pixels.
+    """
 
     def load(index: int) -> Example:
         image, mask = pairs[index]
-        return checked_example(read_image(image), read_label(mask), classes, str(image), str(mask))
+        return checked_example(read_image(image, "", oriented), read_label(image, mask), classes, str(image), str(mask))
 
     files = tuple(path for pair in pairs for path in pair)
-    return Source(name, classes, len(pairs), load, tuple(image.stem for image, _ in pairs), files)
+    return Source(name, classes, len(pairs), load, tuple(image.stem for image, _ in pairs), files, oriented=oriented)
 
 
-def read_list(path: Path) -> list[str]:
-    """Read the non-empty lines of a text file, stripped.
+def read_list(path: Path, keep_empty: bool = False) -> list[str]:
+    """Read the lines of a text file, stripped; a byte order mark is dropped.
+
+    Args:
+        path: the file.
+        keep_empty: keep empty lines, except at the end.
 
     Raises:
         UserError: the file is missing, not text, or empty.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        # Not splitlines, which also splits at control characters.
+        lines = [line.strip(" \t") for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except FileNotFoundError:
         raise UserError(str(path), "no such list file", _available(path.parent)) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -77,7 +151,22 @@ def read_list(path: Path) -> list[str]:
     names = [line for line in lines if line]
     if not names:
         raise UserError(str(path), "the list is empty", "add one name per line")
-    return names
+    while not lines[-1]:
+        lines.pop()
+    return lines if keep_empty else names
+
+
+def required_root(root: str | Path, content: str) -> Path:
+    """Return the folder `root`; raise UserError with the `content` it should have if it does not exist."""
+    root = Path(root)
+    if not root.is_dir():
+        problem = "is a file" if root.exists() else "no such folder"
+        near: list[str] = []
+        if root.parent.is_dir():
+            near = difflib.get_close_matches(root.name, [p.name for p in root.parent.iterdir() if p.is_dir()], n=1)
+        remedy = f"did you mean {root.parent / near[0]}?" if near else "correct data.root"
+        raise UserError(str(root), f"{problem} (data.root is {content})", remedy)
+    return root
 
 
 def required_folder(path: Path, content: str) -> Path:
@@ -93,10 +182,24 @@ def shorten(names: Sequence[str], limit: int = 12) -> str:
     return ", ".join(names[:limit]) + more
 
 
+def missing_masks(folder: Path, missing: Sequence[str], total: int, split: str, remedy: str) -> UserError:
+    """Return the error that the examples `missing`, of `total` in a split, have no mask in `folder`."""
+    problem = f"no mask for {len(missing)} of {total} images of split {split}: {shorten(missing, 3)}"
+    return UserError(str(folder), problem, remedy)
+
+
 def _available(folder: Path) -> str:
     if not folder.is_dir():
         return f"{folder} does not exist either"
     return f"{folder} contains {shorten(sorted(p.name for p in folder.iterdir())) or 'nothing'}"
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # damaged EXIF data raise exceptions without a common class; the pixels are intact
+        return 1
+    return value if value in _UPRIGHT else 1
 
 
 def _open(file: Path | bytes, name: str) -> Image.Image:
@@ -109,4 +212,8 @@ def _open(file: Path | bytes, name: str) -> Image.Image:
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         remedy = "copy or save it again, or remove it from the list"
         raise ExampleError("unreadable", name, f"cannot be read ({error})", remedy) from None
+    # The further images in a JPEG file of a phone are previews and depth maps.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ExampleError("unreadable", name, f"expected one frame, got {frames}", "save each frame as a file")
     return image

@@ -1,17 +1,19 @@
 """Conversion of masks to class ids: from colors, or from other values."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import yaml  # type: ignore[import-untyped]
 
+from deeplab.config.class_names import check_class_names
 from deeplab.datasets.source import IGNORE_LABEL, ExampleError
 from deeplab.errors import UserError
 
 _UNKNOWN = 254
-"""Marks colors without a class in the lookup table; the class ids are smaller."""
+"""Marks values and colors without a class in a lookup table; the class ids are smaller."""
 
 Color = tuple[int, int, int]
 """(red, green, blue), each 0..255."""
@@ -55,7 +57,7 @@ def read_colors(path: Path) -> ColorTable:
     if not 1 <= len(table) <= _UNKNOWN:
         problem = f"expected 1 to {_UNKNOWN} classes, got {len(table)}"
         raise UserError(str(path), problem, "name: [red, green, blue]")
-    return ColorTable(path, tuple(table), tuple(table.values()), ignored)
+    return ColorTable(path, check_class_names(tuple(table), str(path)), tuple(table.values()), ignored)
 
 
 def ids_of_colors(mask: np.ndarray, table: ColorTable, name: str) -> np.ndarray:
@@ -65,7 +67,7 @@ def ids_of_colors(mask: np.ndarray, table: ColorTable, name: str) -> np.ndarray:
         ExampleError: a color is not in the table. The message states its first position and the affected share.
     """
     wide = mask.astype(np.uint32)
-    ids = _lookup_table(table)[wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]]
+    ids = _color_lookup_table(table)[wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]]
     unknown = ids == _UNKNOWN
     if unknown.any():
         row, column = np.argwhere(unknown)[0]
@@ -89,6 +91,33 @@ def ids_of_values(label: np.ndarray, label_ids: tuple[int, ...] | None) -> np.nd
     return table[label]
 
 
+def lookup_table(ids: Mapping[int, int]) -> np.ndarray:
+    """Return the table `[256]` uint8 of `map_values` from a mapping of mask values to class ids 0..253 or 255."""
+    table = np.full(256, _UNKNOWN, np.uint8)
+    table[list(ids)] = list(ids.values())
+    return table
+
+
+def map_values(values: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
+    """Return the class ids `[h, w]` uint8 of mask values `[h, w]` uint8 that messages call `name`.
+
+    Raises:
+        ExampleError: the table, see `lookup_table`, does not contain a value.
+    """
+    ids = table[values]
+    unknown = ids == _UNKNOWN
+    if unknown.any():
+        present, known = np.unique(values), np.flatnonzero(table != _UNKNOWN)
+        problem = f"expected mask values {_ranges(known)}, got {int(values[unknown].max())}"
+        raise ExampleError("value", name, problem, "restore the original mask", tuple(present.tolist()))
+    return ids
+
+
+def unlisted_values(label: np.ndarray, label_ids: tuple[int, ...]) -> np.ndarray:
+    """Return the values `[n]` of the pixels of a mask that `label_ids` does not list, without 255."""
+    return label[~np.isin(label, (*label_ids, IGNORE_LABEL))]
+
+
 def check_label_ids(label_ids: tuple[int, ...] | None, classes: tuple[str, ...]) -> None:
     """Raise UserError unless `label_ids` is None or has a distinct value 0..255 for each class."""
     if label_ids is None:
@@ -100,8 +129,14 @@ def check_label_ids(label_ids: tuple[int, ...] | None, classes: tuple[str, ...])
         raise UserError(key, "expected distinct values 0..255", "give one value per class")
 
 
+def _ranges(values: np.ndarray) -> str:
+    """Describe ascending integers: "0..18 and 255"."""
+    runs = np.split(values, np.flatnonzero(np.diff(values) > 1) + 1)
+    return " and ".join(f"{run[0]}..{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
 @functools.lru_cache(maxsize=2)
-def _lookup_table(table: ColorTable) -> np.ndarray:
+def _color_lookup_table(table: ColorTable) -> np.ndarray:
     """Return the class id of every 24-bit color (16 MiB): much faster than a search for each pixel."""
     ids = np.full(1 << 24, _UNKNOWN, np.uint8)
     entries = [*enumerate(table.colors), *([(IGNORE_LABEL, table.ignored)] if table.ignored else [])]

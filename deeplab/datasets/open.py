@@ -5,9 +5,22 @@ import logging
 import threading
 
 from deeplab.config import DataConfig
-from deeplab.datasets import folder, shapes, voc
+from deeplab.datasets import ade20k, cityscapes, coco_voc, folder, shapes, voc
+from deeplab.datasets.resizing import resized_source
 from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
+
+_USED_BY: dict[str, tuple[str, ...]] = {
+    "name": ("voc", "cityscapes", "coco_voc", "tfds"),
+    "label_ids": ("folder", "tfds"),
+    "colors": ("folder",),
+    "mask_suffix": ("folder",),
+    "image_feature": ("tfds",),
+    "label_feature": ("tfds",),
+    "download": ("tfds",),
+    "sbd": ("voc",),
+}
+"""The sources that use a key of DataConfig; keys that are not listed apply to all, or cannot mislead."""
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +38,7 @@ def open_source(config: DataConfig, split: str, seed: int = 0) -> Source:
     Raises:
         UserError: something required is missing or inconsistent.
     """
-    source = _open(config, split, seed)
+    source = resized_source(_open(config, split, seed), config)
     if config.classes is not None:
         if len(config.classes) != len(source.classes):
             problem = f"{len(config.classes)} names for {len(source.classes)} classes"
@@ -36,6 +49,17 @@ def open_source(config: DataConfig, split: str, seed: int = 0) -> Source:
     if split == config.train_split and config.on_unreadable == "skip":
         return skipping(source)
     return source
+
+
+def resolved_split(config: DataConfig) -> str:
+    """Return `config.train_split`; "auto" of voc becomes the published split, see `voc.published_split`.
+
+    Raises:
+        UserError: the data folder is missing.
+    """
+    if config.source != "voc" or config.train_split != "auto":
+        return config.train_split
+    return voc.published_split(_required_root(config), config.name or voc.YEAR, config.sbd)
 
 
 def limited(source: Source, count: int) -> Source:
@@ -74,18 +98,37 @@ def skipping(source: Source) -> Source:
 
 
 def _open(config: DataConfig, split: str, seed: int) -> Source:
-    if config.source in ("shapes", "voc") and (config.label_ids or config.colors):
-        problem = "does not support label_ids and colors"
-        raise UserError(f"data={config.source}", problem, "remove them, or use data=folder")
+    _check_keys(config)
     if config.source == "shapes":
         return shapes.shapes_source(split, seed=seed)
     if config.source == "tfds":
         from deeplab.datasets.tfds import tfds_source  # loads TensorFlow
 
         return tfds_source(config, split)
+    root = _required_root(config)
+    if config.source == "voc":
+        split = resolved_split(config) if split == config.train_split else split
+        return voc.voc_source(root, split, config.name or voc.YEAR, config.classes or voc.CLASSES, config.sbd)
+    if config.source == "cityscapes":
+        return cityscapes.cityscapes_source(root, split, config.name or "gtFine")
+    if config.source == "ade20k":
+        return ade20k.ade20k_source(root, split)
+    if config.source == "coco_voc":
+        return coco_voc.coco_voc_source(root, split, config.name or "instances")
+    return folder.folder_source(root, split, config)
+
+
+def _required_root(config: DataConfig) -> str:
+    """Return `config.root`; raise UserError if it is not set."""
     if config.root is None:
         raise UserError("data.root", "a folder is required", f"data={config.source} data.root=FOLDER")
-    if config.source == "voc":
-        name, classes = config.name or "VOC2012", config.classes or voc.CLASSES
-        return voc.voc_source(config.root, split, name, classes, config.sbd)
-    return folder.folder_source(config.root, split, config)
+    return config.root
+
+
+def _check_keys(config: DataConfig) -> None:
+    """Raise UserError if a key is set that the source does not use."""
+    for key, sources in _USED_BY.items():
+        default = next(field.default for field in dataclasses.fields(config) if field.name == key)
+        if config.source not in sources and getattr(config, key) != default:
+            users = ", ".join(f"data={source}" for source in sources)
+            raise UserError(f"data.{key}", f"data={config.source} does not use it", f"remove it (used by {users})")

@@ -63,6 +63,10 @@ class Source:
         names: names of the examples by index; () if only `load` knows them.
         files: all files that are read (image, mask, image, mask, ... for images on disk), for change detection; () if
             there are none.
+        oriented: whether images are turned as their EXIF orientations say.
+        unlisted_values: returns the mask values `[n]` uint8 of the pixels of an index that `data.label_ids` does not
+            list, without 255; None if it is not set.
+        unused: files next to the images and masks that belong to no example.
     """
 
     name: str
@@ -71,6 +75,9 @@ class Source:
     load: Callable[[int], Example]
     names: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    oriented: bool = True
+    unlisted_values: Callable[[int], np.ndarray] | None = None
+    unused: tuple[str, ...] = ()
 
     def examples(self, limit: int | None = None) -> Iterator[Example]:
         """Iterate over the first `limit` examples in order, or over all; an endless source requires a limit."""
@@ -94,14 +101,16 @@ def checked_example(
     if (h, w) != (label_h, label_w):
         remedy = "save the mask at the image's size, resized with nearest-neighbor interpolation"
         if (w, h) == (label_h, label_w):
-            remedy = "the image carries an EXIF rotation: apply the rotation and save the image again"
+            remedy = (
+                "the mask is turned by 90 degrees: save it in the orientation in which viewers show the image (EXIF)"
+            )
         problem = f"expected {w}x{h} pixels, the size of {image_name}, got {label_w}x{label_h}"
         raise ExampleError("size", label_name, problem, remedy)
     # In uint8, 255 + 1 wraps to 0. A single pass thus finds the largest label other than 255.
     largest = int((label + np.uint8(1)).max(initial=0)) - 1
     if largest >= len(classes):
         problem = f"expected labels 0..{len(classes) - 1} and 255 (ignore), got {largest}"
-        remedy = "correct the mask, name more classes, or set data.label_ids"
+        remedy = "correct the mask, or name more classes if it is right"
         raise ExampleError("value", label_name, problem, remedy, tuple(np.unique(label).tolist()))
     return Example(image, label, PurePath(image_name).stem)
 

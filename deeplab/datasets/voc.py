@@ -1,10 +1,11 @@
 """PASCAL VOC segmentation in the layout of the devkit, optionally with the masks of the Semantic Boundaries Dataset."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 
-from deeplab.datasets.image_files import pair_source, read_list, read_mask, required_folder
+from deeplab.datasets.image_files import pair_source, read_list, read_mask, required_folder, required_root
 from deeplab.datasets.source import ExampleError, Source
 from deeplab.errors import UserError
 
@@ -14,6 +15,9 @@ CLASSES = (
 )  # fmt: skip
 """Class names by id, in the spelling of the devkit."""
 
+YEAR = "VOC2012"
+"""Folder of the year in a VOCdevkit."""
+
 TRAIN_AUG = "train_aug"
 """The split with the training images of VOC and all images of SBD except the validation images of VOC."""
 
@@ -21,7 +25,7 @@ TRAIN_AUG = "train_aug"
 def voc_source(
     root: str | Path,
     split: str,
-    name: str = "VOC2012",
+    name: str = YEAR,
     classes: tuple[str, ...] = CLASSES,
     sbd: str | Path | None = None,
 ) -> Source:
@@ -38,7 +42,19 @@ def voc_source(
         UserError: a folder or the list is missing. Damaged files are reported when loaded.
     """
     pairs = split_files(devkit_year(Path(root), name), split, None if sbd is None else Path(sbd))
-    return pair_source(f"{name}/{split}", classes, pairs, read_any_mask)
+    return pair_source(f"{name}/{split}", classes, pairs, lambda _, mask: read_any_mask(mask))
+
+
+def published_split(root: str | Path, name: str = YEAR, sbd: str | Path | None = None) -> str:
+    """Return "train_aug", the split of the published figures, if the masks of SBD are there, else "train".
+
+    Arguments are those of `voc_source`.
+
+    Raises:
+        UserError: a folder is missing.
+    """
+    masks = devkit_year(Path(root), name) / "SegmentationClassAug"
+    return TRAIN_AUG if sbd is not None or any(masks.glob("*.png")) or any(masks.glob("*.mat")) else "train"
 
 
 def devkit_year(root: Path, name: str) -> Path:
@@ -47,8 +63,8 @@ def devkit_year(root: Path, name: str) -> Path:
     Raises:
         UserError: a folder is missing.
     """
+    root = required_root(root, "the VOCdevkit folder")
     folder = root if (root / "ImageSets").is_dir() else root / name
-    required_folder(root, "data.root is the VOCdevkit folder")
     required_folder(folder, f"a VOCdevkit contains {name}")
     for part in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
         required_folder(folder / part, "part of a VOCdevkit with segmentation")
@@ -114,5 +130,5 @@ def read_any_mask(path: Path) -> np.ndarray:
 
 
 def _names(list_file: Path) -> list[str]:
-    # Lists of the detection task have a second column with 1 or -1.
-    return [line.split()[0] for line in read_list(list_file)]
+    # Lists of the detection task have a second column with 1, 0 or -1; names may contain spaces.
+    return [re.sub(r"\s+(-1|0|1)$", "", line) for line in read_list(list_file)]

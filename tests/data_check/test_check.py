@@ -60,8 +60,21 @@ def test_values_that_are_not_class_ids_are_reported_with_file_and_numbering(conf
     assert problem.severity == "error"
     assert "1 of 4 images: the mask has values that are not class ids" in problem.description
     assert "values of these masks: 0, 7, 9" in problem.consequence
-    assert "data.label_ids=[0,7,9]" in problem.remedy
+    assert "correct these files" in problem.remedy
+    assert "label_ids" not in problem.remedy
     assert "p2.png: expected labels 0..2 and 255 (ignore), got 9" in problem.files[0]
+
+
+def test_another_numbering_is_proposed_only_if_it_fits_all_masks(config: DataConfig):
+    """Masks of the values 0, 7, 9; one has 0 only, which is a class id too, and fits the numbering."""
+    for i in range(4):
+        ids = np.zeros((24, 32))
+        if i:
+            ids[0, :16], ids[1, :16] = 7, 9
+        _save(config, f"p{i}", ids)
+    assert "data.label_ids=[0,7,9]" in _check(config).problems[0].remedy
+    _save(config, "p0", np.eye(24, 32))
+    assert _check(config).problems[0].remedy.startswith("correct these files (3,")
 
 
 def test_black_and_white_masks_are_reported(tmp_path: Path):
@@ -160,7 +173,10 @@ def test_images_in_both_splits_are_reported_by_name_and_by_content(config: DataC
     _lists(root, range(4), range(4, 6))
     for part, end in (("images", "jpg"), ("masks", "png")):
         (root / part / f"p5.{end}").write_bytes((root / part / f"p0.{end}").read_bytes())
-    assert _only_problem(_check(config)).files == ("p0 = p5",)
+    # The copy replaces the only validation image with the class stem.
+    overlap, absent = _check(config).problems
+    assert overlap.files == ("p0 = p5",)
+    assert "no pixel of stem in 2 checked images" in absent.description
 
 
 def test_images_with_only_ignored_pixels_are_reported(config: DataConfig):
@@ -218,7 +234,10 @@ def test_the_check_before_a_training_is_not_repeated_until_the_data_change(
     for _ in range(2):
         with pytest.raises(UserError, match=r"values that are not class ids .*p2.png: expected labels"):
             check_before_training(config, run)
-        assert "ERROR" in capsys.readouterr().out
+        # The exception has the error; the rest of the report is printed.
+        printed = capsys.readouterr().out
+        assert "median_frequency" in printed
+        assert "values that are not class ids" not in printed
     _save(config, "p2", np.full((24, 32), 1))
     assert check_before_training(config, run, full=True).splits[0].images == (3, 2, 2)
     assert "leaf" in capsys.readouterr().out

@@ -106,10 +106,10 @@ def test_missing_parts_are_reported(tmp_path: Path):
     Image.open(tmp_path / "masks/p1.png").save(tmp_path / "masks/p1.jpg")
     (tmp_path / "masks/p1.png").unlink()
     config = dataclasses.replace(config, train_split="all", val_split="all")
-    with pytest.raises(UserError, match=r"no mask for 1 of 3 images: p1; p1 is a JPEG file, .* as PNG"):
+    with pytest.raises(UserError, match=r"no mask for 1 of 3 images of split all: p1; p1 is a JPEG file, .* as PNG"):
         folder_source(tmp_path, "all", config)
     (tmp_path / "masks/p1.jpg").unlink()
-    with pytest.raises(UserError, match=r"no mask for 1 of 3 images: p1; .*data.mask_suffix"):
+    with pytest.raises(UserError, match=r"no mask for 1 of 3 images of split all: p1; .*data.mask_suffix"):
         folder_source(tmp_path, "all", config)
     (tmp_path / "masks").rename(tmp_path / "labels")
     with pytest.raises(UserError, match=r"masks: no such folder .* contains classes.txt, images, labels"):

@@ -30,7 +30,7 @@ def test_gray_and_16_bit_masks_return_their_values(tmp_path: Path):
 
 def test_a_color_mask_is_refused(tmp_path: Path):
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "color.png")
-    with pytest.raises(UserError, match=r"color.png: expected class ids, got a color image.*data.colors"):
+    with pytest.raises(UserError, match=r"color.png: expected one channel of class ids, got 3 channels .*data.colors"):
         read_mask(tmp_path / "color.png")
 
 

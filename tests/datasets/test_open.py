@@ -82,5 +82,9 @@ def test_other_splits_are_neither_limited_nor_skipping(tmp_path: Path):
 
 
 def test_keys_of_other_sources_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="does not support label_ids and colors"):
+    with pytest.raises(UserError, match=r"data.label_ids: data=shapes does not use it; .*data=folder, data=tfds"):
         open_source(DataConfig(label_ids=(0, 1)), "train")
+    with pytest.raises(UserError, match=r"data.colors: data=tfds does not use it"):
+        open_source(DataConfig(source="tfds", name="voc_segmentation", colors="colors.yaml"), "train")
+    with pytest.raises(UserError, match=r"data.download: data=voc does not use it"):
+        open_source(DataConfig(source="voc", root=str(tmp_path), download=True), "train")
