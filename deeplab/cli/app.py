@@ -52,8 +52,8 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
         arguments: `key=value` settings; None takes those of the process.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     program, helping = f"python {name}.py", False
     try:
         if name is None:
@@ -89,6 +89,9 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
     except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + (error.args[0] if error.args else signal.SIGINT))
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def load_tensorflow() -> None:

@@ -37,7 +37,7 @@ class AugmentConfig:
 
     min_scale: ScaleFactor = 0.5
     max_scale: ScaleFactor = 2.0
-    scale_step: NonNegativeFloat = 0.25
+    scale_step: Annotated[float, Range("from 0 to 20", 0, 20)] = 0.25
     flip: UnitFloat = 0.5
     rotation: Annotated[float, Range("of 0 to 180 degrees", 0, 180)] = 0.0
     brightness: BelowOneFloat = 0.0
