@@ -154,7 +154,9 @@ def _our_step(setting: str = "float32") -> Callable[[], float]:
 
     model = ModelConfig(head="v3", aspp_rates=(), classes=CLASSES)
     precision: Any = "float32" if setting == "xla" else setting
-    training = TrainingConfig(batch_size=BATCH, crop_size=SIZE, precision=precision, xla=setting == "xla")
+    training = TrainingConfig(
+        batch_size=BATCH, crop_size=SIZE, weight_decay=4e-5, precision=precision, xla=setting == "xla"
+    )
     state = make_train_state(TrainConfig(model=model, training=training))
     step = make_train_step(state.model, state.optimizer, training)
     images, labels = _images()
