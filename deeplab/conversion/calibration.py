@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from deeplab.datasets.source import IGNORE_LABEL, Example, Source
+from deeplab.pixels import PIXEL_MEAN
 from deeplab.prediction.image_fit import fit_image
 
 
@@ -31,7 +32,13 @@ class Calibration:
         return {"seed": self.seed, "images": self.names, "classes": self.classes, "span": span}
 
 
-def choose_calibration(source: Source, count: int, size: tuple[int, int], seed: int) -> Calibration:
+def choose_calibration(
+    source: Source,
+    count: int,
+    size: tuple[int, int],
+    seed: int,
+    padding: tuple[float, float, float] = (PIXEL_MEAN, PIXEL_MEAN, PIXEL_MEAN),
+) -> Calibration:
     """Choose images whose labels together contain as many classes as possible.
 
     From a random sample four times as large, it repeatedly takes the image that adds the most classes; among equal
@@ -40,8 +47,9 @@ def choose_calibration(source: Source, count: int, size: tuple[int, int], seed: 
     Args:
         source: training images; augmentation is not applied.
         count: number of images; fewer if the source is smaller.
-        size: (height, width) of the model. Smaller images are padded with gray, larger ones resized.
+        size: (height, width) of the model. Smaller images are padded, larger ones resized.
         seed: of the random sample.
+        padding: red, green and blue of the padding: `pixels.mean_pixel` of the backbone.
     """
     # An endless source is sampled from its first 10,000 examples.
     order = np.random.default_rng(seed).permutation(10_000 if source.size is None else source.size)
@@ -54,7 +62,7 @@ def choose_calibration(source: Source, count: int, size: tuple[int, int], seed: 
         sample = [e for e in sample if e is not best]
         chosen.append(best)
         covered |= present[id(best)]
-    images = tuple(fit_image(e.image, size).image.astype(np.float32) for e in chosen)
+    images = tuple(fit_image(e.image, size, padding_value=padding).image.astype(np.float32) for e in chosen)
     return Calibration(with_full_range(images), tuple(e.name for e in chosen), seed, len(covered))
 
 

@@ -31,6 +31,12 @@ def test_an_image_with_a_rare_class_is_chosen():
     assert chosen.classes == 4
 
 
+def test_images_for_a_resnet_are_padded_with_its_mean():
+    mean = (123.68, 116.779, 103.939)
+    image = choose_calibration(_source(), 3, (33, 40), 0, mean).images[1]
+    np.testing.assert_array_equal(image[20:], np.broadcast_to(np.float32(mean), (13, 40, 3)))
+
+
 def test_images_are_padded_with_gray_and_not_augmented():
     chosen = choose_calibration(_source(), 3, (33, 40), seed=0)
     index = int(chosen.names[1].split()[1])
