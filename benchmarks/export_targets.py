@@ -42,7 +42,7 @@ def export_targets(
     for name in names:
         out = folder / f"{Path(run).stem}_{name}.tflite"
         config = ExportConfig(
-            run, out=str(out), target=name, agreement_images=2, miou_images=0, data=dict(data) if data else None
+            run, out=str(out), target=name, agreement_images=1, miou_images=0, data=dict(data) if data else None
         )
         try:
             source = resolve_settings(config).validation

@@ -37,7 +37,10 @@ def test_a_file_is_inspected_without_tensorflow(workshop, tmp_path, monkeypatch,
     path.write_bytes(workshop.bare("int8"))
     monkeypatch.setattr(app, "load_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
     app.main("export", [f"inspect={path}"])
-    assert capsys.readouterr().out.startswith("file           model.tflite, ")
+    printed = capsys.readouterr().out
+    assert printed.startswith("file           model.tflite, ")
+    assert "  LiteRT.js, web page                       opens\n" in printed
+    assert "  Core ML (iOS)                             0 of " in printed
 
 
 @pytest.mark.slow
