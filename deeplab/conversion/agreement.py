@@ -89,7 +89,7 @@ def agreement_checks(model: TfliteModel, target: VerificationTarget) -> list[Che
         error = float(np.mean([relative_error(a, b) for a, b in zip(outputs, scores, strict=True)]))
         limit = tolerance * SCORE_ERROR[expected.quantization]
         checks.insert(0, check(CheckId.SCORE_ERROR, error <= limit, error, limit))
-    return [*checks, _miou_check(model, target)]
+    return [*checks, miou_check(model, target)]
 
 
 def simulation_checks(file: TfliteSource, target: VerificationTarget, threads: int) -> list[Check]:
@@ -121,7 +121,7 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(actual - expected))) / max(float(expected.std()), 1e-12))
 
 
-def _miou_check(model: TfliteModel, target: VerificationTarget) -> Check:
+def miou_check(model: TfliteModel, target: VerificationTarget) -> Check:
     """Measure how many points of mIoU, over the classes in the labels, the file loses on the labeled examples."""
     reference, limit = target.reference, target.max_miou_drop
     if reference.scores is None:

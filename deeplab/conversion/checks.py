@@ -12,6 +12,8 @@ _FAULT = "report this as a fault of the toolkit, or choose another quantization 
 _ROUNDING = "use float16, or keep layers float with float_layers (benchmarks/export_layers.py finds the sensitive ones)"
 _ACCURACY = "raise max_miou_drop, use another quantization, keep layers float with float_layers, or train longer"
 
+_PER_TENSOR = "raise max_miou_drop, or train with training.quantize_aware=true training.quantization.per_tensor=true"
+
 
 class CheckId(Enum):
     """The constant id of each check. The report stores the id; people read the title.
@@ -38,6 +40,7 @@ class CheckId(Enum):
     FLOAT_OPERATORS = "float_operators", "float operators"
     CONVERSIONS = "conversions", "dtype conversions"
     TRAINED_RANGES = "trained_ranges", "tensors outside the trained ranges"
+    SEVERAL_SCALES = "several_scales", "tensors with several scales"
 
     INPUT_MATCHES = "input_matches", "input matches the settings"
     OUTPUT_MATCHES = "output_matches", "output matches the settings"
@@ -57,6 +60,7 @@ class CheckId(Enum):
     CLEAR_PIXEL_AGREEMENT = "clear_pixel_agreement", "clear pixels that agree with Keras", _ROUNDING
     MASK_SHIFT = "mask_shift", "best-matching shift of the masks"
     MIOU_DROP = "miou_drop", "mIoU drop in points", _ACCURACY
+    PER_TENSOR_COST = "per_tensor_cost", "mIoU drop in points against per-channel kernels", _PER_TENSOR
     SIMULATED_XNNPACK = "simulated_xnnpack", "pixels as simulated, XNNPACK kernels"
     SIMULATED_BUILTIN = "simulated_builtin", "pixels as simulated, builtin kernels"
 

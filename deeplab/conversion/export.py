@@ -14,9 +14,10 @@ import numpy as np
 
 from deeplab.compatibility.summary import compatibility
 from deeplab.config import ExportConfig, PageConfig, Quantization, to_mapping
-from deeplab.conversion.agreement import VerificationTarget
+from deeplab.conversion.agreement import VerificationTarget, miou_check
 from deeplab.conversion.calibration import Calibration, choose_calibration
-from deeplab.conversion.convert import convert, io_type
+from deeplab.conversion.checks import Check, CheckId, check, not_checked
+from deeplab.conversion.convert import NEEDS_CALIBRATION, convert, io_type
 from deeplab.conversion.export_graph import export_graph
 from deeplab.conversion.export_report import ORIGIN_FILE, Report, print_reports, sha256, versions
 from deeplab.conversion.export_settings import ExportSettings, resolve_settings
@@ -27,7 +28,9 @@ from deeplab.conversion.timing import median_milliseconds
 from deeplab.conversion.verify import verify
 from deeplab.errors import UserError
 from deeplab.files import atomic_write
+from deeplab.model.quantization.equalization import equalized
 from deeplab.model.quantization.transform import activation_ranges, quantization_parameters
+from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.metadata import write_metadata
 from deeplab.tflite.tflite_file import TfliteFile, open_tflite, report_path
 from deeplab.web.page import write_page
@@ -81,16 +84,19 @@ def run_export(config: ExportConfig) -> None:
 def make_file(prepared: _PreparedModel, expected: ExpectedFile, settings: ExportSettings) -> bytes:
     """Convert a model to the content of a .tflite file with metadata; does not verify it."""
     config = settings.config
-    graph = export_graph(prepared.model, expected.output, expected.mask_stride, expected.logit_offset)
     images = prepared.calibration.images if prepared.calibration else ()
+    equalizes = expected.per_tensor and config.equalize and bool(images)
+    model = equalized(prepared.model, images) if equalizes else prepared.model
+    graph = export_graph(model, expected.output, expected.mask_stride, expected.logit_offset)
     types, corrected = (config.input_type, config.output_type), config.correct_biases
-    content = convert(
-        graph, expected.image_size, expected.quantization, images, *types, expected.float_layers, corrected
-    )
+    rounding = (expected.float_layers, corrected, expected.per_tensor)
+    content = convert(graph, expected.image_size, expected.quantization, images, *types, *rounding)
     origin = {
         "quantization": expected.quantization,
         "float_layers": expected.float_layers,
         "correct_biases": config.correct_biases,
+        "per_tensor": expected.per_tensor,
+        "equalized": equalizes,
         **prepared.origin,
     }
     files = {ORIGIN_FILE: json.dumps(origin).encode()}
@@ -113,6 +119,11 @@ def _export(settings: ExportSettings, report_progress: ReportProgress) -> tuple[
         report_progress(f"Checking {len(file.content):,} bytes ...")
         files[quantization] = file
         reports[quantization] = _report(settings, models[keep_ranges], expected, file)
+        if expected.per_tensor:
+            report_progress("Measuring what per-tensor kernels cost ...")
+            cost = _per_tensor_check(settings, models[keep_ranges], expected, reports[quantization])
+            checks = (*reports[quantization].checks, cost)
+            reports[quantization] = dataclasses.replace(reports[quantization], checks=checks)
     times = median_milliseconds({q: file for q, file in files.items() if not reports[q].failed})
     reports = {q: dataclasses.replace(report, milliseconds=times.get(q)) for q, report in reports.items()}
     for quantization, report in reports.items():
@@ -137,7 +148,7 @@ def _write_pages(settings: ExportSettings, report_progress: ReportProgress) -> l
 def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:
     """Load the model and compute its outputs; raises UserError if a layer of `float_layers` does not exist."""
     config, run, size = settings.config, settings.run, settings.image_size
-    model = load_keras_model(run, config.output_stride, size, keep_ranges)
+    model = load_keras_model(run, config.output_stride, size, keep_ranges, settings.per_tensor)
     float_layers = chosen_layers(config.float_layers, [layer.name for layer in model.layers])
     calibration = None
     if settings.training is not None and not keep_ranges:
@@ -173,7 +184,27 @@ def _expected(settings: ExportSettings, prepared: _PreparedModel, quantization: 
         float_layers=prepared.float_layers if quantization == "int8" else (),
         logit_offset=prepared.logit_offset,
         quantization_parameters=quantization_parameters(prepared.model, prepared.logit_offset),
+        per_tensor=settings.per_tensor and quantization in NEEDS_CALIBRATION,
     )
+
+
+def _per_tensor_check(
+    settings: ExportSettings, prepared: _PreparedModel, expected: ExpectedFile, report: Report
+) -> Check:
+    """Measure how many points of mIoU a per-tensor file loses against the same file with per-channel kernels."""
+    config, run, drop = settings.config, settings.run, report.measured(CheckId.MIOU_DROP)
+    if run.description.quantized:
+        return not_checked(CheckId.PER_TENSOR_COST, "the run was trained with per-tensor kernels")
+    if not isinstance(drop, float):
+        return not_checked(CheckId.PER_TENSOR_COST, "no labeled images")
+    if prepared.origin["keep_ranges"]:
+        model = load_keras_model(run, config.output_stride, settings.image_size, keep_ranges=True)
+        prepared = dataclasses.replace(prepared, model=model)
+    per_channel = dataclasses.replace(expected, per_tensor=False)
+    file = TfliteModel(make_file(prepared, per_channel, settings), config.threads)
+    other = miou_check(file, VerificationTarget(per_channel, prepared.reference, config.max_miou_drop)).measured
+    assert isinstance(other, float)
+    return check(CheckId.PER_TENSOR_COST, drop - other <= config.max_miou_drop, drop - other, config.max_miou_drop)
 
 
 def _report(settings: ExportSettings, prepared: _PreparedModel, expected: ExpectedFile, file: TfliteFile) -> Report:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deeplab.compatibility.targets import check_image_size, with_target
-from deeplab.config import ExportConfig, Quantization, fixed_height_width
+from deeplab.config import ExportConfig, Quantization, fixed_height_width, is_given
 from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS
 from deeplab.conversion.export_graph import check_mask_stride
 from deeplab.conversion.keras_reference import open_validation
@@ -26,6 +26,7 @@ class ExportSettings:
         image_size: (height, width) of the input in pixels.
         paths: the file to write for each quantization.
         keep_ranges: whether the int8 file keeps the activation ranges of a quantized .tflite file.
+        per_tensor: whether each kernel of the int8 and int16x8 files has a single scale.
         validation: labeled images to compare on; None if there are none.
         training: images to calibrate with; None if no file needs calibration.
     """
@@ -35,6 +36,7 @@ class ExportSettings:
     image_size: tuple[int, int]
     paths: Mapping[Quantization, Path]
     keep_ranges: bool
+    per_tensor: bool
     validation: Source | None
     training: Source | None
 
@@ -57,6 +59,7 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
         raise UserError("quantization", problem, "use quantization=int8, or export the float run that it started from")
     if run.description.quantized and config.float_layers:
         raise UserError("float_layers", "the run was trained for int8 in all layers", "omit it")
+    per_tensor = _per_tensor(config, run)
     paths = _paths(config, run)
     for path in paths.values():
         check_writable(path)
@@ -73,7 +76,23 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
     if calibrated and not run.description.quantized:
         data = run.data(config.data)
         training = open_source(data, data.train_split, config.seed)
-    return ExportSettings(config, run, size, paths, keep_ranges, open_validation(run, config), training)
+    return ExportSettings(config, run, size, paths, keep_ranges, per_tensor, open_validation(run, config), training)
+
+
+def _per_tensor(config: ExportConfig, run: TrainedModel) -> bool:
+    """Return whether kernels have a single scale; raise UserError if the run or the quantization contradicts it."""
+    requested, description = config.per_tensor, run.description
+    if requested and not set(config.quantizations) & set(NEEDS_CALIBRATION):
+        kinds = " and ".join(NEEDS_CALIBRATION)
+        raise UserError("per_tensor", f"only {kinds} files can be per-tensor", "omit it, or use quantization=int8")
+    if requested and description.quantized and not description.per_tensor:
+        remedy = "train with training.quantization.per_tensor=true, or export the float run that it started from"
+        raise UserError("per_tensor", "the run was trained for int8 with per-channel kernels", remedy)
+    if description.per_tensor and not requested and is_given(config, "per_tensor"):
+        raise UserError("per_tensor", "the run was trained for int8 with per-tensor kernels", "omit it")
+    if is_given(config, "equalize") and not requested:
+        raise UserError("equalize", "only per-tensor files are equalized", "omit it, or add per_tensor=true")
+    return requested or description.per_tensor
 
 
 def _image_size(config: ExportConfig, run: TrainedModel) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from deeplab.compatibility.summary import compatibility
 from deeplab.config import InspectConfig
 from deeplab.conversion.export_report import sha256
-from deeplab.tflite.flatbuffer import Tensor
+from deeplab.tflite.flatbuffer import CONVOLUTIONS, Tensor, TfliteGraph
 from deeplab.tflite.metadata import Metadata
 from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
@@ -35,6 +35,7 @@ def inspect(source: TfliteSource) -> str:
         ("operators", _joined(f"{name} {count}" for name, count in graph.operator_counts().items())),
         ("dilations", _joined(f"rate {rate}: {count}" for rate, count in sorted(rates.items()) if rate > 1)),
         ("constants", _joined(f"{dtype} {size:,} bytes" for dtype, size in sizes.most_common())),
+        ("kernels", _kernel_text(graph)),
         *_metadata_lines(file.metadata),
     ]
     return "\n".join(f"{key:14} {value}" for key, value in lines)
@@ -49,6 +50,15 @@ def run_inspect(config: InspectConfig) -> None:
 
 def _joined(texts: Iterable[str]) -> str:
     return ", ".join(texts) or "none"
+
+
+def _kernel_text(graph: TfliteGraph) -> str:
+    """Return how many kernels have one scale per output channel, one per tensor, or none."""
+    kernels = [graph.tensors[op.inputs[1]].quantization for op in graph.operators if op.name in CONVOLUTIONS]
+    kinds = Counter(
+        "not quantized" if q is None else "per-channel" if q.per_channel else "per-tensor" for q in kernels
+    )
+    return _joined(f"{kind} {count}" for kind, count in kinds.most_common())
 
 
 def _tensor_text(tensor: Tensor) -> str:

@@ -54,11 +54,13 @@ class KerasReference:
     extremes: tuple[LogitExtremes, ...] = ()
 
 
-def load_keras_model(run: TrainedModel, output_stride: int, image_size: Size, keep_ranges: bool) -> keras.Model:
+def load_keras_model(
+    run: TrainedModel, output_stride: int, image_size: Size, keep_ranges: bool, per_tensor: bool = False
+) -> keras.Model:
     """Load the Keras model that files are made from and compared with.
 
     The output stride is 8, 16 or 32; the image size is (height, width), at least 33 pixels each.
-    `keep_ranges` keeps the activation ranges of a quantized .tflite file.
+    `keep_ranges` keeps the activation ranges of a quantized .tflite file; `per_tensor` keeps one scale per kernel too.
 
     Raises:
         UserError: the size is too small, the model cannot be loaded, or its activation ranges were never measured.
@@ -66,7 +68,7 @@ def load_keras_model(run: TrainedModel, output_stride: int, image_size: Size, ke
     if min(image_size) < 33:
         raise UserError("image_size", f"{image_size[0]}x{image_size[1]} pixels", "use at least 33 pixels per side")
     if keep_ranges:
-        return load_quantized(run.network, output_stride, image_size)
+        return load_quantized(run.network, output_stride, image_size, per_tensor=per_tensor)
     model = run.load(output_stride, image_size)
     quantization_parameters(model)  # Raises UserError for unmeasured ranges, before any image is read.
     return model

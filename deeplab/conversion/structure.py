@@ -46,6 +46,7 @@ class ExpectedFile:
         logit_offset: constant that was added to all logits.
         quantization_parameters: (scale, zero point) of all tensors between the operators of an int8 file with trained
             ranges; empty if calibration chooses them.
+        per_tensor: whether each tensor of the file has at most one scale.
     """
 
     image_size: tuple[int, int]
@@ -58,6 +59,7 @@ class ExpectedFile:
     float_layers: tuple[str, ...] = ()
     logit_offset: float = 0.0
     quantization_parameters: tuple[tuple[float, int], ...] = ()
+    per_tensor: bool = False
 
     @property
     def mask_size(self) -> tuple[int, int]:
@@ -187,6 +189,9 @@ def _quantization_checks(graph: TfliteGraph, expected: ExpectedFile) -> list[Che
     counts = graph.operator_counts()
     conversions = counts.get("QUANTIZE", 0) + counts.get("DEQUANTIZE", 0)
     checks = _range_checks(graph, expected) if expected.quantization == "int8" else []
+    if expected.per_tensor:
+        count = sum(t.quantization is not None and t.quantization.per_channel for t in graph.tensors)
+        checks.append(check(CheckId.SEVERAL_SCALES, count == 0, count, 0))
     if expected.quantization in ("int8", "int16x8"):
         layers = [layer_of(graph, op) for op in graph.operators]
         requested = ", ".join(layer for layer in layers if layer in expected.float_layers) or "none"

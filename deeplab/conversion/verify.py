@@ -122,7 +122,8 @@ def _target(config: VerifyConfig, run: TrainedModel, file: TfliteModel) -> Verif
     logit_offset = origin.get("logit_offset", 0.0)
     check_mask_stride(size, mask_stride)
     keep_ranges = origin.get("keep_ranges") is True and run.is_tflite
-    model = load_keras_model(run, origin.get("output_stride", config.output_stride), size, keep_ranges)
+    per_tensor = origin.get("per_tensor") is True
+    model = load_keras_model(run, origin.get("output_stride", config.output_stride), size, keep_ranges, per_tensor)
     expected = ExpectedFile(
         image_size=size,
         mask_stride=mask_stride,
@@ -134,6 +135,7 @@ def _target(config: VerifyConfig, run: TrainedModel, file: TfliteModel) -> Verif
         float_layers=tuple(origin.get("float_layers", ())),
         logit_offset=logit_offset,
         quantization_parameters=quantization_parameters(model, logit_offset),
+        per_tensor=per_tensor,
     )
     reference = make_reference(model, open_validation(run, config), classes, config)
     return VerificationTarget(expected, reference, config.max_miou_drop)

@@ -149,6 +149,7 @@ class TrainingRun:
             self.validator.set_weights(network.get_weights())
             description = ModelDescription(self.config.network, self.train_source.classes, settings.quantize_aware)
             description = dataclasses.replace(description, per_tensor=settings.quantization.per_tensor)
+            description = dataclasses.replace(description, per_tensor=settings.quantization.per_tensor)
             save_model(self.folder, network, description)
             scores = self.validator.evaluate()
             save_scores(self.folder, {str(stride): score.to_mapping() for stride, score in scores.items()})

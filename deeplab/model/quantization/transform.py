@@ -20,9 +20,10 @@ from deeplab.model.resize import Normalize, ResizeBilinear
 def quantize_aware(model: DeepLab, per_tensor: bool = False) -> DeepLab:
     """Return the same network with the rounding of its int8 .tflite file in the forward pass.
 
-    Batch norms are folded into their convolutions. Kernels have 8 bits with one scale per output channel or tensor, activations
-    8 bits in ranges that are observed (`measure_ranges`, or during training) and can be trained. The new model shares the
-    weights of `model`. Its weights, ranges included, fit at every output stride and image size, as those of `model` do.
+    Batch norms are folded into their convolutions. Kernels have 8 bits with one scale per output channel or tensor,
+    activations 8 bits in ranges that are observed (`measure_ranges`, or during training) and can be trained. The new
+    model shares the weights of `model`. Its weights, ranges included, fit at every output stride and image size, as
+    those of `model` do.
 
     Args:
         model: MobileNetV2, Xception or ResNet-beta with any head but Lite R-ASPP.
