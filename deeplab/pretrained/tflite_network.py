@@ -16,6 +16,7 @@ from deeplab.model.quantization.rounding import KERNEL_LIMIT, kernel_scales
 from deeplab.model.quantization.transform import quantize_aware
 from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
 from deeplab.pretrained.assignment import SourceWeights, assign_weights
+from deeplab.pretrained.kernel_limits import fit_kernels
 from deeplab.pretrained.tflite_layers import TfliteConvolution, TfliteLayers, UnsupportedNetworkError, match_layers
 from deeplab.tflite.flatbuffer import Tensor, TfliteGraph
 from deeplab.tflite.interpreter import accepts_raw_pixels
@@ -125,8 +126,14 @@ def load_quantized(
     """Build a quantization-aware model with the weights, activation ranges and kernel scales of a quantized file.
 
     A channel keeps its kernel scale if its largest value is at most 127 times the scale. The kernels of int8 files have
-    no zero point, so other channels, which uint8 files can have, get a larger scale. Arguments are those of
-    `load_tflite`.
+    no zero point, so other channels, which uint8 files can have, get a larger scale.
+
+    Args:
+        source: as for `load_tflite`.
+        output_stride: as for `load_tflite`.
+        image_size: as for `load_tflite`.
+        per_tensor: whether each kernel has a single scale: that of the file, with its largest values changed by
+            `fit_kernels`, or a new one if the file has a scale per channel.
 
     Raises:
         UserError: as `load_tflite`; or the file is not fully quantized.
@@ -139,11 +146,14 @@ def load_quantized(
     shift = network.input_scale * (PIXEL_RANGE[1] - 1.0)
     network = replace(network, input_offset=network.input_offset - shift)
     float_model = load_tflite(network, output_stride, image_size)
+    scales = {name: _kernel_scales(network, name, per_tensor) for name in network.convolutions}
+    if per_tensor:
+        fit_kernels(float_model, {name: float(values[0]) for name, values in scales.items()})
     plan = make_plan(float_model)
     model = quantize_aware(float_model, per_tensor)
     for layer in model.layers:
         if isinstance(layer, FoldedConvolution):
-            layer.imported_scales = _kernel_scales(network, layer.name, per_tensor)
+            layer.imported_scales = scales[layer.name]
     first_layers = {last: first for first, last in plan.last.items()}
     for group, sources in plan.sources.items():
         low, high = zip(*(ranges[first_layers[name]] for name in sources), strict=True)

@@ -1,9 +1,8 @@
 """Fake quantization: rounds values as an int8 .tflite file does, with gradients that ignore the rounding.
 
 The scheme is that of Jacob et al., arXiv:1712.05877, sec. 3.1, and of the int8 specification of TFLite: an activation
-has one scale and one zero point per tensor; a kernel is symmetric in -127..127 and has one scale per output channel, or a
-single scale (per tensor).
-On TensorFlow these functions use its fake-quant operators, which the .tflite converter recognizes.
+has one scale and one zero point per tensor; a kernel is symmetric in -127..127 and has one scale per output channel, or
+one for the tensor. On TensorFlow these functions use its fake-quant operators, which the .tflite converter recognizes.
 """
 
 from typing import Any

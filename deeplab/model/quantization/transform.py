@@ -26,7 +26,7 @@ def quantize_aware(model: DeepLab, per_tensor: bool = False) -> DeepLab:
     those of `model` do.
 
     Args:
-        model: MobileNetV2, Xception or ResNet-beta with any head but Lite R-ASPP.
+        model: MobileNetV2, Xception, ResNet or VGG-16 with any head but Lite R-ASPP.
         per_tensor: whether each kernel has a single scale.
 
     Returns:
