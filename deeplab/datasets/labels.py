@@ -36,7 +36,8 @@ def read_colors(path: Path) -> ColorTable:
         UserError: the file is missing or not such a mapping, or a color is out of range or repeated.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        content, node = yaml.safe_load(text), yaml.compose(text)
     except FileNotFoundError:
         raise UserError(f"data.colors={path}", "no such file", "give a YAML file with a color per class") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -44,6 +45,10 @@ def read_colors(path: Path) -> ColorTable:
     if not isinstance(content, dict) or not content:
         remedy = "write one line per class: name: [red, green, blue]"
         raise UserError(str(path), f"expected a mapping, got {content!r}", remedy)
+    keys = [key.value for key, _ in node.value]
+    if len(keys) > len(content):
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise UserError(str(path), f"names {repeated} twice", "give each class one color")
     table: dict[str, Color] = {}
     for name, value in content.items():
         if not (isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value)):

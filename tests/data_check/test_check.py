@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab.config import DataConfig
+from deeplab.config import DataConfig, TrainConfig, to_mapping
 from deeplab.data_check.check import GRID_FILE, REPORT_FILE, check_before_training, check_data
 from deeplab.data_check.data_report import DataReport, Problem
 from deeplab.datasets.open import open_source
 from deeplab.errors import UserError
+from deeplab.files import write_json
 from tests.datasets.test_folder import make_folder
 
 
@@ -241,6 +242,42 @@ def test_the_check_before_a_training_is_not_repeated_until_the_data_change(
     _save(config, "p2", np.full((24, 32), 1))
     assert check_before_training(config, run, full=True).splits[0].images == (3, 2, 2)
     assert "leaf" in capsys.readouterr().out
+
+
+def test_all_files_with_a_problem_are_named_in_the_report(config: DataConfig, tmp_path: Path):
+    for i in range(4):
+        _save(config, f"p{i}", np.full((24, 32), 77))
+    with pytest.raises(UserError, match=r"p0.png: expected labels .*, got 77 and 3 more\)"):
+        check_before_training(config, tmp_path / "run")
+    content = json.loads((tmp_path / "run" / REPORT_FILE).read_text())
+    assert [file.partition(".png")[0][-2:] for file in content["problems"][0]["files"]] == ["p0", "p1", "p2", "p3"]
+
+
+def test_values_that_label_ids_leave_out_are_reported(config: DataConfig):
+    """Classes 0 and 1 are listed, 2 is not: a quarter of the training pixels, a quarter of validation's."""
+    changed = dataclasses.replace(config, classes=("background", "leaf"), label_ids=(0, 1))
+    train, val = (p for p in _check(changed).problems if "data.label_ids lacks" in p.description)
+    assert "train: 25.0% of the pixels have values that data.label_ids lacks: 2" in train.description
+    assert "val: 25.0%" in val.description
+
+
+def test_a_check_of_other_data_does_not_replace_that_of_a_training(
+    config: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, other = tmp_path / "run", make_folder(tmp_path / "other", 4)
+    check_before_training(config, run, full=True)
+    before = (run / REPORT_FILE).read_bytes()
+    write_json(run / "train.json", to_mapping(TrainConfig(run=str(run), data=config)))
+    with pytest.raises(
+        UserError, match=r"has a training on data=folder data.root=.*this check is of .*other"
+    ):
+        check_before_training(other, run, full=True)
+    assert (run / REPORT_FILE).read_bytes() == before
+    check_before_training(config, run, full=True)
+    (run / "train.json").unlink()
+    capsys.readouterr()
+    check_before_training(other, run, full=True)
+    assert f"Replacing the data check of data=folder data.root={tmp_path} in {run}" in capsys.readouterr().out
 
 
 def test_real_images_have_no_errors(voc_root: Path, tmp_path: Path):

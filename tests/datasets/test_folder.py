@@ -58,6 +58,7 @@ def test_upper_case_suffixes_are_found_and_hidden_files_are_not(tmp_path: Path):
     (tmp_path / "masks/p0.png").rename(tmp_path / "masks/scene.v2.PNG")
     (tmp_path / "images/._p1.jpg").write_bytes(b"written by a copying program")
     (tmp_path / "images/notes.txt").write_text("not an image")
+    (tmp_path / "images/empty").mkdir()
     assert open_source(config, "all").names == ("p1", "scene.v2")
     (tmp_path / "all.txt").write_text("scene.v2\n")
     assert open_source(config, "all").names == ("scene.v2",)
@@ -77,6 +78,89 @@ def test_impossible_splits_are_refused(tmp_path: Path):
     (tmp_path / "images/p0.jpg").unlink()
     with pytest.raises(UserError, match=r"images: no images; add files with the suffix .jpg"):
         open_source(config, "train")
+
+
+def test_a_split_without_list_or_folder_is_refused(tmp_path: Path):
+    config = make_folder(tmp_path, 4)
+    with pytest.raises(UserError, match=r"split foo: neither .*foo.txt nor .*images/foo exists"):
+        open_source(dataclasses.replace(config, train_split="foo"), "foo")
+    assert open_source(dataclasses.replace(config, train_split="all"), "all").size == 4
+    (tmp_path / "train.txt").write_text("p0\np1\n")
+    with pytest.raises(UserError, match=r"split val: neither .* exists, but .*train.txt does; define both splits"):
+        open_source(config, "val")
+
+
+def test_images_in_sub_folders_are_used_or_named(tmp_path: Path):
+    config = make_folder(tmp_path, 4)
+    for part, suffix in (("images", "jpg"), ("masks", "png")):
+        (tmp_path / part / "city").mkdir()
+        (tmp_path / f"{part}/p3.{suffix}").rename(tmp_path / f"{part}/city/p3.{suffix}")
+    with pytest.raises(UserError, match=r"images: images in the sub-folders city, which belong to no split"):
+        open_source(config, "train")
+    (tmp_path / "train.txt").write_text("p0\ncity/p3.jpg\n")
+    (tmp_path / "val.txt").write_text("images/p1.jpg\np2\n")
+    assert open_source(config, "train").names == ("p0", "p3")
+    assert open_source(config, "val").names == ("p1", "p2")
+    (tmp_path / "train.txt").write_text("p0\np0.jpg\n")
+    with pytest.raises(UserError, match=r"train.txt: names p0 twice"):
+        open_source(config, "train")
+
+
+def test_cities_below_a_split_are_used_and_loose_images_next_to_it_are_named(tmp_path: Path):
+    make_folder(tmp_path / "made", 2)
+    for part, suffix in (("images", "jpg"), ("masks", "png")):
+        for i, split in enumerate(("train", "val")):
+            (tmp_path / part / split / "city").mkdir(parents=True)
+            (tmp_path / f"made/{part}/p{i}.{suffix}").rename(tmp_path / f"{part}/{split}/city/p{i}.{suffix}")
+    config = DataConfig(source="folder", root=str(tmp_path), classes=NAMES)
+    assert (open_source(config, "train").names, open_source(config, "val").names) == (("p0",), ("p1",))
+    Image.new("RGB", (32, 24)).save(tmp_path / "images/extra.gif")
+    with pytest.raises(UserError, match=r"images: 1 images next to the folder train belong to no split: extra.gif"):
+        open_source(config, "train")
+
+
+def test_gif_images_and_names_with_spaces_are_used(tmp_path: Path):
+    config = make_folder(tmp_path, 3)
+    Image.open(tmp_path / "images/p0.jpg").save(tmp_path / "images/p0.gif")
+    (tmp_path / "images/p0.jpg").unlink()
+    for part, suffix in (("images", "jpg"), ("masks", "png")):
+        (tmp_path / f"{part}/p1.{suffix}").rename(tmp_path / f"{part}/a dog 1.{suffix}")
+    (tmp_path / "train.txt").write_text("\ufeffp0.gif\r\na dog 1\r\n")
+    (tmp_path / "val.txt").write_text("p2.jpg masks/p2.png\n")
+    source = open_source(config, "train")
+    assert source.names == ("p0", "a dog 1")
+    assert source.load(0).image.shape == (24, 32, 3)
+    assert open_source(config, "val").names == ("p2",)
+
+
+def test_files_that_are_not_used_are_named(tmp_path: Path):
+    config = make_folder(tmp_path, 3)
+    (tmp_path / "images/phone.heic").write_bytes(b"an image that Pillow cannot read")
+    (tmp_path / "images/notes.txt").write_text("a note")
+    Image.new("L", (32, 24)).save(tmp_path / "masks/lonely.png")
+    assert open_source(config, "train").unused == ("images/phone.heic", "masks/lonely.png")
+    (tmp_path / "train.txt").write_text("p0\n")
+    # With a list, masks of other splits are not left over.
+    assert open_source(config, "train").unused == ("images/phone.heic",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"background\n\nleaf\n", "expected a name for class 1, got ''"),
+        (b"background\nleaf\nleaf\n", "classes 1 and 2 have the same name 'leaf'"),
+        (b"background\nle\x07af\n", "the name of class 1 has a control character: 'le.x07af'"),
+        (b"background\n", "expected 2 to 255 class names, got 1"),
+        ("\n".join(map(str, range(256))).encode(), "expected 2 to 255 class names, got 256"),
+    ],
+)
+def test_invalid_class_names_are_refused(tmp_path: Path, content: bytes, message: str):
+    config = dataclasses.replace(make_folder(tmp_path, 3), classes=None)
+    (tmp_path / "classes.txt").write_bytes(content)
+    with pytest.raises(UserError, match=f"classes.txt: {message}"):
+        open_source(config, "train")
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfbackground\r\nleaf\r\n\r\n")
+    assert open_source(config, "train").classes == NAMES
 
 
 def test_list_files_and_sub_folders_define_the_splits(tmp_path: Path):

@@ -3,7 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeplab.datasets.labels import check_label_ids, ids_of_colors, ids_of_values, read_colors
+from deeplab.datasets.labels import (
+    check_label_ids,
+    ids_of_colors,
+    ids_of_values,
+    lookup_table,
+    map_values,
+    read_colors,
+    unlisted_values,
+)
 from deeplab.errors import UserError
 
 
@@ -36,6 +44,7 @@ def test_an_unknown_color_is_reported_with_position_and_share(tmp_path: Path):
         ("- sky", "expected a mapping"),
         ("sky: [0, 0, 0]\nroad: [0, 0, 0]", r"sky and road are both \[0, 0, 0\]"),
         ("sky: [0, 0", "cannot be read"),
+        ("sky: [0, 0, 0]\nsky: [1, 1, 1]", "names sky twice"),
         ("ignore: [0, 0, 0]", "expected 1 to 254 classes, got 0"),
     ],
 )
@@ -50,6 +59,17 @@ def test_values_become_ids_and_other_values_are_ignored():
     # Oxford pets: 1 animal, 2 background, 3 border.
     np.testing.assert_array_equal(ids_of_values(np.array([[1, 2, 3, 0]], np.uint8), (2, 1)), [[1, 0, 255, 255]])
     np.testing.assert_array_equal(ids_of_values(np.array([[0, 255]], np.uint8), (0, 255)), [[0, 1]])
+
+
+def test_values_outside_the_table_are_refused():
+    table = lookup_table({0: 255, 1: 0, 3: 1})
+    np.testing.assert_array_equal(map_values(np.array([[0, 1, 3]], np.uint8), table, "m.png"), [[255, 0, 1]])
+    with pytest.raises(UserError, match=r"m.png: expected mask values 0..1 and 3, got 255"):
+        map_values(np.array([[0, 2, 255]], np.uint8), table, "m.png")
+
+
+def test_unlisted_values_are_found():
+    assert unlisted_values(np.array([[0, 1, 3], [3, 255, 2]], np.uint8), (0, 2)).tolist() == [1, 3, 3]
 
 
 def test_label_ids_need_a_distinct_value_per_class():

@@ -129,6 +129,13 @@ def test_unreadable_sbd_masks_are_reported(tmp_path: Path):
         voc_source(tmp_path, "train_aug", sbd=tmp_path / "sbd").load(1)
 
 
+def test_names_with_spaces_are_read(tmp_path: Path):
+    year = make_devkit(tmp_path, ("a 7", "b"))
+    assert voc_source(tmp_path, "train").names == ("a 7", "b")
+    (year / "ImageSets/Segmentation/train.txt").write_text("a 7  1\nb -1\n")
+    assert voc_source(tmp_path, "train").names == ("a 7", "b")
+
+
 def test_lists_of_the_detection_task_are_accepted(tmp_path: Path):
     year = make_devkit(tmp_path)
     (year / "ImageSets/Segmentation/train.txt").write_text("b  1\na -1\n")

@@ -1,0 +1,33 @@
+import pytest
+
+from deeplab.config import DataConfig
+from deeplab.config.class_names import check_class_names
+from deeplab.errors import UserError
+
+
+def test_valid_names_are_returned():
+    names = ["background", "traffic light", "Stra\u00dfe", "\u8def"]
+    assert check_class_names(names, "classes.txt") == tuple(names)
+    assert len(check_class_names([str(i) for i in range(255)], "classes.txt")) == 255
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a", ""), "expected a name for class 1, got ''"),
+        (("a", " b"), "expected a name for class 1, got ' b'"),
+        (("a", "b", "a"), "classes 0 and 2 have the same name 'a'"),
+        (("a", "b\x1b[31m"), "the name of class 1 has a control character"),
+        (("a", "b\u202e"), "the name of class 1 has a control character"),
+        ((), "expected 2 to 255 class names, got 0"),
+        (tuple(map(str, range(256))), "expected 2 to 255 class names, got 256"),
+    ],
+)
+def test_invalid_names_are_refused(names: tuple[str, ...], message: str):
+    with pytest.raises(UserError, match=f"classes.txt: {message}"):
+        check_class_names(names, "classes.txt")
+
+
+def test_the_names_in_a_config_are_checked():
+    with pytest.raises(UserError, match=r"data.classes: classes 0 and 1 have the same name 'a'"):
+        DataConfig(classes=("a", "a"))
