@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from deeplab.config import TrainingConfig
+from deeplab.model.backbones.features import BACKBONE_PREFIX
 from deeplab.model.batch_norm import BatchNorm
 from deeplab.model.batch_norm_statistics import batch_norms, updated_batch_norms
 
@@ -43,11 +44,17 @@ def warn_about_batch_norm(model: keras.Model, config: TrainingConfig, replicas: 
             f"after {config.steps} steps the batch-norm statistics still contain {share:.0%} of their initial "
             f"values; set {remedy}training.recalibration_batches=50"
         )
-    initial = [layer.name for layer in batch_norms(model) if not layer.trainable and _is_initial(layer)]
+    initial = [layer.name for layer in batch_norms(model) if _is_initial(layer)]
     if config.batch_norm == "frozen" and initial:
         _warn(
             f"{len(initial)} batch norms have no pretrained values, first {initial[0]}: frozen, they neither normalize "
             "nor add a bias; set training.batch_norm=frozen_statistics, which trains gamma and beta"
+        )
+    in_backbone = [name for name in initial if name.startswith(BACKBONE_PREFIX)]
+    if config.batch_norm == "frozen_statistics" and in_backbone:
+        _warn(
+            f"{len(in_backbone)} batch norms of the backbone have no pretrained statistics, first {in_backbone[0]}, so "
+            "they do not normalize; add pretrained weights, or set training.batch_norm=train"
         )
 
 

@@ -73,3 +73,13 @@ def test_batch_norm_that_is_frozen_without_pretrained_values_is_named():
     assert line.startswith("1 batch norms have no pretrained values, first norm")
     assert line.endswith("set training.batch_norm=frozen_statistics, which trains gamma and beta")
     assert not warnings_for(network(), batch_norm="frozen_statistics")
+
+
+def test_statistics_of_a_backbone_that_are_frozen_without_pretrained_values_are_named():
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, BatchNorm(name="decoder_bn")(BatchNorm(name="backbone_stem_bn")(image)))
+    (line,) = warnings_for(model, batch_norm="frozen_statistics")
+    assert line.startswith("1 batch norms of the backbone have no pretrained statistics, first backbone_stem_bn")
+    assert line.endswith("add pretrained weights, or set training.batch_norm=train")
+    model.get_layer("backbone_stem_bn").moving_mean.assign([0.0, 1.0, 0.0])
+    assert not warnings_for(model, batch_norm="frozen_statistics")
