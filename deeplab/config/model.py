@@ -75,6 +75,6 @@ class ModelConfig:
         """Whether the heads v1 and v2 have the hidden layers fc6 and fc7.
 
         They are the fully connected layers of VGG-16, made convolutional. ResNet-101 has none, and the heads convolve
-        its features to the classes directly (DeepLabv2, arXiv:1606.00915, sec. 4.1.2, and its published network).
+        its features to the classes directly (DeepLabv2, arXiv:1606.00915, sec. 4.1, and its published network).
         """
         return self.backbone == "vgg16"

@@ -30,11 +30,13 @@ def test_every_config_starts_with_its_source_and_published_numbers(name):
 @pytest.mark.parametrize(
     ("name", "parameters", "at_16", "at_8"),
     [
+        ("deeplabv1_vgg16", 20.5, None, None),
         ("deeplabv3_mobilenet_v2_050", None, 0.88, 2.84),
         ("deeplabv3_mobilenet_v2_aspp", 4.52, None, None),
         ("deeplabv3_resnet101", 58.16, None, None),
         ("deeplabv3plus_xception65", 41.06, 54.17, 177.10),
         ("lraspp_mobilenet_v3_large", 1.51, None, None),
+        ("lraspp_mobilenet_v3_small", 0.47, None, None),
     ],
 )
 def test_parameters_and_multiply_adds_are_the_published_ones(name, parameters, at_16, at_8):
