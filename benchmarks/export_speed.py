@@ -7,17 +7,13 @@ to the first file. Every round runs each file once, so that other load on the ma
 relative speed is the median over the rounds, and the load of the machine is printed. `--profile` adds the time by type
 of operator and the slowest operators, each measured alone (see benchmarks/operator_times.py).
 
-On a phone, use TensorFlow's benchmark tool for each file (the nightly binary `android_aarch64_benchmark_model`, see
-"Performance measurement" in the documentation of LiteRT):
+    python -m benchmarks.export_speed FILE... --adb --adb-binary=android_aarch64_benchmark_model
 
-    adb push android_aarch64_benchmark_model /data/local/tmp/benchmark_model
-    adb shell chmod +x /data/local/tmp/benchmark_model
-    adb push model.tflite /data/local/tmp/
-    adb shell taskset f0 /data/local/tmp/benchmark_model --graph=/data/local/tmp/model.tflite --num_threads=1 \
-        --use_xnnpack=true --num_runs=50 --warmup_runs=5 --enable_op_profiling=true
-
-`taskset f0` selects the big cores of most phones. `--use_gpu=true` instead of `--use_xnnpack=true` measures the GPU
-delegate, which accepts float files. `Inference (avg)` in the last lines of the tool is in microseconds per image.
+`--adb` adds a row for each file on an attached Android phone, measured by LiteRT's own tool `benchmark_model` (the
+published binary `android_aarch64_benchmark_model`, see "Performance measurement" in the documentation of LiteRT).
+`--adb-binary` copies it to the phone; without it the one in /data/local/tmp of the phone runs. `--adb-delegate=gpu`
+measures the GPU delegate, which accepts float files. The ms are the median, or the mean if the binary prints no median,
+on the big cores of most phones. The output also states how many nodes the delegate took.
 """
 
 import argparse
@@ -27,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.android import DELEGATES, AndroidDevice
 from benchmarks.operator_times import profile
 from deeplab.conversion.timing import interleaved_milliseconds
 from deeplab.errors import UserError
@@ -41,12 +38,32 @@ def print_table(contents: dict[str, bytes], threads: int, rounds: int) -> None:
     times = interleaved_milliseconds(contents, threads, rounds)
     first = next(iter(times.values()))
     for name, content in contents.items():
-        model = TfliteModel(content)
-        size, mask = ("x".join(map(str, size)) for size in (model.image_size, model.mask_size))
         low, middle, high = np.percentile(first / times[name], (25, 50, 75))
-        file = f"{model.input.dtype} {size} | {model.output.dtype} {mask} | {len(content):,} | {platform.machine()} CPU"
         speed = f"{np.median(times[name]):.1f} | {middle:.2f} ({low:.2f}-{high:.2f})"
-        print(f"| {name} | {file} | {threads} | {speed} |", flush=True)
+        print(f"| {name} | {describe(content)} | {platform.machine()} CPU | {threads} | {speed} |", flush=True)
+
+
+def describe(content: bytes) -> str:
+    """Return the columns input, output and bytes of a file."""
+    model = TfliteModel(content)
+    size, mask = ("x".join(map(str, size)) for size in (model.image_size, model.mask_size))
+    return f"{model.input.dtype} {size} | {model.output.dtype} {mask} | {len(content):,}"
+
+
+def print_phone_rows(device: AndroidDevice, files: dict[str, Path], args: argparse.Namespace) -> None:
+    """Print a row for each file on a phone, then the nodes that its delegate took."""
+    delegated = {}
+    for count in args.threads:
+        first = None
+        for name, path in files.items():
+            times = device.measure(path, count, args.rounds, args.adb_delegate)
+            milliseconds = times.average if times.median is None else times.median
+            first = first or milliseconds
+            place, speed = f"{device.name}, {args.adb_delegate}", f"{milliseconds:.1f} | {first / milliseconds:.2f}"
+            print(f"| {name} | {describe(path.read_bytes())} | {place} | {count} | {speed} |", flush=True)
+            delegated[name] = times.delegated
+    for name, nodes in delegated.items():
+        print(f"{name}: {args.adb_delegate} took {nodes or 'an unknown number of'} nodes")
 
 
 def print_profile(name: str, content: bytes, threads: int) -> None:
@@ -67,12 +84,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--adb", action="store_true", help="also measure on an attached Android phone")
+    parser.add_argument("--adb-binary", type=Path, help="benchmark_model for Android, copied to the phone")
+    parser.add_argument("--adb-serial", help="serial number of the phone, if several are attached")
+    parser.add_argument("--adb-delegate", choices=DELEGATES, default=DELEGATES[0])
     args = parser.parse_args()
+    if not args.adb and (args.adb_binary or args.adb_serial or args.adb_delegate != DELEGATES[0]):
+        parser.error("--adb-binary, --adb-serial and --adb-delegate need --adb")
     names_differ = len({path.name for path in args.files}) == len(args.files)
     try:
         files = [open_tflite(path) for path in args.files]
         for file in files:
             TfliteModel(file)
+        # Before the measurements on this machine, which take minutes.
+        device = AndroidDevice(args.adb_binary, args.adb_serial) if args.adb else None
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
     contents = {Path(file.name).name if names_differ else file.name: file.content for file in files}
@@ -81,6 +106,11 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for threads in args.threads:
         print_table(contents, threads, args.rounds)
+    if device is not None:
+        try:
+            print_phone_rows(device, dict(zip(contents, args.files, strict=True)), args)
+        except UserError as error:
+            raise SystemExit(f"error: {error}") from None
     if args.profile:
         for name, content in contents.items():
             print_profile(name, content, args.threads[0])
