@@ -18,8 +18,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeplab.config import DataConfig, ImageSize, ModelConfig, TrainConfig, build, to_mapping
+from deeplab.config import DataConfig, ImageSize, ModelConfig, TrainConfig, build, checked, to_mapping
 from deeplab.config.class_names import check_class_names
+from deeplab.config.ranges import OutputStride
 from deeplab.errors import UserError
 from deeplab.files import (
     MODEL_FILE,
@@ -51,21 +52,24 @@ class ModelDescription:
         config: the architecture.
         classes: class names by id, as many as `config.classes`.
         quantized: whether the model is quantization-aware; its weights then include the activation ranges.
+        per_tensor: whether a quantization-aware model has one scale per kernel instead of one per output channel.
     """
 
     config: ModelConfig
     classes: tuple[str, ...]
     quantized: bool = False
+    per_tensor: bool = False
 
 
 @dataclass(frozen=True)
 class _ModelFile:
-    """The keys of model.json; `weights_sha256` is missing in runs of versions before the checksum."""
+    """The keys of model.json; the last two are missing in runs of older versions."""
 
     model: ModelConfig
     classes: tuple[str, ...]
     quantized: bool
     weights_sha256: str | None = None
+    per_tensor: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +126,7 @@ class TrainedModel:
         if len(classes) != stored.model.classes:
             problem = f"{len(classes)} class names for {stored.model.classes} classes"
             raise UserError(str(path), problem, "restore it from its training")
-        return ModelDescription(stored.model, classes, stored.quantized)
+        return ModelDescription(stored.model, classes, stored.quantized, stored.per_tensor)
 
     @cached_property
     def training(self) -> TrainConfig | None:
@@ -137,7 +141,9 @@ class TrainedModel:
             return load_tflite(self.network, output_stride, image_size)
         from deeplab.model.quantization.transform import build_network
 
-        model = build_network(self.description.config, output_stride, image_size, quantized=self.description.quantized)
+        description = self.description
+        kinds = {"quantized": description.quantized, "per_tensor": description.per_tensor}
+        model = build_network(description.config, output_stride, image_size, **kinds)
         check_weights_file(self.path)
         load_weights(model, self.weights_file)
         return model
@@ -210,7 +216,9 @@ def load_model(path: str | os.PathLike[str], output_stride: int = 8, image_size:
     Raises:
         UserError: there is no such run or file, or it is damaged.
     """
-    return open_model(path).load(output_stride, image_size)
+    path = checked(str, path, "path")
+    output_stride = checked(OutputStride, output_stride, "output_stride")
+    return open_model(path).load(output_stride, checked(ImageSize, image_size, "image_size"))
 
 
 def read_training_config(folder: Path) -> TrainConfig:
@@ -248,9 +256,8 @@ def save_model(folder: Path, model: "keras.Model", description: ModelDescription
     """Write model.weights.h5, and then model.json with its checksum, each atomically."""
     with atomic_write(folder / WEIGHTS_FILE, suffix=".weights.h5") as temporary:
         model.save_weights(temporary)
-    stored = _ModelFile(
-        description.config, description.classes, description.quantized, file_sha256(folder / WEIGHTS_FILE)
-    )
+    sha256, per_tensor = file_sha256(folder / WEIGHTS_FILE), description.per_tensor
+    stored = _ModelFile(description.config, description.classes, description.quantized, sha256, per_tensor)
     write_json(folder / MODEL_FILE, to_mapping(stored))
 
 

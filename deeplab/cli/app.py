@@ -83,8 +83,12 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
         # Writers that are deleted with data left would report the same error again, after ours.
         sys.unraisablehook = lambda _: None
         _exit_with(UserError(str(error.filename or "disk"), str(error.strerror), _OS_REMEDIES[error.errno]))
-    except MemoryError as error:
-        problem = f"exhausted ({error})" if str(error) else "exhausted"
+    except Exception as error:
+        # TensorFlow's own error for memory; importing it for its class would take seconds.
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        reason = str(error).partition("\n")[0][:200]
+        problem = f"is exhausted ({reason})" if reason else "is exhausted"
         _exit_with(UserError("memory", problem, _OS_REMEDIES[errno.ENOMEM]))
     except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deeplab.compatibility.targets import check_image_size, with_target
 from deeplab.config import ExportConfig, Quantization, fixed_height_width, is_given
+from deeplab.config.mapping import require
 from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS
 from deeplab.conversion.export_graph import check_mask_stride
 from deeplab.conversion.keras_reference import open_validation
@@ -13,6 +14,7 @@ from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 from deeplab.files import check_writable
+from deeplab.memory import require_memory
 from deeplab.run_folder import TrainedModel, open_model
 
 
@@ -47,6 +49,7 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
     Raises:
         UserError: settings that do not fit together, or a missing or unusable run, folder or data set.
     """
+    require("config", type(config).__name__, isinstance(config, ExportConfig), "an ExportConfig")
     config = with_target(config)
     quantizations = config.quantizations
     if config.output == "labels" and set(quantizations) & set(NO_LABELS):
@@ -64,6 +67,7 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
     for path in paths.values():
         check_writable(path)
     size = _image_size(config, run)
+    require_memory("image_size", size, len(run.description.classes))
     check_image_size(config, size)
     check_mask_stride(size, config.mask_stride)
     # An int8 file with float layers is calibrated.

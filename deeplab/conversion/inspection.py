@@ -8,6 +8,7 @@ from pathlib import Path
 from deeplab.compatibility.summary import compatibility
 from deeplab.config import InspectConfig
 from deeplab.conversion.export_report import sha256
+from deeplab.errors import printable
 from deeplab.tflite.flatbuffer import CONVOLUTIONS, Tensor, TfliteGraph
 from deeplab.tflite.metadata import Metadata
 from deeplab.tflite.tflite_file import TfliteSource, open_tflite
@@ -38,7 +39,9 @@ def inspect(source: TfliteSource) -> str:
         ("kernels", _kernel_text(graph)),
         *_metadata_lines(file.metadata),
     ]
-    return "\n".join(f"{key:14} {value}" for key, value in lines)
+    text = "\n".join(f"{key:14} {value}" for key, value in lines)
+    # Names and descriptions may hold control characters, with which a file could steer the terminal.
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def run_inspect(config: InspectConfig) -> None:
@@ -55,9 +58,7 @@ def _joined(texts: Iterable[str]) -> str:
 def _kernel_text(graph: TfliteGraph) -> str:
     """Return how many kernels have one scale per output channel, one per tensor, or none."""
     kernels = [graph.tensors[op.inputs[1]].quantization for op in graph.operators if op.name in CONVOLUTIONS]
-    kinds = Counter(
-        "not quantized" if q is None else "per-channel" if q.per_channel else "per-tensor" for q in kernels
-    )
+    kinds = Counter("not quantized" if q is None else "per-channel" if q.per_channel else "per-tensor" for q in kernels)
     return _joined(f"{kind} {count}" for kind, count in kinds.most_common())
 
 

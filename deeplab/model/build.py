@@ -4,15 +4,15 @@ from typing import Any
 
 import keras
 
-from deeplab.config import ImageSize, ModelConfig, height_width
+from deeplab.config import ImageSize, ModelConfig, checked, height_width
+from deeplab.config.mapping import require
+from deeplab.config.ranges import OutputStride
 from deeplab.errors import UserError
 from deeplab.model.backbones import BACKBONES
 from deeplab.model.backbones.features import Features
 from deeplab.model.heads import HEADS
 from deeplab.model.resize import CropTo, Normalize, PadToGrid, ResizeBilinear, SubtractMean
 from deeplab.pixels import PIXEL_MEAN, mean_pixel
-
-OUTPUT_STRIDES = (4, 8, 16, 32)
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
@@ -57,11 +57,11 @@ def build_model(config: ModelConfig, output_stride: int = 16, image_size: ImageS
         UserError: an unknown backbone; an output stride that is not offered, or at which `config.aspp_rates` are not
             integers.
     """
+    require("config", type(config).__name__, isinstance(config, ModelConfig), "a ModelConfig")
+    output_stride = checked(OutputStride, output_stride, "output_stride")
+    image_size = checked(ImageSize, image_size, "image_size")
     if config.backbone not in BACKBONES:
         raise UserError("model.backbone", f"unknown backbone {config.backbone!r}", f"use one of {', '.join(BACKBONES)}")
-    if output_stride not in OUTPUT_STRIDES:
-        offered = ", ".join(map(str, OUTPUT_STRIDES))
-        raise UserError("output_stride", f"expected one of {offered}, got {output_stride!r}")
     image = keras.Input((*height_width(image_size), 3), name="image")
     normalized, mean = Normalize(name="normalize")(image), mean_pixel(config.backbone)
     if any(value != PIXEL_MEAN for value in mean):

@@ -8,6 +8,7 @@ import numpy as np
 
 from deeplab.config import Fit, ImageSize, fixed_height_width
 from deeplab.errors import UserError
+from deeplab.memory import require_memory
 from deeplab.pixels import PIXEL_MEAN, mean_pixel
 from deeplab.prediction.image_fit import (
     FittedImage,
@@ -20,6 +21,9 @@ from deeplab.prediction.image_fit import (
 
 if TYPE_CHECKING:
     from deeplab.tflite.interpreter import TfliteModel
+
+
+_TILES = "predict it in tiles: tile=513"
 
 
 @dataclass(frozen=True)
@@ -126,12 +130,17 @@ def keras_predictor(model: Any, image_size: ImageSize = None, fit: Fit = "auto")
         problem = f"{requested} differs from the model's fixed size {fixed}"
         raise UserError("image_size", problem, "leave it out, or rebuild the model at this size")
 
+    classes = model.output_shape[-1]
+    if fixed or requested:
+        require_memory("image_size", fixed or requested or (0, 0), classes)
+
     # One signature for every size; otherwise each new size would be traced and compiled.
     @tf.function(input_signature=[tf.TensorSpec((None, *(fixed or (None, None)), 3), tf.float32)])
     def forward(images: Any) -> Any:
         return model(images, training=False)
 
     def run(image: np.ndarray) -> np.ndarray:
+        require_memory("image", image.shape[:2], classes, remedy=_TILES)
         return np.asarray(forward(tf.constant(image[None], tf.float32))[0])
 
     return Predictor(run, fixed or requested, fit, _padding(model), accepts_larger=fixed is None)
@@ -180,6 +189,8 @@ def multi_scale_predictor(model: Any, scales: Sequence[float], flip: bool, image
     def run(image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
         batch = tf.constant(image[None], tf.float32)
+        largest = max(scales)
+        require_memory("scales", (int(height * largest), int(width * largest)), model.output_shape[-1], 1 + flip)
         sizes = [[scaled_side(height, scale), scaled_side(width, scale)] for scale in scales]
         mean: Any = sum(probabilities(batch, size) for size in sizes) / len(scales)
         return np.asarray(mean)

@@ -48,6 +48,10 @@ Activation = Literal["none", "sigmoid", "softmax"]
 """The function that a client applies to the scores of the file."""
 
 LABEL_FILE = "labelmap.txt"
+
+ATTACHED_FILES, ATTACHED_BYTES = 100, 16 * 2**20
+"""Limits of the attached files, unpacked: labels and reports have some kilobytes, a zip bomb has gigabytes."""
+
 _ACTIVATIONS: tuple[Activation, ...] = ("none", "sigmoid", "softmax")
 _METADATA_BUFFER = b"TFLITE_METADATA"
 _SEGMENTER_BUFFER = b"SEGMENTER_METADATA"
@@ -95,6 +99,8 @@ def read_metadata(content: bytes, name: str = "the model") -> Metadata | None:
         activation = _activation(subgraph.customMetadata)
         title, description = ((text or b"").decode() for text in (model.name, model.description))
         return Metadata(title, description, labels, mean, std, activation, files)
+    except UserError as error:
+        raise error.about(name) from error
     except Exception as error:
         # The generated parser does not validate the metadata: a wrong offset can raise any exception.
         problem = f"metadata are damaged ({type(error).__name__}: {error})"
@@ -153,7 +159,12 @@ def split_files(content: bytes) -> tuple[bytes, dict[str, bytes]]:
     if not zipfile.is_zipfile(io.BytesIO(content)):
         return content, {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        end = min((info.header_offset for info in archive.infolist()), default=len(content))
+        entries = archive.infolist()
+        size = sum(entry.file_size for entry in entries)
+        if size > ATTACHED_BYTES or len(entries) > ATTACHED_FILES:
+            problem = f"{len(entries)} attached files of {size:,} bytes, expected at most {ATTACHED_FILES} files of "
+            raise UserError("the model", f"{problem}{ATTACHED_BYTES:,} bytes", "use the original file")
+        end = min((entry.header_offset for entry in entries), default=len(content))
         return content[:end], {name: archive.read(name) for name in archive.namelist()}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from deeplab.config import TrainConfig
+from deeplab.config.mapping import require
 from deeplab.data_check.check import check_before_training
 from deeplab.evaluation.scores import Scores
 from deeplab.run_folder import SCORES_FILE
@@ -34,6 +35,7 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
         UserError: the data, the pretrained weights or the run folder are wrong; the loss is not finite; a signal
             stopped the training; another worker was lost.
     """
+    require("config", type(config).__name__, isinstance(config, TrainConfig), "a TrainConfig")
     workers = find_workers(config.training)
     with report_lost_workers(workers):
         config = complete_settings(config, workers)

@@ -18,6 +18,7 @@ from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 from deeplab.evaluation.scores import Scores
+from deeplab.memory import require_memory
 from deeplab.model.batch_norm_statistics import reestimate_batch_norm, unfold_batch_norm
 from deeplab.model.quantization.transform import measure_ranges
 from deeplab.pixels import mean_pixel
@@ -62,13 +63,17 @@ class TrainingRun:
         """Open the data; nothing is written.
 
         Raises:
-            UserError: the data cannot be opened, or their classes do not match the settings.
+            UserError: the data cannot be opened, their classes do not match the settings, or a batch exceeds the memory.
         """
         self.workers, self.folder, self.start = workers, Path(config.run), 0
         self.train_source, self.val_source = (
             open_source(config.data, split, config.seed) for split in (config.data.train_split, config.data.val_split)
         )
         self.config = dataclasses.replace(config, model=_match_classes(config.network, self.train_source))
+        settings = config.training
+        size, images = (settings.crop_size, settings.crop_size), settings.batch_size // settings.accumulation
+        remedy = "use a smaller crop_size or batch_size, or a larger accumulation"
+        require_memory("training.crop_size", size, self.config.network.classes, images, remedy)
 
     def prepare(self) -> None:
         """Check the settings and the data, and build the network with random weights.
@@ -148,7 +153,6 @@ class TrainingRun:
                 reestimate_batch_norm(network, self._images(settings.recalibration_batches))
             self.validator.set_weights(network.get_weights())
             description = ModelDescription(self.config.network, self.train_source.classes, settings.quantize_aware)
-            description = dataclasses.replace(description, per_tensor=settings.quantization.per_tensor)
             description = dataclasses.replace(description, per_tensor=settings.quantization.per_tensor)
             save_model(self.folder, network, description)
             scores = self.validator.evaluate()
