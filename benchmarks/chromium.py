@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -151,6 +151,14 @@ class Chromium:
             page.exceptions.append(event["exceptionDetails"].get("exception", {}).get("description", ""))
 
 
+class Segmented(NamedTuple):
+    """The result of a page: class ids `[h, w]` uint8, milliseconds of the model, and of the whole call."""
+
+    ids: np.ndarray
+    model_milliseconds: float
+    call_milliseconds: float
+
+
 class Page:
     """A tab of Chromium.
 
@@ -193,15 +201,18 @@ class Page:
         self.wait_until("!['loading', undefined].includes(document.documentElement?.dataset.state)")
         return str(self.evaluate("document.documentElement.dataset.state"))
 
-    def segment(self, image: bytes) -> tuple[np.ndarray, float]:
-        """Segment an image file with the page; return the class ids `[h, w]` uint8, and milliseconds."""
+    def segment(self, image: bytes) -> "Segmented":
+        """Segment an image file with the page of a .tflite file."""
         encoded = json.dumps(base64.b64encode(image).decode())
         answer = self.evaluate(
-            f"segment(new Blob([Uint8Array.from(atob({encoded}), (c) => c.charCodeAt(0))])).then((result) => "
-            "({...result, ids: btoa(Array.from(result.ids, (id) => String.fromCharCode(id)).join(''))}))"
+            f"(async () => {{ const blob = new Blob([Uint8Array.from(atob({encoded}), (c) => c.charCodeAt(0))]); "
+            "const started = performance.now(); const result = await segment(blob); "
+            "const call = performance.now() - started; "
+            "const ids = btoa(Array.from(result.ids, (id) => String.fromCharCode(id)).join('')); "
+            "return {...result, ids, call}; })()"
         )
-        ids = np.frombuffer(base64.b64decode(answer["ids"]), np.uint8)
-        return ids.reshape(answer["height"], answer["width"]), answer["milliseconds"]
+        ids = np.frombuffer(base64.b64decode(answer["ids"]), np.uint8).reshape(answer["height"], answer["width"])
+        return Segmented(ids, answer["milliseconds"], answer["call"])
 
     def choose_files(self, selector: str, files: Sequence[Path]) -> None:
         """Choose files in a file input, as the dialog does."""

@@ -59,7 +59,9 @@ def fit_image(
     if model_size is None or size == model_size:
         return FittedImage(image, size, stretched=False)
     if needs_stretching(size, model_size, fit):
-        stretched = Image.fromarray(image).resize(model_size[::-1], Image.Resampling.BILINEAR)
+        # First the columns, then the rows: in one call, Pillow 13 chooses the order by the sizes, and the bytes differ.
+        narrow = Image.fromarray(image).resize((model_size[1], size[0]), Image.Resampling.BILINEAR)
+        stretched = narrow.resize(model_size[::-1], Image.Resampling.BILINEAR)
         return FittedImage(np.asarray(stretched), size, stretched=True)
     if size[0] > model_size[0] or size[1] > model_size[1]:
         problem = f"{size[0]}x{size[1]} pixels exceed the model's input of {model_size[0]}x{model_size[1]}"
@@ -81,12 +83,17 @@ def scores_at_image_size(scores: np.ndarray, fitted: FittedImage) -> np.ndarray:
 
 
 def ids_at_image_size(ids: np.ndarray, fitted: FittedImage) -> np.ndarray:
-    """Return class ids `[H, W]` of the fitted image at the original size `[h, w]`: cropped, or by nearest neighbor."""
-    if not fitted.stretched:
-        return ids[: fitted.size[0], : fitted.size[1]]
-    # The nearest of the old rows and columns, with pixel centers at half integers as in Pillow.
-    sizes = zip(ids.shape, fitted.size, strict=True)
-    return ids[np.ix_(*(((np.arange(new) + 0.5) * old // new).astype(np.intp) for old, new in sizes))]
+    """Return class ids `[h', w']` of the fitted image at the original size `[h, w]`, by nearest neighbor.
+
+    Those of a padded image are enlarged with aligned corners if they are smaller than it, and cropped.
+    """
+    if fitted.stretched:
+        # The nearest of the old rows and columns, with pixel centers at half integers as in Pillow.
+        sizes = zip(ids.shape, fitted.size, strict=True)
+        return ids[np.ix_(*(((np.arange(new) + 0.5) * old // new).astype(np.intp) for old, new in sizes))]
+    steps = ((old - 1) / max(new - 1, 1) for old, new in zip(ids.shape, fitted.image.shape, strict=False))
+    nearest = (np.floor(np.arange(n) * step + 0.5).astype(np.intp) for n, step in zip(fitted.size, steps, strict=True))
+    return ids[np.ix_(*nearest)]
 
 
 def resize_and_crop(scores: np.ndarray, size: Size, crop: Size) -> np.ndarray:

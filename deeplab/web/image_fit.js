@@ -10,7 +10,7 @@ function needsStretching(size, input, fit) {
 /**
  * Resize pixels with the bilinear filter of Pillow, which averages when it shrinks.
  *
- * Pillow resizes the columns first and rounds to bytes after each of the two passes.
+ * The columns are resized first, and each of the two passes rounds to bytes.
  *
  * @param {Uint8ClampedArray} pixels RGBA, [h, w, 4].
  * @returns {Uint8Array} RGB at the new size, [h', w', 3].
@@ -69,14 +69,19 @@ function filterWeights(oldSize, newSize) {
   return { first, start, weights: Int32Array.from(weights) };
 }
 
-/** Return class ids of the size of the image from those of the file: cropped, or by nearest neighbor if stretched. */
-function idsAtImageSize(ids, mask, size, stretched) {
+/**
+ * Return class ids of the size of the image from those of the file, by nearest neighbor.
+ *
+ * Those of a padded image are enlarged with aligned corners if they are smaller than the input, and cropped.
+ */
+function idsAtImageSize(ids, mask, input, size, stretched) {
+  const nearest = (i, old, full, new_) =>
+    stretched ? Math.floor(((i + 0.5) * old) / new_) : Math.floor(i * ((old - 1) / Math.max(full - 1, 1)) + 0.5);
+  const columns = Array.from({ length: size.width }, (_, x) => nearest(x, mask.width, input.width, size.width));
   const result = new Uint8Array(size.width * size.height);
-  const column = (x) => (stretched ? Math.floor(((x + 0.5) * mask.width) / size.width) : x);
-  const row = (y) => (stretched ? Math.floor(((y + 0.5) * mask.height) / size.height) : y);
   for (let y = 0, to = 0; y < size.height; y++) {
-    const start = row(y) * mask.width;
-    for (let x = 0; x < size.width; x++) result[to++] = ids[start + column(x)];
+    const row = nearest(y, mask.height, input.height, size.height) * mask.width;
+    for (const column of columns) result[to++] = ids[row + column];
   }
   return result;
 }

@@ -17,7 +17,10 @@ let lastNumber = 0;
 
 const ready = start();
 ready.then(
-  () => setState("ready", "Ready. Drop an image, paste one, or choose one."),
+  () => {
+    performance.mark("ready");
+    setState("ready", "Ready. Drop an image, paste one, or choose one.");
+  },
   (error) => setState("error", `The model cannot run in this browser: ${error.message}`),
 );
 
@@ -178,7 +181,9 @@ function drawLegend(shares) {
       [label.textContent, value.textContent] = [name, percent(share)];
       const length = bar.appendChild(document.createElement("i"));
       length.style.width = `${100 * share}%`;
-      length.style.background = color.style.background = `rgb(${colorOf(id).join()})`;
+      // Class 0 is not colored in the image either.
+      if (id === 0) color.classList.add("uncolored");
+      else length.style.background = color.style.background = `rgb(${colorOf(id).join()})`;
       return row;
     }),
   );

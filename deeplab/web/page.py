@@ -15,12 +15,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from deeplab.config import Fit, PageConfig
+from deeplab.datasets.image_files import read_image
 from deeplab.datasets.shapes import CLASSES as DEMO_CLASSES
 from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.files import atomic_write, check_writable, read_json
 from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
-from deeplab.prediction.inputs import read_upright
 from deeplab.rendering.html import render_page
 from deeplab.rendering.masks import color_map
 from deeplab.run_folder import open_model
@@ -210,7 +210,7 @@ def _note(check: Mapping[str, Any]) -> str:
 def _example(path: str | None, model: TfliteModel) -> bytes | None:
     """Return a JPEG file to show first; without a path, a drawn scene for a model of the demo's classes."""
     if path is not None:
-        image = Image.fromarray(read_upright(Path(path)))
+        image = Image.fromarray(read_image(Path(path)))
     elif model.labels == DEMO_CLASSES:
         image = Image.fromarray(shapes_source("page", _EXAMPLE_SIDE).load(_EXAMPLE_SCENE).image)
     else:

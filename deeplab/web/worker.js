@@ -92,7 +92,7 @@ async function run(input) {
 /** Return the class ids of the image, [h, w]. */
 function classIds(stored, size, stretched) {
   const output = facts.output;
-  if (output.labels) return idsAtImageSize(stored, output, size, stretched);
+  if (output.labels) return idsAtImageSize(stored, output, facts.input, size, stretched);
   const scores = outputTable ? Float32Array.from(stored, (value) => outputTable[value]) : stored;
   return bestClasses(scores, output, output.classes, stretched ? size : facts.input, size);
 }

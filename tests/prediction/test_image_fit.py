@@ -113,3 +113,29 @@ def test_scores_of_a_stretched_image_are_resized_to_its_size():
     fitted = fit_image(random_image(9, 5), (3, 3))
     ramp = np.broadcast_to(np.arange(3.0)[:, None, None], (3, 3, 2))
     np.testing.assert_allclose(scores_at_image_size(ramp, fitted)[:, 0, 0], np.arange(9) / 4, atol=1e-6)
+
+
+def test_ids_of_a_padded_image_are_enlarged_with_aligned_corners():
+    # Of 5 pixels, those at 0, 2 and 4 have the ids; the nearest of those at 1 and 3 is the following one.
+    ids = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    fitted = fit_image(np.zeros((4, 5, 3), np.uint8), (5, 5), "pad")
+    expected = [[1, 2, 2, 3, 3], [4, 5, 5, 6, 6], [4, 5, 5, 6, 6], [7, 8, 8, 9, 9]]
+    np.testing.assert_array_equal(ids_at_image_size(ids, fitted), expected)
+
+
+def pass_of_the_bilinear_filter(image: np.ndarray, new: int, axis: int) -> np.ndarray:
+    """Resize one axis of an image: weighted means in fixed point with 22 bits, rounded to bytes, as Pillow computes."""
+    scale = image.shape[axis] / new
+    reach = max(scale, 1)
+    centers = (np.arange(new) + 0.5) * scale
+    weights = np.maximum(0, 1 - np.abs(np.arange(image.shape[axis]) + 0.5 - centers[:, None]) / reach)
+    fixed = np.floor(weights / weights.sum(axis=1, keepdims=True) * 2**22 + 0.5).astype(np.int64)
+    return np.moveaxis((np.tensordot(fixed, image.astype(np.int64), (1, axis)) + 2**21) >> 22, 0, axis)
+
+
+@pytest.mark.parametrize("size", [(186, 21), (21, 186), (60, 60)])
+def test_stretching_rounds_after_the_columns_and_then_after_the_rows(size):
+    image = random_image(*size)
+    expected = pass_of_the_bilinear_filter(pass_of_the_bilinear_filter(image, 67, 1), 47, 0)
+    fitted = fit_image(image, (47, 67), "stretch")
+    np.testing.assert_array_equal(fitted.image, expected)
