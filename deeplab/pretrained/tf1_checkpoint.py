@@ -1,4 +1,4 @@
-"""Official TensorFlow 1 checkpoints (tensorflow/models research/deeplab, and slim's MobileNetV2), matched by names.
+"""Official TensorFlow 1 checkpoints (tensorflow/models research/deeplab, and slim's MobileNets), matched by names.
 
 A layer is a scope there: SCOPE/weights or SCOPE/depthwise_weights, SCOPE/biases, SCOPE/BatchNorm/gamma and so on. They
 count from 1, our layers from 0. To support another backbone, add its scopes to `BACKBONE_SCOPES`.
@@ -63,8 +63,13 @@ def head_scope(layer: str) -> str:
     """Return the scope of a layer of the head."""
     if layer == "logits":
         return "logits/semantic"
-    if layer == "decoder_low_level":
+    if branch := re.fullmatch(r"logits_(\d+)", layer):
+        # The first branch of v2 has no number there.
+        return "logits/semantic" + (f"_{int(branch[1]) - 1}" if branch[1] != "1" else "")
+    if layer in ("decoder_low_level", "logits_low"):
         return "decoder/feature_projection0"
+    if layer == "logits_high":
+        return "decoder/decoder_conv0"
     if conv := re.fullmatch(r"decoder_conv(\d)", layer):
         # slim.repeat creates these layers; it counts from 1 within a scope named like the first.
         return f"decoder/decoder_conv0/decoder_conv0_{int(conv[1]) + 1}"
@@ -79,6 +84,20 @@ def mobilenet_v2_scope(layer: str) -> str | None:
     if match is None:
         return None
     return f"MobilenetV2/expanded_conv{'' if match[1] == '0' else f'_{match[1]}'}/{match[2]}"
+
+
+def mobilenet_v3_scope(layer: str) -> str | None:
+    """Return the scope of a layer of either MobileNetV3.
+
+    "backbone_block3_excite" is "MobilenetV3/expanded_conv_3/squeeze_excite/Conv_1".
+    """
+    if layer in ("backbone_stem", "backbone_last"):
+        return "MobilenetV3/Conv" if layer == "backbone_stem" else "MobilenetV3/Conv_1"
+    match = re.fullmatch(r"backbone_block(\d+)_(expand|depthwise|project|squeeze|excite)", layer)
+    if match is None:
+        return None
+    part = {"squeeze": "squeeze_excite/Conv", "excite": "squeeze_excite/Conv_1"}.get(match[2], match[2])
+    return f"MobilenetV3/expanded_conv{'' if match[1] == '0' else f'_{match[1]}'}/{part}"
 
 
 def resnet_scope(root: str, layer: str) -> str | None:
@@ -116,6 +135,7 @@ def xception_scope(root: str, entry_blocks: int, middle_blocks: int, layer: str)
 
 BACKBONE_SCOPES: dict[str, Callable[[str], str | None]] = {
     "MobilenetV2/": mobilenet_v2_scope,
+    "MobilenetV3/": mobilenet_v3_scope,
     "resnet_v1_50/": partial(resnet_scope, "resnet_v1_50"),
     "resnet_v1_101/": partial(resnet_scope, "resnet_v1_101"),
     "xception_41/": partial(xception_scope, "xception_41", 3, 8),

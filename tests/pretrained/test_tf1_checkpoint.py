@@ -1,7 +1,7 @@
 """Official TensorFlow 1 checkpoints, with names and shapes written out from the published code.
 
-The names are those of tensorflow/models research/deeplab (model.py, core/) and slim's MobileNetV2. They are spelled out
-here and do not come from the code under test.
+The names are those of tensorflow/models research/deeplab (model.py, core/) and slim's MobileNets (nets/mobilenet). They
+are spelled out here and do not come from the code under test.
 """
 
 import os
@@ -33,9 +33,13 @@ def convolution(scope: str, inputs: int, outputs: int, size: int = 1) -> dict[st
     return {f"{scope}/weights": (size, size, inputs, outputs), **norms}
 
 
-def depthwise(scope: str, channels: int) -> dict[str, tuple[int, ...]]:
+def depthwise(scope: str, channels: int, size: int = 3) -> dict[str, tuple[int, ...]]:
     norms = {f"{scope}/BatchNorm/{name}": (channels,) for name in NORM}
-    return {f"{scope}/depthwise_weights": (3, 3, channels, 1), **norms}
+    return {f"{scope}/depthwise_weights": (size, size, channels, 1), **norms}
+
+
+def biased(scope: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{scope}/weights": (1, 1, inputs, outputs), f"{scope}/biases": (outputs,)}
 
 
 def backbone() -> dict[str, tuple[int, ...]]:
@@ -176,6 +180,75 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
     data.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(UserError, match="is damaged or truncated"):
         import_weights(build_model(CONFIG), tmp_path / "model.ckpt-30000")
+
+
+# mobilenet_v3_large_seg and mobilenet_v3_small_seg (core/feature_extractor.py): V3_LARGE and V3_SMALL with half the
+# channels in the last three blocks and the last convolution. Of each block: inputs, expanded channels, outputs, kernel,
+# and the channels of the squeeze, a quarter of the expanded ones rounded to a multiple of 8, or 0 without one.
+V3_BLOCKS = {
+    "large": [
+        (16, 16, 16, 3, 0), (16, 64, 24, 3, 0), (24, 72, 24, 3, 0), (24, 72, 40, 5, 24), (40, 120, 40, 5, 32),
+        (40, 120, 40, 5, 32), (40, 240, 80, 3, 0), (80, 200, 80, 3, 0), (80, 184, 80, 3, 0), (80, 184, 80, 3, 0),
+        (80, 480, 112, 3, 120), (112, 672, 112, 3, 168), (112, 336, 80, 5, 88), (80, 480, 80, 5, 120),
+        (80, 480, 80, 5, 120),
+    ],
+    "small": [
+        (16, 16, 16, 3, 8), (16, 72, 24, 3, 0), (24, 88, 24, 3, 0), (24, 96, 40, 5, 24), (40, 240, 40, 5, 64),
+        (40, 240, 40, 5, 64), (40, 120, 48, 5, 32), (48, 144, 48, 5, 40), (48, 144, 48, 5, 40), (48, 288, 48, 5, 72),
+        (48, 288, 48, 5, 72),
+    ],
+}  # fmt: skip
+# Channels of the last convolution, and of the depthwise output of layer_7 or layer_4, the features at stride 8.
+V3_LAST = {"large": (480, 120), "small": (288, 88)}
+
+
+def mobilenet_v3_with_lraspp(size: str) -> dict[str, tuple[int, ...]]:
+    """Return the variables of a checkpoint trained with the published flags of MobileNetV3."""
+    shapes = convolution("MobilenetV3/Conv", 3, 16, 3)
+    for number, (inputs, wide, outputs, kernel, squeezed) in enumerate(V3_BLOCKS[size]):
+        scope = f"MobilenetV3/expanded_conv_{number}" if number else "MobilenetV3/expanded_conv"
+        # The block expands only if it gets more channels.
+        if wide > inputs:
+            shapes |= convolution(f"{scope}/expand", inputs, wide)
+        shapes |= depthwise(f"{scope}/depthwise", wide, kernel)
+        if squeezed:
+            shapes |= biased(f"{scope}/squeeze_excite/Conv", wide, squeezed)
+            shapes |= biased(f"{scope}/squeeze_excite/Conv_1", squeezed, wide)
+        shapes |= convolution(f"{scope}/project", wide, outputs)
+    last, middle = V3_LAST[size]
+    return {
+        **shapes,
+        **convolution("MobilenetV3/Conv_1", V3_BLOCKS[size][-1][2], last),
+        # aspp_with_squeeze_and_excitation: the gate has no batch norm, hence biases.
+        **biased("image_pooling", last, 128),
+        **convolution("aspp0", last, 128),
+        # decoder_output_is_logits and decoder_use_sum_merge: both convolutions of the decoder return the logits.
+        **biased("decoder/feature_projection0", middle, 19),
+        **biased("decoder/decoder_conv0", 128, 19),
+    }
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_every_variable_of_a_mobilenet_v3_checkpoint_is_loaded(size, tmp_path):
+    values = write(tmp_path, mobilenet_v3_with_lraspp(size))
+    fields = {"backbone": f"mobilenet_v3_{size}", "reduced_tail": True, "head": "lraspp", "aspp_rates": ()}
+    model = build_model(ModelConfig(**fields, aspp_channels=128, classes=19))
+    report = import_weights(model, tmp_path)
+    assert len(report.loaded) == len(values) == len(model.weights)
+    assert report.reinitialized == report.missing == report.unused == ()
+
+    def same(layer: str, index: int, scope: str) -> None:
+        np.testing.assert_array_equal(model.get_layer(layer).get_weights()[index], values[scope])
+
+    same("backbone_stem", 0, "MobilenetV3/Conv/weights")
+    same("backbone_last_bn", 1, "MobilenetV3/Conv_1/BatchNorm/beta")
+    same("backbone_block0_depthwise", 0, "MobilenetV3/expanded_conv/depthwise/depthwise_weights")
+    same("backbone_block4_squeeze", 0, "MobilenetV3/expanded_conv_4/squeeze_excite/Conv/weights")
+    same("backbone_block10_excite", 1, "MobilenetV3/expanded_conv_10/squeeze_excite/Conv_1/biases")
+    same("image_pooling", 1, "image_pooling/biases")
+    same("aspp0_bn", 3, "aspp0/BatchNorm/moving_variance")
+    same("logits_high", 0, "decoder/decoder_conv0/weights")
+    same("logits_low", 1, "decoder/feature_projection0/biases")
 
 
 XCEPTION_CASES = [
