@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -93,6 +94,27 @@ def test_whole_network_of_the_user_wins_over_that_of_the_pretrained_run(model, t
     run = described_run(tmp_path / "run", backbone="resnet50", head="v3", aspp_channels=64)
     config = TrainConfig(pretrained=str(run), model=model)
     assert complete_settings(config, Workers(tf.distribute.get_strategy())).model == ModelConfig()
+
+
+def test_other_workers_receive_the_network_from_the_chief(tmp_path, monkeypatch):
+    """They have no pretrained weights on their disks."""
+    run = described_run(tmp_path / "run", backbone="resnet50", head="v3", aspp_channels=64)
+    sent: list[np.ndarray] = []
+
+    def send(_: Workers, value: Any) -> np.ndarray:
+        sent.append(np.asarray(value, np.float64))
+        return sent[-1]
+
+    def receive(_: Workers, value: Any) -> np.ndarray:
+        assert np.shape(value) == sent[0].shape
+        return sent.pop(0)
+
+    models = []
+    for index, (exchange, path) in enumerate(((send, run), (receive, tmp_path / "absent"))):
+        monkeypatch.setattr("deeplab.training.settings.broadcast_value", exchange)
+        workers = Workers(tf.distribute.get_strategy(), index, 2)
+        models.append(complete_settings(TrainConfig(pretrained=str(path), model={"classes": 5}), workers).model)
+    assert models == [ModelConfig(backbone="resnet50", head="v3", aspp_channels=64, classes=5)] * 2
 
 
 @pytest.mark.parametrize("pretrained", [None, "imagenet", "/no/such/file.h5"])
