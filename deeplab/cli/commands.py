@@ -145,7 +145,7 @@ COMMANDS: dict[str, Command] = {
             "interrupted run resumes when the same command is given again.",
             {"": Job(TrainConfig, "deeplab.training.train:run_training", _check_data_root)},
             (
-                ("data=voc data.root=VOCdevkit", "PASCAL VOC by the published recipe"),
+                ("data=voc data.root=VOCdevkit pretrained=imagenet", "PASCAL VOC by the published recipe"),
                 ("data=folder data.root=DIR training.steps=2000", "your own images/ and masks/"),
                 ("data=folder data.root=DIR check_data=true", "only check the data"),
             ),
