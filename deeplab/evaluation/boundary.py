@@ -62,9 +62,13 @@ def distance_to_border(label: np.ndarray, limit: int) -> np.ndarray:
         `[h, w]` int32: 0 where the label is 255; `limit` + 1 beyond the limit.
     """
     near, at_lines = _border_pixels(label)
+    if not (near.any() or at_lines.any()):
+        return np.full(label.shape, limit + 1, np.int32)
     distance = (~near).astype(np.int32)
     for _ in range(limit):
         near = _dilated(near) | at_lines
+        if near.all():
+            break
         distance += ~near
     return distance
 

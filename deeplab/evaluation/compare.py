@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from deeplab.config import EvaluateConfig, fixed_height_width
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Source
@@ -12,6 +10,7 @@ from deeplab.evaluation.candidates import make_candidates
 from deeplab.evaluation.evaluation_page import best_row, evaluation_page, extremes, image_mious
 from deeplab.evaluation.table import Row, differences, measure, notes, percent, terminal_table, to_mapping
 from deeplab.files import atomic_write, write_json
+from deeplab.rendering.console import plain_console
 from deeplab.rendering.html import image_triple
 from deeplab.run_folder import check_class_count, open_model
 
@@ -39,26 +38,26 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
             check_class_count(source.classes, candidate.classes, candidate.name)
     # Multiply-adds are counted at the padded size, or else at the size of the first image.
     cost_size = fixed_height_width(image_size) or source.load(0).label.shape
-    console = Console()
+    console = plain_console()
     if not console.is_terminal:
         console.width = 160
     rows = []
     for candidate in candidates:
         rows.append(measure(candidate, source, config, cost_size))
-        console.print(f"{candidate.name}: mIoU {rows[-1].scores.miou:.2%}", style="dim", highlight=False)
+        console.print(f"{candidate.name}: mIoU {rows[-1].scores.miou:.2%}", style="dim")
     compared = differences(rows, config.bootstrap_samples, config.seed)
     title = f"{source.name}, {source.size} images"
     explanations = notes(rows, compared, cost_size)
     console.print(terminal_table(title, rows, compared, console.width))
     for note in explanations:
-        console.print(note, style="dim", highlight=False)
+        console.print(note, style="dim")
     out = models[0].folder if config.out is None else Path(config.out)
     write_json(out / EVALUATION_FILE, to_mapping(source.name, rows, compared, cost_size))
     worst, best = _samples(rows[best_row(rows)], source, config.example_images)
     with atomic_write(out / PAGE_FILE) as temporary:
         temporary.write_text(evaluation_page(title, rows, compared, explanations, worst, best), encoding="utf-8")
     for path in (out / EVALUATION_FILE, out / PAGE_FILE):
-        console.print(f"wrote {path}", style="dim", highlight=False, soft_wrap=True)
+        console.print(f"wrote {path}", style="dim", soft_wrap=True)
     return rows
 
 

@@ -10,7 +10,7 @@ from deeplab.evaluation.boundary import BoundaryScores, boundary_counts, trimap_
 from deeplab.evaluation.confusion import confusion_matrix
 from deeplab.evaluation.scores import Scores, scores_from_matrices
 from deeplab.prediction.predictor import Predictor
-from deeplab.rendering.progress import progress_bar
+from deeplab.rendering.console import progress_bar
 
 ONE_CLASS_FRACTION = 0.99
 """A class with more than this fraction of all predicted pixels causes a warning."""

@@ -1,17 +1,13 @@
-"""Finding and reading the images and videos that a path or pattern names."""
+"""Finding the images and videos that a path, a pattern or a list names."""
 
 import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import ExifTags, Image, ImageOps
-
-from deeplab.datasets.image_files import read_image
+from deeplab.datasets.image_files import IMAGE_SUFFIXES, read_list
 from deeplab.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
 _SUPPORTED = f"images: {' '.join(sorted(IMAGE_SUFFIXES))}, videos: {' '.join(sorted(VIDEO_SUFFIXES))}"
 
@@ -33,12 +29,15 @@ def find_inputs(pattern: str) -> list[Input]:
     """Return the images and videos that `pattern` names, sorted by path.
 
     Args:
-        pattern: a file, a folder (its files, without sub-folders), or a pattern such as `a/**/*.jpg`.
+        pattern: a file, a folder (its files, without sub-folders), a pattern such as `a/**/*.jpg`, or a list of a
+            VOCdevkit (`VOC2012/ImageSets/Segmentation/test.txt`), whose order is kept.
 
     Raises:
         UserError: no such file, or no images or videos among the files.
     """
     path = Path(pattern)
+    if path.is_file() and path.suffix == ".txt" and path.absolute().parts[-3:-1] == ("ImageSets", "Segmentation"):
+        return _listed_images(path)
     # A file or folder whose name contains brackets is not a pattern.
     if path.is_dir():
         files, root = sorted(p for p in path.iterdir() if p.is_file()), path
@@ -49,7 +48,7 @@ def find_inputs(pattern: str) -> list[Input]:
         if not files:
             raise UserError(f"images={pattern}", "no such file or folder, and no file matches it", "check the path")
         root = Path(os.path.commonpath([p.parent for p in files]))
-    known = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+    known = [p for p in files if p.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES}]
     if not known:
         raise UserError(f"images={pattern}", f"no image or video among {len(files)} file(s)", f"supported {_SUPPORTED}")
     stems = [p.relative_to(root).with_suffix("").as_posix() for p in known]
@@ -59,13 +58,8 @@ def find_inputs(pattern: str) -> list[Input]:
     ]
 
 
-def read_upright(path: Path) -> np.ndarray:
-    """Read an image as `[h, w, 3]` uint8 RGB, rotated by its EXIF orientation, as image viewers show it.
-
-    Raises:
-        UserError: the file is missing, unreadable or truncated.
-    """
-    image = Image.fromarray(read_image(path))
-    with Image.open(path) as file:
-        image.getexif()[ExifTags.Base.Orientation] = file.getexif().get(ExifTags.Base.Orientation, 1)
-    return np.ascontiguousarray(ImageOps.exif_transpose(image))
+def _listed_images(path: Path) -> list[Input]:
+    """Return the images that a list of a VOCdevkit names, in its order: YEAR/ImageSets/Segmentation/SPLIT.txt."""
+    images = path.absolute().parents[2] / "JPEGImages"
+    names = dict.fromkeys(line.split()[0] for line in read_list(path))
+    return [Input(images / f"{name}.jpg", name, video=False) for name in names]

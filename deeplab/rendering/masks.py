@@ -1,6 +1,7 @@
 """Images of class ids, and the colors of classes: color masks, id masks, overlays and legends."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def draw_legend(ids: np.ndarray, classes: Sequence[str], min_height: int) -> Ima
     """Draw the color, name and share of each class in ids `[h, w]` uint8, largest first, `min_height` high or more."""
     font = ImageFont.load_default(_FONT_SIZE)
     line, colors = round(1.6 * _FONT_SIZE), color_map()
-    rows = [(i, f"{name}  {share:.1%}") for i, name, share in _ranked_shares(count_pixels(ids), classes)]
+    rows = [(i, f"{name}  {share_text(share)}") for i, name, share in _ranked_shares(count_pixels(ids), classes)]
     width = 2 * line + max((int(font.getlength(text)) for _, text in rows), default=0)
     strip = Image.new("RGB", (width, max(min_height, line * (len(rows) + 1))), "white")
     draw = ImageDraw.Draw(strip)
@@ -96,10 +97,21 @@ def side_by_side(*images: Image.Image) -> Image.Image:
     return sheet
 
 
+def share_text(share: float) -> str:
+    """Format a share above 0 in percent: "12.3%", or "<0.1%" where rounding would hide that the class occurs."""
+    return f"{share:.1%}" if share >= 0.0005 else "<0.1%"
+
+
 def save_png(image: Image.Image, path: Path) -> None:
     """Write an image atomically as PNG."""
-    with atomic_write(path) as temporary:
-        image.save(temporary, "PNG")
+    save_pngs({path: image})
+
+
+def save_pngs(images: Mapping[Path, Image.Image]) -> None:
+    """Write images as PNG; none of the files appears before all of them are complete."""
+    with ExitStack() as files:
+        for path, image in images.items():
+            image.save(files.enter_context(atomic_write(path)), "PNG")
 
 
 def _ranked_shares(counts: np.ndarray, classes: Sequence[str]) -> list[tuple[int, str, float]]:

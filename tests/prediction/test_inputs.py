@@ -1,13 +1,11 @@
-"""Finding the files that a path or pattern names, and rotating images by their EXIF orientation."""
+"""Finding the files that a path, a pattern or a list names."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from deeplab.errors import UserError
-from deeplab.prediction.inputs import find_inputs, read_upright
+from deeplab.prediction.inputs import find_inputs
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -56,24 +54,16 @@ def test_pattern_without_images_is_an_error(tmp_path, pattern, message):
         find_inputs(str(tmp_path / pattern))
 
 
-# The upright image for each orientation, by the EXIF standard.
-STORED = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
-UPRIGHT = {
-    1: [[10, 20, 30], [40, 50, 60]],
-    2: [[30, 20, 10], [60, 50, 40]],
-    3: [[60, 50, 40], [30, 20, 10]],
-    4: [[40, 50, 60], [10, 20, 30]],
-    5: [[10, 40], [20, 50], [30, 60]],
-    6: [[40, 10], [50, 20], [60, 30]],
-    7: [[60, 30], [50, 20], [40, 10]],
-    8: [[30, 60], [20, 50], [10, 40]],
-}
-
-
-@pytest.mark.parametrize("orientation", UPRIGHT)
-def test_images_are_rotated_by_their_exif_orientation(tmp_path, orientation):
-    image = Image.fromarray(np.repeat(STORED[..., None], 3, axis=2))
-    exif = image.getexif()
-    exif[0x0112] = orientation
-    image.save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_upright(tmp_path / "a.png")[..., 0], UPRIGHT[orientation])
+def test_list_of_a_devkit_names_its_images_in_order(tmp_path):
+    touch(tmp_path, "VOC2012/JPEGImages/b.jpg", "VOC2012/JPEGImages/a.jpg")
+    lists = tmp_path / "VOC2012/ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "test.txt").write_text("b\na\n\nmissing\n")
+    images = tmp_path / "VOC2012/JPEGImages"
+    found = find_inputs(str(lists / "test.txt"))
+    assert [(each.path, each.name) for each in found] == [
+        (images / f"{name}.jpg", name) for name in ("b", "a", "missing")
+    ]
+    (lists / "empty.txt").touch()
+    with pytest.raises(UserError, match="empty"):
+        find_inputs(str(lists / "empty.txt"))

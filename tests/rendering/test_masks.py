@@ -14,6 +14,7 @@ from deeplab.rendering.masks import (
     id_mask,
     overlay,
     save_png,
+    share_text,
     side_by_side,
 )
 
@@ -95,3 +96,8 @@ def test_colors_of_a_real_voc_mask(voc_root):
     with Image.open(path) as mask:
         palette = np.reshape(mask.getpalette("RGB"), (-1, 3))
     np.testing.assert_array_equal(color_map(len(palette)), palette)
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.1234, "12.3%"), (0.0005, "0.1%"), (0.0004, "<0.1%"), (1e-9, "<0.1%")])
+def test_share_of_a_class_that_occurs_is_never_zero(share, text):
+    assert share_text(share) == text
