@@ -125,7 +125,8 @@ class EvaluateConfig:
         flip: average that row over left-right flipped images too.
         multi_scale_strides: output strides of the multi-scale rows, which take long; null takes `output_stride`.
         multi_scale_images: number of images for the multi-scale rows, from the start; null takes all.
-        trimap_widths: widths in pixels of the bands around borders to evaluate (DeepLabv3+, arXiv:1802.02611, fig. 5).
+        trimap_widths: widths in pixels of the bands on both sides of borders (trimaps) in which mIoU is measured too
+            (DeepLabv3+, arXiv:1802.02611, fig. 5); [] measures none.
         bootstrap_samples: number of bootstrap samples over images for the 95 % intervals; 0 computes none.
         example_images: number of best and of worst images that the page shows.
         threads: threads of the .tflite interpreter.
