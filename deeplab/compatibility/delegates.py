@@ -88,8 +88,10 @@ def _is_unchecked(delegate: Delegate, op: Operator) -> bool:
 
 
 def _delegate_verdict(delegate: Delegate, graph: TfliteGraph) -> DelegateVerdict:
-    counts = Counter((op.name, *operator_verdict(delegate, graph, op)) for op in graph.operators)
-    operators = tuple(OperatorVerdict(name, count, *verdict) for (name, *verdict), count in counts.most_common())
+    counts = Counter((op.name, operator_verdict(delegate, graph, op)) for op in graph.operators)
+    operators = tuple(
+        OperatorVerdict(name, count, verdict, because) for (name, (verdict, because)), count in counts.most_common()
+    )
     return DelegateVerdict(delegate.id, delegate.title, delegate.source, delegate.remark, operators)
 
 

@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from deeplab.compatibility.rules import SettingRule, Target, targets
-from deeplab.config import ExportConfig, TargetListConfig, height_width, is_given
+from deeplab.config import ExportConfig, TargetListConfig, fixed_height_width, is_given
 from deeplab.errors import UserError
 
 
@@ -30,8 +30,9 @@ def with_target(config: ExportConfig) -> ExportConfig:
     if config.target is None:
         return config
     target, changes = find_target(config.target), {}
-    if config.image_size is not None:
-        check_image_size(config, height_width(config.image_size))
+    size = fixed_height_width(config.image_size)
+    if size is not None:
+        check_image_size(config, size)
     for name, rule in target.setting.items():
         value = getattr(config, name)
         if not is_given(config, name) or value is None:
