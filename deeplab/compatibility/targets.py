@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from deeplab.compatibility.rules import SettingRule, Target, targets
-from deeplab.config import ExportConfig, TargetListConfig, fixed_height_width, is_given
+from deeplab.config import ExportConfig, TargetListConfig, fixed_height_width, is_given, record_given
 from deeplab.errors import UserError
 
 
@@ -40,7 +40,8 @@ def with_target(config: ExportConfig) -> ExportConfig:
         elif not _accepts(rule, value):
             problem = f"{_text(value)} contradicts target={target.id}, because {rule.because}"
             raise UserError(name, problem, f"use {_accepted(rule)}, or omit it")
-    return dataclasses.replace(config, **changes)
+    given = {field.name for field in dataclasses.fields(config) if is_given(config, field.name)}
+    return record_given(dataclasses.replace(config, **changes), given | set(changes))
 
 
 def target_rows(name: str) -> tuple[str, ...]:
@@ -103,6 +104,8 @@ def _described(name: str, rule: SettingRule) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, (tuple, list)):
         return f"[{','.join(map(str, value))}]"
     return str(value)

@@ -7,7 +7,7 @@ import pytest
 from deeplab.cli import app
 from deeplab.compatibility.rules import apps, delegates, targets
 from deeplab.compatibility.targets import check_image_size, describe_targets, find_target, with_target
-from deeplab.config import ExportConfig, build, record_given
+from deeplab.config import ExportConfig, build, is_given, record_given
 from deeplab.errors import UserError
 
 
@@ -29,7 +29,7 @@ def test_the_sample_of_the_guide_gets_a_float_file_of_257_pixels():
         ("mediapipe", {"quantization": "int8", "input_type": None, "output_type": "float32"}),
         ("compiled_model", {"quantization": "float32", "output_type": "float32", "image_size": 256}),
         ("gpu", {"quantization": "float16", "input_type": "float32", "output_type": "float32"}),
-        ("npu", {"quantization": "int8", "output_type": "uint8", "float_layers": ()}),
+        ("npu", {"quantization": "int8", "output_type": "uint8", "float_layers": (), "per_tensor": True}),
         ("edgetpu", {"quantization": "int8", "mask_stride": 4, "image_size": None}),
         ("coreml", {"quantization": "float16", "output": "logits"}),
         ("web", {"quantization": "int8", "input_type": None}),
@@ -51,6 +51,11 @@ def test_the_default_of_a_setting_by_hand_counts_as_given():
     with pytest.raises(UserError, match="quantization: int8 contradicts target=gpu"):
         with_target(given(target="gpu", quantization="int8"))
     assert with_target(given(target="edgetpu", mask_stride=1)).mask_stride == 1
+
+
+def test_what_the_user_and_the_target_set_counts_as_given_afterwards():
+    config = with_target(given(target="npu", seed=0))
+    assert [is_given(config, name) for name in ("seed", "per_tensor", "quantization", "threads")] == [1, 1, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +123,7 @@ def test_the_list_has_every_target_with_its_settings():
     assert re.findall(r"^(\w+)  ", text, re.MULTILINE) == list(targets())
     assert "quantization=float16 [float32]" in text
     assert "image_size up to 513" in text
+    assert "per_tensor=true [false]" in text
 
 
 def test_the_command_lists_the_targets_without_a_run(capsys):

@@ -1,8 +1,11 @@
 """Checks and reports as text, JSON and a table."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from deeplab.compatibility.apps import AppVerdict
+from deeplab.compatibility.summary import Compatibility
 from deeplab.conversion.checks import CheckId, check, not_checked
 from deeplab.conversion.export_report import Report, print_reports, report_path, sha256
 
@@ -47,6 +50,17 @@ def test_a_report_is_saved_as_json_with_the_ids_of_its_checks(tmp_path):
         {"id": "pixel_agreement", "title": title, "state": "passed", "measured": 0.875, "limit": 0.5}
     ]
     assert [p.name for p in tmp_path.iterdir()] == ["m.report.json"]
+
+
+def test_the_printed_report_has_the_rows_of_the_target_and_the_number_of_apps(capsys, tmp_path):
+    apps = tuple(AppVerdict(app, app.upper(), opens, ("why",), "", "") for app, opens in [("litert_js", 1), ("other", 0)])
+    found = Compatibility(apps, "", (), "", "")
+    settings = {"seed": 0, "target": "web"}
+    print_reports([replace(_report(), compatibility=found, settings=settings)], [tmp_path / "m.tflite"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "m.tflite for target=web: LITERT_JS: opens" in lines
+    assert any(line.startswith("m.tflite: 1 of 2 sample apps and clients open it") for line in lines)
+    assert "OTHER" not in "".join(lines)
 
 
 def test_ids_and_titles_are_unique():
