@@ -196,7 +196,7 @@ def _lowest_scales(model: keras.Model, groups: list[_Group], images: Iterable[np
     extremes = keras.Model(model.input, [ops.max(ops.abs(tensor), axis=(0, 1, 2)) for tensor in tensors])
     largest = [np.zeros(tensor.shape[-1]) for tensor in tensors]
     for image in images:
-        values = extremes(np.asarray(image, np.float32)[None], training=False)
+        values = keras.tree.flatten(extremes(np.asarray(image, np.float32)[None], training=False))
         largest = [np.maximum(a, np.asarray(b, np.float64)) for a, b in zip(largest, values, strict=True)]
     measured = iter(largest)
     result = {}
@@ -237,7 +237,7 @@ def _shares(absolute: np.ndarray, conv: keras.layers.Layer, output: bool) -> np.
 
 def _folded(conv: keras.layers.Layer, norm: keras.layers.BatchNormalization | None) -> np.ndarray:
     """Return the kernel with its batch norm, as a file stores it, float64."""
-    kernel = np.array(conv.kernel, np.float64)
+    kernel = np.asarray(conv.kernel).astype(np.float64)
     if norm is None:
         return kernel
     slope = np.asarray(norm.gamma, np.float64) / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
@@ -260,6 +260,6 @@ def _apply_scales(graph: _Graph, groups: list[_Group]) -> None:
             for variable in (variable for variable in outputs if variable is not None):
                 variable.assign(np.asarray(variable) / group.scale)
         for conv, start in group.consumers:
-            kernel = np.array(conv.kernel)
+            kernel = np.asarray(conv.kernel).copy()
             kernel[:, :, start : start + group.channels] *= group.scale[:, None]
             conv.kernel.assign(kernel)
