@@ -38,8 +38,8 @@ _POLICY = "POLICY-OF-THE-PAGE"
 _EXAMPLE_SIDE = 640
 """Maximum side of an example image in pixels."""
 
-_EXAMPLE_SCENE = 21
-"""Number of the drawn scene that is the example of the built-in demo: it contains five classes."""
+_EXAMPLE_SCENE = 23
+"""Number of the drawn scene that is the example of the built-in demo: it contains four shapes."""
 
 _REMEDIES = {
     "int64": "export it with output=logits, or with output=labels of this toolkit, which are int32",
