@@ -53,7 +53,9 @@ def test_a_report_is_saved_as_json_with_the_ids_of_its_checks(tmp_path):
 
 
 def test_the_printed_report_has_the_rows_of_the_target_and_the_number_of_apps(capsys, tmp_path):
-    apps = tuple(AppVerdict(app, app.upper(), opens, ("why",), "", "") for app, opens in [("litert_js", 1), ("other", 0)])
+    apps = tuple(
+        AppVerdict(app, app.upper(), opens, ("why",), "", "") for app, opens in [("litert_js", 1), ("other", 0)]
+    )
     found = Compatibility(apps, "", (), "", "")
     settings = {"seed": 0, "target": "web"}
     print_reports([replace(_report(), compatibility=found, settings=settings)], [tmp_path / "m.tflite"])
