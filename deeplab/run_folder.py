@@ -12,6 +12,7 @@
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -247,9 +248,20 @@ def load_weights(model: "keras.Model", path: Path) -> None:
     try:
         model.load_weights(path)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        reason = str(error).split("\n")[0][:200]
-        problem = f"is damaged or of another network ({reason})"
+        problem = f"is damaged or of another network ({_loading_failure(str(error))})"
         raise UserError(str(path), problem, "restore it, or train again") from error
+
+
+def _loading_failure(message: str) -> str:
+    """Return the layer and the shapes that Keras names in an error of `load_weights`, or the start of the message."""
+    layer = re.search(r"object <\w+ name=(\w+)", message)
+    shapes = re.search(r"variable\.shape=(\([^)]*\)), Received: value\.shape=(\([^)]*\))", message)
+    if layer and shapes:
+        return f"layer {layer[1]}: expected shape {shapes[1]}, got {shapes[2]}"
+    lines = [line for line in message.splitlines() if line.strip()]
+    return (
+        f"layer {layer[1]}: {lines[1][:200]}" if layer and len(lines) > 1 else lines[0][:200] if lines else "no reason"
+    )
 
 
 def save_model(folder: Path, model: "keras.Model", description: ModelDescription) -> None:
