@@ -30,6 +30,7 @@ from deeplab.errors import UserError
 from deeplab.files import atomic_write
 from deeplab.model.quantization.equalization import equalized
 from deeplab.model.quantization.transform import activation_ranges, quantization_parameters
+from deeplab.pixels import mean_pixel
 from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.metadata import write_metadata
 from deeplab.tflite.tflite_file import TfliteFile, open_tflite, report_path
@@ -152,7 +153,8 @@ def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:
     float_layers = chosen_layers(config.float_layers, [layer.name for layer in model.layers])
     calibration = None
     if settings.training is not None and not keep_ranges:
-        calibration = choose_calibration(settings.training, config.calibration_images, size, config.seed)
+        padding = mean_pixel(run.description.config.backbone)
+        calibration = choose_calibration(settings.training, config.calibration_images, size, config.seed, padding)
     images = calibration.images if calibration else ()
     reference = make_reference(model, settings.validation, run.description.classes, config, images)
     logit_offset = needed_logit_offset(reference.extremes) if config.output == "logits" else 0.0
