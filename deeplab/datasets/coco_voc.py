@@ -32,8 +32,8 @@ def coco_voc_source(root: str | Path, split: str, annotations: str = "instances"
     if annotations not in ("instances", "panoptic"):
         raise UserError(f"data.name={annotations}", "unknown annotations", "use instances or panoptic")
     folder_name = f"{split}2017" if split in ("train", "val") else split
-    base = root / "images" if (root / "images").is_dir() else root
-    images = required_folder(base / folder_name, "it holds the images")
+    nested = root / "images" / folder_name
+    images = nested if nested.is_dir() else required_folder(root / folder_name, "it holds the images")
     file = required_folder(root / "annotations", "it holds the JSON files") / f"{annotations}_{folder_name}.json"
     records = (read_instances if annotations == "instances" else read_panoptic)(file)
     if split == "train":
