@@ -19,7 +19,7 @@ COCO_NAMES = (
 """The categories of COCO that are the classes 1..20 of VOC, in their order (torchvision, coco_utils.py)."""
 
 MIN_PIXELS = 1000
-"""A training image needs more labeled pixels of the 20 classes than this (DeepLabv3, arXiv:1706.05587, sec. 4.2;
+"""A training image needs more labeled pixels of the 20 classes than this (DeepLabv3, arXiv:1706.05587, sec. 4.3;
 torchvision, references/segmentation/coco_utils.py)."""
 
 _REMEDY = "restore the file of COCO"
