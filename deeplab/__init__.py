@@ -4,6 +4,7 @@ Public names are loaded on first use, so that importing one part does not load T
 """
 
 import importlib
+import os
 from typing import Any
 
 _HOMES = {
@@ -31,4 +32,6 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'deeplab' has no attribute {name!r}")
+    # TensorFlow prints its notes on devices before a program can ask it not to.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplab.cli.commands import COMMANDS, Command
-from deeplab.config import nested_config, type_name
+from deeplab.config import DataConfig, nested_config, type_name
 
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*)$")
 
@@ -84,6 +84,9 @@ def _settings(cls: type, path: str = "") -> Iterator[str]:
             continue
         yield f"  {path}{field.name}: {type_name(hint)}{_default(field)}"
         yield from _wrapped(docs.get(field.name, ""), "      ")
+        if field.name == "data":
+            # Its keys change single values of the data of a run, so that its type is a mapping.
+            nested.append((f"{path}data.", DataConfig))
     for inner, config in nested:
         yield ""
         yield from _settings(config, inner)

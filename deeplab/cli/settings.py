@@ -87,7 +87,7 @@ def _split(argument: str) -> tuple[str, str]:
     if plain != key and _KEY.fullmatch(plain):
         raise UserError(argument, "not a setting", f"write {plain}=VALUE; {plain}=null where a setting may be absent")
     if not equals or not _KEY.fullmatch(key):
-        raise UserError(argument, "not a setting", "write key=value, such as data=voc, or --help")
+        raise UserError(argument or "''", "not a setting", "write key=value, such as data=voc, or --help")
     shell = _SHELL.search(value)
     if shell and (shell[0].startswith("${") or shell.start() == 0):
         raise UserError(argument, f"{shell[0].rstrip('/')} is not expanded here", "write the whole path or value")
@@ -166,14 +166,15 @@ def _compose(name: str, choices: dict[str, str], folder: Path, describes_network
     try:
         with warnings.catch_warnings(), initialize_config_dir(str(folder.absolute()), version_base="1.3"):
             warnings.simplefilter("ignore")
-            overrides = [f"{key}={choice}" for key, choice in choices.items()]
+            overrides = [f"{key}={choice}" for key, choice in choices.items() if choice != "null"]
+            overrides += ["~experiment"] * (choices.get("experiment") == "null")
             if describes_network and "model" not in choices:
                 chosen = compose(name, overrides, return_hydra_config=True).hydra.runtime.choices
                 overrides += ["~model"] * (chosen.get("model") == f"{chosen.get('data')}_demo")
             composed = compose(name, overrides)
         settings = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        given = " ".join(f"{key}={choice}" for key, choice in choices.items()) or f"{name}.yaml"
+        given = " ".join(f"{key}={choice}" for key, choice in choices) or f"{name}.yaml"
         raise UserError(given, f"cannot be used with {name} ({_reason(error)})", "see --help") from error
     return {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
 

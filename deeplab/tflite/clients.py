@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from deeplab.tflite.tflite_file import TfliteSource, open_tflite
 
 TASK_LIBRARY_PYTHON = "DEEPLAB_TASK_LIBRARY_PYTHON"
 """Environment variable with the Python of an environment that has tflite-support, for Python versions without it."""
+
+_KEPT_BYTES = 65_536
+"""The end of a client's messages that is kept; a client may print without limit."""
 
 _CLIENTS = {
     "task_library": (
@@ -87,19 +91,53 @@ def _segment(
             *map(str, (program, client, model_path, images_path, masks_path)),
         ]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=folder, check=False)
+            returncode, errors = _run(command, folder, timeout)
         except OSError as error:
             problem = f"{python} cannot be started ({error.strerror})"
             raise UserError(TASK_LIBRARY_PYTHON, problem, "set it to a Python with tflite-support") from error
         except subprocess.TimeoutExpired as error:
             raise UserError(file.name, f"{title} did not finish in {timeout:.0f} s", "try a smaller model") from error
-        if done.returncode == 0:
-            return list(np.load(masks_path))
-    reason = (done.stderr.strip().splitlines() or [""])[-1]
-    if done.returncode == NOT_INSTALLED:
+        if returncode == 0:
+            return _read_masks(masks_path, file.name, title)
+    reason = (errors.strip().splitlines() or [""])[-1]
+    if returncode == NOT_INSTALLED:
         raise ImportError(f"{title} is not installed ({reason}); {installation}")
-    if done.returncode == REJECTED:
+    if returncode == REJECTED:
         raise UserError(file.name, f"{title} rejects it: {reason}", remedy)
     # A process that a signal ends writes no reason: its last line was printed before.
-    end = f"crashed with signal {-done.returncode}" if done.returncode < 0 else f"failed: {reason}"
+    end = f"crashed with signal {-returncode}" if returncode < 0 else f"failed: {reason[-500:]}"
     raise UserError(file.name, f"{title} {end}", remedy)
+
+
+def _run(command: Sequence[str], folder: str, timeout: float) -> tuple[int, str]:
+    """Run a command; return its exit status and the end of its standard error, however much it prints.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end in time; it has been killed.
+    """
+    tail = b""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder) as process:
+        stream = process.stderr
+        assert stream is not None
+
+        def read() -> None:
+            nonlocal tail
+            while chunk := os.read(stream.fileno(), _KEPT_BYTES):
+                tail = (tail + chunk)[-_KEPT_BYTES:]
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        try:
+            process.wait(timeout)
+        finally:
+            process.kill()
+            reader.join(timeout=5)
+    return process.returncode, tail.decode(errors="replace")
+
+
+def _read_masks(path: Path, name: str, title: str) -> list[np.ndarray]:
+    """Read the masks that a client has written; raises UserError if it wrote none."""
+    try:
+        return list(np.load(path))
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(name, f"{title} ended without masks ({error})", "check its installation") from error
