@@ -259,9 +259,9 @@ def _loading_failure(message: str) -> str:
     if layer and shapes:
         return f"layer {layer[1]}: expected shape {shapes[1]}, got {shapes[2]}"
     lines = [line for line in message.splitlines() if line.strip()]
-    return (
-        f"layer {layer[1]}: {lines[1][:200]}" if layer and len(lines) > 1 else lines[0][:200] if lines else "no reason"
-    )
+    if layer and len(lines) > 1:
+        return f"layer {layer[1]}: {lines[1][:200]}"
+    return lines[0][:200] if lines else "no reason given"
 
 
 def save_model(folder: Path, model: "keras.Model", description: ModelDescription) -> None:

@@ -3,9 +3,10 @@ import shutil
 
 import pytest
 
-from deeplab.config import DataConfig, TrainConfig, to_mapping
+from deeplab.config import DataConfig, ModelConfig, TrainConfig, to_mapping
 from deeplab.errors import UserError
-from deeplab.run_folder import check_class_count, load_model, open_model, save_scores
+from deeplab.model.build import build_model
+from deeplab.run_folder import check_class_count, load_model, load_weights, open_model, save_scores
 from deeplab.tflite import tflite_file
 
 CLASSES = ("background", "a", "b")
@@ -74,6 +75,15 @@ def test_damaged_weights_are_named(run):
     (run / "model.weights.h5").write_bytes(b"x" * 100)
     with pytest.raises(UserError, match=r"model\.weights\.h5: is damaged or of another training: expected SHA-256"):
         load_model(run)
+
+
+def test_weights_of_another_network_are_named_with_their_layer_and_shapes(tmp_path):
+    fields = {"depth_multiplier": 0.05, "head": "v1", "aspp_rates": (6,)}
+    path = tmp_path / "model.weights.h5"
+    build_model(ModelConfig(**fields, classes=5)).save_weights(path)
+    # 320 channels times 0.05; a kernel of 3x3 pixels.
+    with pytest.raises(UserError, match=r"layer logits: expected shape \(3, 3, 16, 7\), got \(3, 3, 16, 5\)"):
+        load_weights(build_model(ModelConfig(**fields, classes=7)), path)
 
 
 def test_scores_of_other_output_strides_are_kept(tmp_path):
