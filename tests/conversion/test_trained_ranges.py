@@ -186,6 +186,8 @@ def run(made, tmp_path_factory):
         ({"quantization": "float32"}, "quantization: float32 requested, but the run was trained for int8"),
         ({"quantization": ("int8", "float16")}, "quantization: int8, float16"),
         ({"float_layers": ("logits",)}, "float_layers: the run was trained for int8"),
+        ({"per_tensor": True}, "per_tensor: the run was trained for int8 with per-channel kernels"),
+        ({"equalize": False}, "equalize: only per-tensor files are equalized"),
         ({"data": {"root": "elsewhere"}}, "elsewhere"),
     ],
 )

@@ -55,6 +55,31 @@ def test_kernel_and_bias_are_rounded_per_output_channel(depthwise):
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
+def test_a_per_tensor_kernel_is_rounded_with_one_scale(depthwise):
+    conv, _ = pair(depthwise)
+    x = np.random.default_rng(2).normal(0, 1, (1, 6, 6, 3)).astype(np.float32)
+    actual = np.asarray(FoldedConvolution(conv, per_tensor=True)(x, np.float32(0.01)))
+    kernel = np.asarray(conv.kernel)
+    scale = np.abs(kernel).max() / 127
+    conv.set_weights([np.round(kernel / scale) * scale, *conv.get_weights()[1:]])
+    np.testing.assert_allclose(actual, np.asarray(conv(x)), atol=1e-4)
+    conv.set_weights([kernel, *conv.get_weights()[1:]])
+    assert np.abs(actual - np.asarray(FoldedConvolution(conv)(x, np.float32(0.01)))).max() > 1e-3
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_values_beyond_127_imported_scales_are_clipped(depthwise):
+    conv, _ = pair(depthwise)
+    layer = FoldedConvolution(conv, per_tensor=True)
+    layer.imported_scales = np.full(3 if depthwise else 4, 0.001, np.float32)
+    x = np.random.default_rng(2).normal(0, 1, (1, 6, 6, 3)).astype(np.float32)
+    actual = np.asarray(layer(x, np.float32(0.01)))
+    kernel = np.asarray(conv.kernel)
+    conv.set_weights([np.clip(np.round(kernel / 0.001), -127, 127) * 0.001, *conv.get_weights()[1:]])
+    np.testing.assert_allclose(actual, np.asarray(conv(x)), atol=1e-4)
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
 def test_imported_scales_replace_those_of_the_kernel(depthwise):
     conv, _ = pair(depthwise)
     imported = np.float32([0.03, 0.05, 0.02] if depthwise else [0.03, 0.05, 0.02, 0.04])
