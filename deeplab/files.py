@@ -58,7 +58,8 @@ def check_weights_file(folder: Path) -> None:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise UserError(str(path), "no such file", "let the training finish, or restore the file")
-    expected = read_json(folder / MODEL_FILE).get("weights_sha256")
+    description = folder / MODEL_FILE
+    expected = read_json(description).get("weights_sha256") if description.is_file() else None
     if expected is not None and (actual := file_sha256(path)) != expected:
         problem = f"is damaged or of another training: expected SHA-256 {str(expected)[:12]}..., got {actual[:12]}..."
         raise UserError(str(path), problem, "restore it, or train again")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from deeplab.errors import UserError
-from deeplab.files import WEIGHTS_FILE
+from deeplab.files import WEIGHTS_FILE, check_weights_file
 from deeplab.model.build import DeepLab
 from deeplab.pretrained.assignment import ImportReport, SourceWeights, assign_weights
 from deeplab.pretrained.identity_decoder import add_identity_decoder
@@ -43,6 +43,7 @@ def _read_source(path: str | Path, model: DeepLab) -> SourceWeights:
         return download_imagenet(model)
     name, path = str(path), Path(path)
     if (path / WEIGHTS_FILE).is_file():
+        check_weights_file(path)
         path = path / WEIGHTS_FILE
     if path.is_file():
         with path.open("rb") as file:
