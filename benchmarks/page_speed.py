@@ -3,10 +3,10 @@
     python -m benchmarks.page_speed FILE... [--rounds 30]
 
 Writes the page of each file to a temporary folder and opens it. Prints a row for each file: bytes of the page; seconds
-from the request of the page until its model has run for the first time; milliseconds of the model in the page, of the
-whole call of `segment` (decoding, fitting, model, class ids), and of the same file in Python's LiteRT with one thread:
-the median over the rounds and, in parentheses, the minimum. Every round runs page and Python once, so that other load
-on the machine affects both; the load is printed. The image is a drawn scene of 480x640 pixels.
+from the request of the page until its model has run; milliseconds of the model in the page, of the whole call of
+`segment` (decoding, fitting, model, class ids), and of the same file in Python's LiteRT with one thread: the median
+and, in parentheses, the minimum. Every round runs page and Python once, so that other load on the machine affects both; the
+load is printed. The image is a drawn scene of 480x640 pixels.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import io
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,8 @@ from deeplab.web.page import write_page
 
 COLUMNS = ("model", "input", "bytes of the page", "s to ready", "ms model", "ms call", "ms Python", "equal ids")
 
-OPENINGS = 3
-"""Number of times that each page is opened; the median time to "ready" is printed."""
+OPENINGS = 5
+"""Number of times that each page is opened."""
 
 
 def print_row(browser: Chromium, path: Path, image: np.ndarray, rounds: int) -> None:
@@ -62,10 +63,14 @@ def print_row(browser: Chromium, path: Path, image: np.ndarray, rounds: int) -> 
             segmented = page.segment(content)
             times.append((segmented.model_milliseconds, segmented.call_milliseconds, 1000 * python))
         page.close()
-    cells = [f"{middle:.1f} ({low:.1f})" for middle, low in zip(np.median(times, 0), np.min(times, 0), strict=True)]
+    cells = [_cell(column, ".1f") for column in zip(*times, strict=True)]
     given = f"{model.input.dtype} {'x'.join(map(str, model.image_size))}"
-    row = (path.name, given, f"{size:,}", f"{np.median(openings):.2f}", *cells, f"{equal:.2%}")
+    row = (path.name, given, f"{size:,}", _cell(openings, ".2f"), *cells, f"{equal:.2%}")
     print(f"| {' | '.join(row)} |", flush=True)
+
+
+def _cell(values: Sequence[float], form: str) -> str:
+    return f"{np.median(values):{form}} ({min(values):{form}})"
 
 
 def main() -> None:

@@ -87,7 +87,13 @@ def test_the_command_line_deeplab_takes_the_command_first(command, capsys):
 
 @pytest.mark.parametrize(
     ("settings", "config"),
-    [({}, "ExportConfig"), ({"verify": "x", "run": "y"}, "VerifyConfig"), ({"inspect": "x"}, "InspectConfig")],
+    [
+        ({}, "ExportConfig"),
+        ({"verify": "x", "run": "y"}, "VerifyConfig"),
+        ({"inspect": "x"}, "InspectConfig"),
+        ({"page": "x"}, "PageConfig"),
+        ({"run": "x", "page": True}, "ExportConfig"),
+    ],
 )
 def test_a_key_selects_the_job(settings, config):
     assert COMMANDS["export"].job_for(settings).config.__name__ == config

@@ -133,3 +133,21 @@ def test_verify_fails_for_the_official_file_without_metadata(official_models, tm
     states = _states(VerifyConfig(verify=path))
     assert states[CheckId.METADATA] == "failed"
     assert states[CheckId.TASK_LIBRARY] == "not checked"
+
+
+def test_a_page_is_written_after_the_files_and_its_failure_costs_none(run, tmp_path, monkeypatch):
+    pages = []
+
+    def fail(config, _):
+        pages.append(config.page)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["m.report.json", "m.tflite"]
+        raise UserError("npm", "is not installed")
+
+    monkeypatch.setattr(export_module, "write_page", fail)
+    config = _config(run, tmp_path / "m.tflite", quantization="float32", max_miou_drop=100, miou_images=0, page=True)
+    with pytest.raises(UserError, match="npm: is not installed"):
+        export(config)
+    assert pages == [str(tmp_path / "m.tflite")]
+    assert TfliteModel(tmp_path / "m.tflite").labels == CLASSES
+    with pytest.raises(UserError, match="output_type: expected uint8 or float32, which page=true can run, got 'int8'"):
+        _config(run, tmp_path / "m.tflite", page=True, output_type="int8")
