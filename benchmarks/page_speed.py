@@ -5,8 +5,8 @@
 Writes the page of each file to a temporary folder and opens it. Prints a row for each file: bytes of the page; seconds
 from the request of the page until its model has run; milliseconds of the model in the page, of the whole call of
 `segment` (decoding, fitting, model, class ids), and of the same file in Python's LiteRT with one thread: the median
-and, in parentheses, the minimum. Every round runs page and Python once, so that other load on the machine affects both; the
-load is printed. The image is a drawn scene of 480x640 pixels.
+and, in parentheses, the minimum. Every round runs page and Python once, so that other load on the machine affects both;
+the load is printed. The image is a drawn scene of 480x640 pixels.
 """
 
 import argparse
