@@ -43,9 +43,9 @@ def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0)
 
 
-@pytest.mark.parametrize(("output_stride", "rate"), [(16, 6), (8, 12)])
+@pytest.mark.parametrize(("output_stride", "rate"), [(16, 3), (8, 6)])
 def test_v1_is_one_atrous_convolution_to_the_classes_with_the_scaled_rate(output_stride, rate):
-    model = randomize(head("v1", (6,), output_stride))
+    model = randomize(head("v1", (3,), output_stride))
     (high, _, _), actual = run(model)
     np.testing.assert_allclose(actual, atrous(high[0], model.get_layer("logits"), rate), atol=1e-4)
     # A kernel of 3x3 pixels of 5 channels for each of 3 classes, and their biases.
@@ -61,9 +61,9 @@ def test_v2_is_the_sum_of_one_atrous_convolution_to_the_classes_per_rate():
 
 
 def test_v1_on_vgg16_has_two_hidden_layers():
-    model = randomize(head("v1", (6,), output_stride=8, backbone="vgg16"))
+    model = randomize(head("v1", (3,), output_stride=8, backbone="vgg16"))
     (high, _, _), actual = run(model)
-    x = relu(atrous(high[0], model.get_layer("fc6"), 12))
+    x = relu(atrous(high[0], model.get_layer("fc6"), 6))
     expected = pointwise(relu(pointwise(x, model.get_layer("fc7"))), model.get_layer("logits"))
     np.testing.assert_allclose(actual, expected, atol=1e-4)
 
