@@ -45,7 +45,7 @@ def test_there_are_documented_commands():
 @pytest.mark.parametrize("name", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_a_map_names_existing_files(name):
     text = (PROJECT / name).read_text().replace("\\_", "_")
-    paths = set(re.findall(r"(?<![\w/.])((?:[a-z][\w-]*/)+(?:[\w-]+\.(?:py|yaml|md))?|[\w-]+\.(?:py|yaml))", text))
+    paths = set(re.findall(r"(?<![\w/.@])((?:[a-z][\w-]*/)+(?:[\w-]+\.(?:py|yaml|md))?|[\w-]+\.(?:py|yaml))", text))
     paths = {path for path in paths if not re.search("NAME|PACKAGE|MODULE", path)}
     assert len(paths) > 20
     # Paths are relative to the project, to deeplab/, or to the package that the table row names.

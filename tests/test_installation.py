@@ -61,8 +61,10 @@ def test_the_installed_package_is_complete_and_installs_no_other_name(installed)
     assert Path(location).is_relative_to(installed.parent)
     assert rest == "True"
     (wheel,) = installed.parents[1].glob("*.whl")
-    names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {name for name in names if not name.endswith(".dist-info")} == {"deeplab"}
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"deeplab"}
+    files = [path for path in (PROJECT / "deeplab").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert names >= {path.relative_to(PROJECT).as_posix() for path in files}
 
 
 def test_the_command_trains_and_evaluates_the_demo_outside_a_checkout(installed, tmp_path):

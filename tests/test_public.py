@@ -13,8 +13,9 @@ import deeplab
 
 PACKAGE = Path(deeplab.__file__).parent
 ORDER = [
-    *("errors", "files", "quiet", "memory", "pixels", "config", "tflite", "compatibility", "model", "pretrained", "run_folder", "datasets"),
-    *("rendering", "data_check", "prediction", "web", "evaluation", "training", "conversion", "cli"),
+    *("errors", "files", "quiet", "memory", "pixels", "config", "tflite", "compatibility", "model", "pretrained"),
+    *("run_folder", "datasets", "rendering", "data_check", "prediction", "web", "evaluation", "training"),
+    *("conversion", "cli"),
 ]
 """Packages and modules of deeplab; each imports only from those before it."""
 

@@ -174,7 +174,7 @@ def _compose(name: str, choices: dict[str, str], folder: Path, describes_network
             composed = compose(name, overrides)
         settings = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        given = " ".join(f"{key}={choice}" for key, choice in choices) or f"{name}.yaml"
+        given = " ".join(f"{key}={choice}" for key, choice in choices.items()) or f"{name}.yaml"
         raise UserError(given, f"cannot be used with {name} ({_reason(error)})", "see --help") from error
     return {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
 

@@ -89,9 +89,17 @@ def make_file(prepared: _PreparedModel, expected: ExpectedFile, settings: Export
     equalizes = expected.per_tensor and config.equalize and bool(images)
     model = equalized(prepared.model, images) if equalizes else prepared.model
     graph = export_graph(model, expected.output, expected.mask_stride, expected.logit_offset)
-    types, corrected = (config.input_type, config.output_type), config.correct_biases
-    rounding = (expected.float_layers, corrected, expected.per_tensor)
-    content = convert(graph, expected.image_size, expected.quantization, images, *types, *rounding)
+    content = convert(
+        graph,
+        expected.image_size,
+        expected.quantization,
+        images,
+        config.input_type,
+        config.output_type,
+        expected.float_layers,
+        config.correct_biases,
+        expected.per_tensor,
+    )
     origin = {
         "quantization": expected.quantization,
         "float_layers": expected.float_layers,

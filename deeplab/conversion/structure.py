@@ -16,8 +16,8 @@ OPERATORS = frozenset((
     "CONCATENATION", "RESIZE_BILINEAR", "PAD", "PADV2", "STRIDED_SLICE", "SLICE", "RELU", "RELU6", "HARD_SWISH",
     "LOGISTIC", "SOFTMAX", "ARG_MAX", "QUANTIZE", "DEQUANTIZE",
 ))  # fmt: skip
-"""The operators that DeepLab networks need. XNNPACK has a kernel for each, except for PADV2, for ARG_MAX at the end of the
-graph, and for AVERAGE_POOL_2D, HARD_SWISH, RELU and SOFTMAX in int8 (see compatibility/rules.toml).
+"""The operators that DeepLab networks need. XNNPACK has a kernel for each, except for PADV2, for ARG_MAX at the end of
+the graph, and for AVERAGE_POOL_2D, HARD_SWISH, RELU and SOFTMAX in int8 (see compatibility/rules.toml).
 
 SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND are excluded: they show that a dilation was not folded into its convolution,
 which is several times slower. So are variables, custom operators and Flex operators, which plain runtimes lack.

@@ -63,7 +63,8 @@ class TrainingRun:
         """Open the data; nothing is written.
 
         Raises:
-            UserError: the data cannot be opened, their classes do not match the settings, or a batch exceeds the memory.
+            UserError: the data cannot be opened, their classes do not match the settings, or a batch exceeds the
+                memory.
         """
         self.workers, self.folder, self.start = workers, Path(config.run), 0
         self.train_source, self.val_source = (

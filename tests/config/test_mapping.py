@@ -85,7 +85,11 @@ def test_a_config_survives_json():
         (TrainConfig, {"image_size": [0, 65]}, "image_size[0]: expected an integer from 33 to 1,000,000, got 0"),
         (TrainConfig, {"image_size": -5}, "image_size: expected an integer from 33 to 1,000,000, got -5"),
         (DataConfig, {"val_fraction": 7}, "data.val_fraction: expected a number above 0 and below 1, got 7.0"),
-        (TrainingConfig, {"learning_rate": math.inf}, "training.learning_rate: expected a number above 0 and at most 100, got inf"),
+        (
+            TrainingConfig,
+            {"learning_rate": math.inf},
+            "training.learning_rate: expected a number above 0 and at most 100, got inf",
+        ),
         (TrainingConfig, {"class_weights": [1, math.nan]}, "training.class_weights[1]: expected a number {}, got nan"),
         (TrainingConfig, {"layer_multipliers": {"a": -1}},
          "training.layer_multipliers.a: expected a number {}, got -1.0"),

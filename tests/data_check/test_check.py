@@ -268,9 +268,7 @@ def test_a_check_of_other_data_does_not_replace_that_of_a_training(
     check_before_training(config, run, full=True)
     before = (run / REPORT_FILE).read_bytes()
     write_json(run / "train.json", to_mapping(TrainConfig(run=str(run), data=config)))
-    with pytest.raises(
-        UserError, match=r"has a training on data=folder data.root=.*this check is of .*other"
-    ):
+    with pytest.raises(UserError, match=r"has a training on data=folder data.root=.*this check is of .*other"):
         check_before_training(other, run, full=True)
     assert (run / REPORT_FILE).read_bytes() == before
     check_before_training(config, run, full=True)

@@ -47,7 +47,7 @@ def test_moving_statistics_move_towards_those_of_the_pixels():
 
 
 def test_frozen_statistics_normalize_and_stay_while_gamma_and_beta_have_the_gradients_of_numpy():
-    """y = gamma * n + beta with n = (x - mean) / sqrt(variance + epsilon): d/dgamma = sum(dy * n), d/dbeta = sum(dy)."""
+    """y = gamma * n + beta, n = (x - mean) / sqrt(variance + epsilon): d/dgamma = sum(dy * n), d/dbeta = sum(dy)."""
     layer = with_weights(BatchNorm)
     layer.frozen_statistics = True
     gamma, beta, mean, variance = (np.array(weight, np.float64) for weight in layer.get_weights())
