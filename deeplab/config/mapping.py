@@ -129,7 +129,8 @@ def _similar_key(key: str, cls: type, path: str) -> str | None:
     """Return the path of the setting, at any depth below `cls`, whose last part is `key` or similar to it."""
     paths = list(_all_paths(cls, f"{path}." if path else ""))
     names = [name.rpartition(".")[2] for name in paths]
-    near = [name for name in names if name == key or name.startswith(f"{key}_")]
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.85)
+    near = near or [name for name in names if name.startswith(f"{key}_")]
     near = near or difflib.get_close_matches(key, names, n=1)
     return paths[names.index(near[0])] if near else None
 
