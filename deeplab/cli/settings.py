@@ -175,11 +175,5 @@ def _compose(name: str, choices: dict[str, str], folder: Path, describes_network
         settings = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         given = " ".join(f"{key}={choice}" for key, choice in choices.items()) or f"{name}.yaml"
-        raise UserError(given, f"cannot be used with {name} ({_reason(error)})", "see --help") from error
+        raise UserError(given, f"cannot be used with {name}", "see --help") from error
     return {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error of hydra or omegaconf."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
