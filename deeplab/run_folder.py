@@ -44,6 +44,9 @@ SCORES_FILE = "scores.json"
 LOG_FILE = "log.csv"
 STATE_FOLDER = "state"
 
+_FORMER_DEFAULTS = {"image_feature": "image", "label_feature": "segmentation_mask"}
+"""Values of `data` that older versions wrote for every source, although only tfds uses these keys."""
+
 
 @dataclass(frozen=True)
 class ModelDescription:
@@ -230,6 +233,9 @@ def read_training_config(folder: Path) -> TrainConfig:
     """
     path = folder / TRAIN_FILE
     content = read_json(path)
+    data = content.get("data")
+    if isinstance(data, dict) and data.get("source") != "tfds":
+        content["data"] = dict(item for item in data.items() if item not in _FORMER_DEFAULTS.items())
     try:
         return build(TrainConfig, content)
     except UserError as error:

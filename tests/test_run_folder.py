@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from deeplab.config import DataConfig, ModelConfig, TrainConfig, to_mapping
+from deeplab.datasets.open import open_source
 from deeplab.errors import UserError
 from deeplab.model.build import build_model
 from deeplab.run_folder import check_class_count, load_model, load_weights, open_model, save_scores
@@ -62,6 +63,18 @@ def test_unknown_settings_in_train_json_name_the_file_and_the_remedy(run):
     assert raised.value.subject == str(run / "train.json")
     assert raised.value.problem.startswith("data.prepared: unknown key")
     assert "train again" in raised.value.remedy
+
+
+def test_features_that_older_versions_wrote_for_every_source_are_left_out(run):
+    written = {"image_feature": "image", "label_feature": "segmentation_mask"}
+    (run / "train.json").write_text(json.dumps({"data": {"source": "shapes", "val_size": 3} | written}))
+    assert open_model(run).data(None) == DataConfig(source="shapes", val_size=3)
+    assert open_source(open_model(run).data(None), "val").size == 3
+    (run / "train.json").write_text(json.dumps({"data": {"source": "tfds", "name": "cityscapes"} | written}))
+    assert open_model(run).data(None).label_feature == "segmentation_mask"
+    (run / "train.json").write_text(json.dumps({"data": {"source": "shapes", "label_feature": "mask"}}))
+    with pytest.raises(UserError, match="data=shapes does not use it"):
+        open_source(open_model(run).data(None), "val")
 
 
 def test_a_missing_run_is_named_with_its_neighbors(run):
