@@ -32,7 +32,8 @@ ready.then(
  *   image, its class ids [height, width], and the time of the model alone.
  */
 window.segment = async (blob) => {
-  const { width, height, ids, milliseconds } = await request(blob);
+  const { width, height, ids, milliseconds, bitmap } = await request(blob);
+  bitmap.close();
   return { width, height, ids, milliseconds };
 };
 
@@ -104,6 +105,7 @@ async function show(blob) {
   try {
     const result = await request(blob);
     if (number === lastShown) draw(result, performance.now() - started);
+    result.bitmap.close();
   } catch (error) {
     // Without a model, the status already says why.
     if (number === lastShown && document.documentElement.dataset.state !== "error") showStatus(error.message, true);
@@ -117,7 +119,6 @@ function draw({ width, height, ids, bitmap, milliseconds, stretched }, total) {
   const [drawnWidth, drawnHeight] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
   for (const canvas of [imageCanvas, maskCanvas]) [canvas.width, canvas.height] = [drawnWidth, drawnHeight];
   imageCanvas.getContext("2d").drawImage(bitmap, 0, 0, drawnWidth, drawnHeight);
-  bitmap.close();
   drawMask(ids, width, height);
   frame.style.setProperty("--ratio", width / height);
   frame.hidden = false;
@@ -189,8 +190,9 @@ function drawLegend(shares) {
   );
 }
 
+/** Return a share above 0 in percent, or "<0.1 %" where rounding would hide that the class occurs. */
 function percent(share) {
-  return `${(100 * share).toFixed(1)} %`;
+  return share >= 0.0005 ? `${(100 * share).toFixed(1)} %` : "<0.1 %";
 }
 
 // Images come from the file dialog, from drag and drop, from the clipboard, and from the camera.
@@ -228,12 +230,16 @@ document.addEventListener("drop", (event) => {
 
 const [dialog, video] = ["camera-dialog", "video"].map(element);
 element("camera").hidden = !navigator.mediaDevices?.getUserMedia;
-element("camera").addEventListener("click", async () => {
+element("camera").addEventListener("click", async (event) => {
+  // While the browser asks for permission, a second click would open a second stream, which nothing stops.
+  event.target.disabled = true;
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     dialog.showModal();
   } catch (error) {
     showStatus(`The camera is not available (${error.name}).`, true);
+  } finally {
+    event.target.disabled = false;
   }
 });
 element("shoot").addEventListener("click", async () => {

@@ -219,6 +219,7 @@ def test_names_are_shown_as_text(browser, workshop, tmp_path):
     assert NASTY in expected
     assert dict(row.split("\n")[:2] for row in legend) == expected
     assert page.evaluate("document.querySelectorAll('b').length") == 0
+    assert page.evaluate("[0.00049, 0.0005, 1].map(percent)") == ["<0.1 %", "0.1 %", "100.0 %"]
     assert not page.exceptions
     page.close()
 
