@@ -12,7 +12,7 @@ class PageConfig:
 
     Attributes:
         page: the .tflite file.
-        out: the HTML file to write; null is FILE.html next to FILE.tflite.
+        out: the .html file to write; null is FILE.html next to FILE.tflite.
         fit: how images meet a file of another input size, as in predict.py: auto (pad, stretch larger ones), pad or
             stretch.
         example: an image that the page contains and shows first; null is none, or a drawn scene for a file with the

@@ -38,8 +38,8 @@ _POLICY = "POLICY-OF-THE-PAGE"
 _EXAMPLE_SIDE = 640
 """Maximum side of an example image in pixels."""
 
-_EXAMPLE_SCENE = 23
-"""Number of the drawn scene that is the example of the built-in demo: it contains four shapes."""
+_EXAMPLE_SCENE = 133
+"""Number of the drawn scene that is the example of the built-in demo: at its 161 pixels it contains four shapes."""
 
 _REMEDIES = {
     "int64": "export it with output=logits, or with output=labels of this toolkit, which are int32",
@@ -73,9 +73,11 @@ def write_page(config: PageConfig, report_progress: Callable[[str], object] = la
     """
     source = Path(config.page)
     path = Path(config.out) if config.out is not None else source.with_suffix(".html")
-    check_writable(path)
     if source.suffix != ".tflite":
         raise UserError(f"page={source}", "is not the name of a .tflite file", "give FILE.tflite")
+    if path.suffix != ".html":
+        raise UserError("out", f"expected a name that ends in .html, got {config.out!r}", "change the name")
+    check_writable(path)
     file = open_tflite(source)
     model = TfliteModel(file, threads=1)
     check_dtypes(file.name, model.input.dtype, model.output.dtype)
@@ -208,16 +210,20 @@ def _note(check: Mapping[str, Any]) -> str:
 
 
 def _example(path: str | None, model: TfliteModel) -> bytes | None:
-    """Return a JPEG file to show first; without a path, a drawn scene for a model of the demo's classes."""
+    """Return a JPEG file to show first; without a path, a drawn scene for a model of the demo's classes.
+
+    The scene has the input size of the model: stretched, its mask would be coarse.
+    """
     if path is not None:
         image = Image.fromarray(read_image(Path(path)))
     elif model.labels == DEMO_CLASSES:
-        image = Image.fromarray(shapes_source("page", _EXAMPLE_SIDE).load(_EXAMPLE_SCENE).image)
+        side = max(32, min(*model.image_size, _EXAMPLE_SIDE))
+        image = Image.fromarray(shapes_source("page", side).load(_EXAMPLE_SCENE).image)
     else:
         return None
     image.thumbnail((_EXAMPLE_SIDE, _EXAMPLE_SIDE))
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
+    image.save(buffer, "JPEG", quality=95, subsampling=0)
     return buffer.getvalue()
 
 

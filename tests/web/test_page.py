@@ -13,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from deeplab.config import PageConfig
+from deeplab.datasets.shapes import CLASSES as DEMO_CLASSES
 from deeplab.errors import UserError
 from deeplab.tflite.metadata import write_metadata
 from deeplab.web import page
@@ -115,6 +116,22 @@ def test_an_example_image_is_part_of_the_page(litert, content, tmp_path):
     with Image.open(tmp_path / "example.jpg") as image:
         assert image.size == (640, 320)
     assert 'id="example"' not in written(tmp_path, content)
+
+
+def test_the_example_of_the_demo_is_a_scene_at_the_size_of_the_model(litert, tmp_path):
+    seven = convolution_and(lambda x: tf.concat([x, x[..., :2]], -1), tf.uint8)
+    demo = write_metadata(seven, DEMO_CLASSES, activation=None)
+    (tmp_path / "example.jpg").write_bytes(block(written(tmp_path, demo), "example"))
+    with Image.open(tmp_path / "example.jpg") as image:
+        assert image.size == (33, 33)
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "page.htm", "page"])
+def test_a_page_is_written_to_a_html_file_only(litert, content, tmp_path, name):
+    with pytest.raises(UserError, match=r"^out: expected a name that ends in .html, got '.*'; change the name$"):
+        written(tmp_path, content, out=str(tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.tflite"]
+    assert (tmp_path / "model.tflite").read_bytes() == content
 
 
 @pytest.mark.parametrize(
