@@ -151,7 +151,7 @@ def read_graph(content: bytes, name: str = "the model") -> TfliteGraph:
             raise UserError(name, f"expected one subgraph, got {len(model.subgraphs)}", "give a file with one subgraph")
         subgraph = model.subgraphs[0]
         codes = [(operator_name(code), code.version) for code in model.operatorCodes]
-        return TfliteGraph(
+        graph = TfliteGraph(
             operators=tuple(
                 Operator(name, _numbers(op.inputs), _numbers(op.outputs), _options(op.builtinOptions), version)
                 for op in subgraph.operators
@@ -162,6 +162,8 @@ def read_graph(content: bytes, name: str = "the model") -> TfliteGraph:
             outputs=_numbers(subgraph.outputs),
             description=_text(model.description),
         )
+        _check_indices(graph)
+        return graph
     except UserError:
         raise
     except Exception as error:
@@ -188,6 +190,15 @@ def operator_name(code: Any) -> str:
     """
     name = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
     return f"CUSTOM:{_text(code.customCode)}" if name == "CUSTOM" else name
+
+
+def _check_indices(graph: TfliteGraph) -> None:
+    """Raise ValueError if an operator or the graph refers to a tensor that does not exist."""
+    count = len(graph.tensors)
+    used = [i for op in graph.operators for i in op.inputs if i != -1]
+    used += [i for op in graph.operators for i in op.outputs] + [*graph.inputs, *graph.outputs]
+    if not all(0 <= i < count for i in used):
+        raise ValueError(f"expected indices of {count} tensors")
 
 
 def _options(options: Any) -> Mapping[str, Any]:

@@ -69,6 +69,18 @@ def test_truncated_content_is_rejected(official_models, kept):
         read_graph(content[:kept])
 
 
+@pytest.mark.parametrize("damage", ["inputs", "outputs"])
+@pytest.mark.parametrize("index", [-2, 5000])
+def test_a_reference_to_a_missing_tensor_is_rejected(plain, damage, index):
+    model = schema.ModelT.InitFromPackedBuf(plain, 0)
+    for part in (model.subgraphs[0].operators[0], model.subgraphs[0]):
+        kept = getattr(part, damage)
+        setattr(part, damage, [index])
+        with pytest.raises(UserError, match="the model: is damaged or truncated"):
+            read_graph(serialize(model))
+        setattr(part, damage, kept)
+
+
 def pack(content: bytes) -> bytes:
     return serialize(schema.ModelT.InitFromPackedBuf(content, 0))
 
