@@ -15,11 +15,11 @@ from benchmarks.sensitivity import sensitivities
 from deeplab.conversion.calibration import choose_calibration
 from deeplab.conversion.convert import calibrate
 from deeplab.conversion.export_graph import export_graph
+from deeplab.conversion.keras_reference import first_images
 from deeplab.datasets.shapes import shapes_source
 from deeplab.datasets.voc import voc_source
-from deeplab.pixels import PADDING_BYTE
-from deeplab.prediction.image_fit import fit_image
-from deeplab.run_folder import load_model
+from deeplab.pixels import mean_pixel
+from deeplab.run_folder import open_model
 
 
 def main() -> None:
@@ -34,9 +34,10 @@ def main() -> None:
     size = (args.size, args.size)
     training = voc_source(args.voc, "train") if args.voc else shapes_source("train", args.size)
     validation = voc_source(args.voc, "val") if args.voc else shapes_source("val", args.size)
-    function = export_graph(load_model(args.run, args.output_stride, args.size))
-    calibrated = calibrate(function, size, choose_calibration(training, 16, size, 0).images)
-    images = [fit_image(e.image, size, padding_value=PADDING_BYTE).image for e in validation.examples(args.images)]
+    run = open_model(args.run)
+    function, padding = export_graph(run.load(args.output_stride, size)), mean_pixel(run.description.config.backbone)
+    calibrated = calibrate(function, size, choose_calibration(training, 16, size, 0, padding).images)
+    images = first_images(validation, args.images, size, 0, padding)
     score_error, operators = sensitivities(calibrated, images, args.float_trials)
     print(f"error of the scores in int8: {score_error:.4f}")
     print(f"{'layer':36} {'operator':20} {'error':>8} {'error of the scores if only it is float':>42}")

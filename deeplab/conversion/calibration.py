@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from deeplab.datasets.source import IGNORE_LABEL, Example, Source
-from deeplab.pixels import PIXEL_MEAN
+from deeplab.pixels import GRAY, Pixel
 from deeplab.prediction.image_fit import fit_image
 
 
@@ -37,7 +37,7 @@ def choose_calibration(
     count: int,
     size: tuple[int, int],
     seed: int,
-    padding: tuple[float, float, float] = (PIXEL_MEAN, PIXEL_MEAN, PIXEL_MEAN),
+    padding: Pixel = GRAY,
 ) -> Calibration:
     """Choose images whose labels together contain as many classes as possible.
 

@@ -19,7 +19,7 @@ from deeplab.conversion.calibration import Calibration, choose_calibration
 from deeplab.conversion.checks import Check, CheckId, check, not_checked
 from deeplab.conversion.convert import NEEDS_CALIBRATION, convert, io_type
 from deeplab.conversion.export_graph import export_graph
-from deeplab.conversion.export_report import ORIGIN_FILE, Report, print_reports, sha256, versions
+from deeplab.conversion.export_report import Report, print_reports, sha256, versions
 from deeplab.conversion.export_settings import ExportSettings, resolve_settings
 from deeplab.conversion.float_layers import chosen_layers, float_operators
 from deeplab.conversion.keras_reference import KerasReference, load_keras_model, make_reference, needed_logit_offset
@@ -33,7 +33,7 @@ from deeplab.model.quantization.transform import activation_ranges, quantization
 from deeplab.pixels import mean_pixel
 from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.metadata import write_metadata
-from deeplab.tflite.tflite_file import TfliteFile, open_tflite, report_path
+from deeplab.tflite.tflite_file import ORIGIN_FILE, TfliteFile, open_tflite, report_path
 from deeplab.web.page import write_page
 
 ReportProgress = Callable[[str], object]

@@ -18,9 +18,6 @@ from deeplab.conversion.checks import Check, CheckId, Value, failed_checks
 from deeplab.files import write_json
 from deeplab.tflite.tflite_file import report_path
 
-ORIGIN_FILE = "origin.json"
-"""Name of the attached file that states how a .tflite file was made."""
-
 
 @dataclass(frozen=True)
 class Report:

@@ -17,7 +17,7 @@ from deeplab.errors import UserError
 from deeplab.evaluation.evaluate import evaluate
 from deeplab.evaluation.scores import Scores
 from deeplab.model.quantization.transform import activation_ranges, quantization_parameters, round_as_builtin_kernels
-from deeplab.pixels import PADDING_BYTE
+from deeplab.pixels import GRAY, Pixel
 from deeplab.prediction.image_fit import Size, fit_image
 from deeplab.prediction.predictor import keras_predictor
 from deeplab.pretrained.tflite_network import load_quantized
@@ -121,7 +121,7 @@ def make_reference(
         return logits
 
     size, count = model.input_shape[1:3], config.agreement_images
-    images = tuple(first_images(source, count, size, config.seed))
+    images = tuple(first_images(source, count, size, config.seed, predictor.padding_value))
     examples = tuple(source.examples(config.miou_images)) if source else ()
     for image in calibration_images:
         run(image)
@@ -135,10 +135,14 @@ def make_reference(
     )
 
 
-def first_images(source: Source | None, count: int, size: Size, seed: int) -> list[np.ndarray]:
-    """Return the first `count` images of a source, or of drawn scenes if it is None, padded or stretched to `size`."""
+def first_images(source: Source | None, count: int, size: Size, seed: int, padding: Pixel = GRAY) -> list[np.ndarray]:
+    """Return the first `count` images of a source, or of drawn scenes if it is None, padded or stretched to `size`.
+
+    The padding has the bytes nearest to `padding`, because clients take images of bytes.
+    """
+    red, green, blue = map(round, padding)
     source = source or shapes_source("export", max(32, min(size)), seed)
-    return [fit_image(e.image, size, padding_value=PADDING_BYTE).image for e in source.examples(count)]
+    return [fit_image(e.image, size, padding_value=(red, green, blue)).image for e in source.examples(count)]
 
 
 def logit_extremes(logits: np.ndarray) -> LogitExtremes:

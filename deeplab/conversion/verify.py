@@ -1,8 +1,6 @@
 """Verifies .tflite files: new ones before they are written, and existing ones."""
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +9,7 @@ from deeplab.conversion.agreement import VerificationTarget, agreement_checks, s
 from deeplab.conversion.checks import Check, CheckId, check, check_equal, failed_checks, not_checked
 from deeplab.conversion.client_checks import client_checks
 from deeplab.conversion.export_graph import check_mask_stride
-from deeplab.conversion.export_report import ORIGIN_FILE, sha256
+from deeplab.conversion.export_report import sha256
 from deeplab.conversion.keras_reference import first_images, load_keras_model, make_reference, open_validation
 from deeplab.conversion.structure import ExpectedFile, convolution_dtypes, structure_checks
 from deeplab.datasets.open import open_source
@@ -73,7 +71,7 @@ def verify_file(config: VerifyConfig) -> tuple[Check, ...]:
             raise UserError("data", "a source is required without run=", "add data=voc data.root=DIR, or data=folder")
         data = build(DataConfig, config.data, "data") if config.data else None
         source = open_source(data, data.val_split, config.seed) if data else None
-        images = first_images(source, config.agreement_images, model.image_size, config.seed)
+        images = first_images(source, config.agreement_images, model.image_size, config.seed, model.mean_pixel)
         return (report, *verify(file, None, images, config.threads))
     target = _target(config, open_model(config.run), model)
     return (report, *verify(file, target, target.reference.images, config.threads))
@@ -117,7 +115,7 @@ def _report_check(file: TfliteFile) -> Check:
 
 def _target(config: VerifyConfig, run: TrainedModel, file: TfliteModel) -> VerificationTarget:
     """Build the Keras model of the run in the way that the file states, and compute its outputs."""
-    origin, size, classes = _origin(file), file.image_size, run.description.classes
+    origin, size, classes = file.origin, file.image_size, run.description.classes
     mask_stride = origin.get("mask_stride", round((size[0] - 1) / max(1, file.mask_size[0] - 1)))
     logit_offset = origin.get("logit_offset", 0.0)
     check_mask_stride(size, mask_stride)
@@ -139,13 +137,3 @@ def _target(config: VerifyConfig, run: TrainedModel, file: TfliteModel) -> Verif
     )
     reference = make_reference(model, open_validation(run, config), classes, config)
     return VerificationTarget(expected, reference, config.max_miou_drop)
-
-
-def _origin(model: TfliteModel) -> dict[str, Any]:
-    """Return what the file states about how it was made; empty if it states nothing."""
-    files = model.metadata.files if model.metadata else {}
-    try:
-        origin = json.loads(files.get(ORIGIN_FILE, b"{}"))
-    except ValueError as error:
-        raise UserError(model.name, f"its {ORIGIN_FILE} is damaged ({error})", "export it again") from error
-    return origin if isinstance(origin, dict) else {}

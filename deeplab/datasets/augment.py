@@ -11,17 +11,13 @@ import tensorflow as tf
 
 from deeplab.config import AugmentConfig
 from deeplab.datasets.source import IGNORE_LABEL
-from deeplab.pixels import PIXEL_MEAN
+from deeplab.pixels import GRAY, Pixel
 
 try:
     import cv2
 except ImportError:
     # OpenCV is optional. It resizes in a third of TensorFlow's time; the results are equal up to rounding.
     cv2 = None  # type: ignore[assignment]
-
-Pixel = tuple[float, float, float]
-"""Red, green and blue in 0..255."""
-GRAY: Pixel = (PIXEL_MEAN, PIXEL_MEAN, PIXEL_MEAN)
 
 
 @dataclass(frozen=True)

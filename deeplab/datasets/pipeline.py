@@ -14,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.config import TrainingConfig
-from deeplab.datasets.augment import GRAY, Pixel, augment_into, draw_augmentation
+from deeplab.datasets.augment import augment_into, draw_augmentation
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
+from deeplab.pixels import GRAY, Pixel
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from deeplab.config import Fit
 from deeplab.errors import UserError
-from deeplab.pixels import PIXEL_MEAN
+from deeplab.pixels import PIXEL_MEAN, Pixel
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -36,7 +36,7 @@ def fit_image(
     image: np.ndarray,
     model_size: Size | None,
     fit: Fit = "auto",
-    padding_value: float | tuple[float, float, float] = PIXEL_MEAN,
+    padding_value: float | Pixel = PIXEL_MEAN,
 ) -> FittedImage:
     """Pad or stretch an image to the input size of a network.
 

@@ -9,7 +9,7 @@ import numpy as np
 from deeplab.config import Fit, ImageSize, fixed_height_width
 from deeplab.errors import UserError
 from deeplab.memory import require_memory
-from deeplab.pixels import PIXEL_MEAN, mean_pixel
+from deeplab.pixels import GRAY, Pixel, mean_pixel
 from deeplab.prediction.image_fit import (
     FittedImage,
     Size,
@@ -35,7 +35,7 @@ class Predictor:
             `padding_value`) to class scores `[h', w', classes]` float32 or class ids `[H, W]` of an integer dtype.
         image_size: (H, W) to pad or stretch images to; None for no such size.
         fit: how images of other sizes are fitted, see `fit_image`.
-        padding_value: pixel of the padding: a gray value, or red, green and blue.
+        padding_value: red, green and blue of the padding.
         accepts_larger: whether the model accepts images larger than `image_size`. They are then neither padded nor
             stretched, unless `fit` is "stretch".
     """
@@ -43,7 +43,7 @@ class Predictor:
     run: Callable[[np.ndarray], np.ndarray]
     image_size: Size | None = None
     fit: Fit = "auto"
-    padding_value: float | tuple[float, float, float] = PIXEL_MEAN
+    padding_value: Pixel = GRAY
     accepts_larger: bool = False
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -92,21 +92,20 @@ def tflite_predictor(model: "TfliteModel", fit: Fit = "auto") -> Predictor:
     """Return a predictor that runs a .tflite file; `fit` states how images of other sizes are fitted."""
     from deeplab.tflite.interpreter import dequantize
 
-    quantization = model.input.quantization
-    zero = quantization.zero_point[0] if quantization else 0
+    padding = model.padding
 
     def run(image: np.ndarray) -> np.ndarray:
         if image.dtype == np.uint8:
             return model(image)
-        # No uint8 pixel equals PIXEL_MEAN: these values are the padding. The file's own zero replaces them.
-        tensor = model.prepare(image.astype(np.uint8)).copy()
-        tensor[0][image == PIXEL_MEAN] = zero
+        # No uint8 pixel equals a mean, which is a fraction: these values are the padding.
+        tensor = model.prepare(image.astype(np.uint8))
+        tensor = np.where(image == np.rint(image), tensor, padding)
         stored = model.run(tensor)
         if model.returns_labels:
             return stored.reshape(model.mask_size)
         return np.asarray(dequantize(stored, model.output.quantization)[0])
 
-    return Predictor(run, model.image_size, fit)
+    return Predictor(run, model.image_size, fit, model.mean_pixel)
 
 
 def keras_predictor(model: Any, image_size: ImageSize = None, fit: Fit = "auto") -> Predictor:
@@ -198,9 +197,9 @@ def multi_scale_predictor(model: Any, scales: Sequence[float], flip: bool, image
     return Predictor(run, fixed_height_width(image_size), padding_value=_padding(model), accepts_larger=True)
 
 
-def _padding(model: Any) -> float | tuple[float, float, float]:
+def _padding(model: Any) -> Pixel:
     """Return the pixel that a Keras model maps to zero; that of an unknown network is gray."""
     from deeplab.model.build import DeepLab
 
     known = isinstance(model, DeepLab) and hasattr(model, "config")
-    return mean_pixel(model.config.backbone) if known else PIXEL_MEAN
+    return mean_pixel(model.config.backbone) if known else GRAY

@@ -6,7 +6,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from deeplab.errors import UserError
-from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
+from deeplab.pixels import GRAY, PIXEL_MEAN, PIXEL_STD, Pixel, mean_pixel
 from deeplab.quiet import quiet
 from deeplab.tflite.flatbuffer import QuantizationParameters, Tensor, TfliteGraph
 from deeplab.tflite.metadata import Metadata
@@ -33,7 +33,7 @@ class TfliteModel:
         kernels: "xnnpack" or "builtin". They round differently in quantized files.
 
     Attributes:
-        name, graph, metadata: those of the file.
+        name, graph, metadata, origin: those of the file.
         input, output: the tensors.
         image_size: (height, width) of the input in pixels.
         mask_size: (height, width) of the output.
@@ -47,7 +47,7 @@ class TfliteModel:
 
     def __init__(self, source: TfliteSource, threads: int = 2, kernels: Kernels = "xnnpack") -> None:
         file = open_tflite(source)
-        self.name, self.graph, self.metadata = file.name, file.graph, file.metadata
+        self.name, self.graph, self.metadata, self.origin = file.name, file.graph, file.metadata, file.origin
         self.input, self.output = _input_and_output(self.name, self.graph)
         self.image_size = (self.input.shape[1], self.input.shape[2])
         self.mask_size = (self.output.shape[1], self.output.shape[2])
@@ -64,6 +64,20 @@ class TfliteModel:
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise UserError(self.name, f"LiteRT cannot run it: {error}", "export it again") from error
+
+    @property
+    def mean_pixel(self) -> Pixel:
+        """The pixel of padding (`pixels.mean_pixel`); gray if the file does not state its backbone."""
+        network = self.origin.get("model")
+        return mean_pixel(str(network.get("backbone"))) if isinstance(network, dict) else GRAY
+
+    @property
+    def padding(self) -> np.ndarray:
+        """The stored value of the input, `[3]` in its dtype, for `mean_pixel`; for gray that of the real number 0."""
+        real = (np.array(self.mean_pixel, np.float32) - PIXEL_MEAN) / PIXEL_STD
+        if (quantization := self.input.quantization) is not None:
+            real = np.rint(real / quantization.scale[0]) + quantization.zero_point[0]
+        return real.astype(self.input.dtype)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Segment an image of the model's input size.

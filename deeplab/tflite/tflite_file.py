@@ -1,12 +1,17 @@
 """A .tflite file whose graph and metadata are each parsed once."""
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from deeplab.errors import UserError
 from deeplab.tflite.flatbuffer import TfliteGraph, read_graph
 from deeplab.tflite.metadata import Metadata, read_metadata
+
+ORIGIN_FILE = "origin.json"
+"""Name of the attached file that states how a .tflite file was made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +30,16 @@ class TfliteFile:
     def metadata(self) -> Metadata | None:
         """The TFLite metadata, or None; raises UserError if they are damaged."""
         return read_metadata(self.content, self.name)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """How the file was made, see `ORIGIN_FILE`; empty if it does not state it. Raises UserError if damaged."""
+        files = self.metadata.files if self.metadata else {}
+        try:
+            origin = json.loads(files.get(ORIGIN_FILE, b"{}"))
+        except ValueError as error:
+            raise UserError(self.name, f"its {ORIGIN_FILE} is damaged ({error})", "export it again") from error
+        return origin if isinstance(origin, dict) else {}
 
 
 TfliteSource = str | Path | bytes | TfliteFile

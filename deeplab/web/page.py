@@ -142,7 +142,7 @@ def _facts(model: TfliteModel, fit: Fit, classes: tuple[str, ...]) -> dict[str, 
             "width": model.image_size[1],
             "mean": stated.mean or (PIXEL_MEAN,),
             "std": stated.std or (PIXEL_STD,),
-            "zero": given.quantization.zero_point[0] if given.quantization else 0,
+            "padding": model.padding.tolist(),
         },
         "output": {
             "dtype": returned.dtype,

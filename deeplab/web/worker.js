@@ -2,8 +2,8 @@
 //
 // The page joins LiteRT.js, image_fit.js and this file to one script: a worker of a page that was opened from a file may
 // not load further scripts. Messages in: one {wasm, file, facts}, then {id, blob} for each image. Messages out: {ready},
-// then {id, width, height, ids, milliseconds, stretched, bitmap} or {id, error} for each image; {failed} if the file
-// cannot run.
+// then {id, width, height, ids, milliseconds, stretched, transparent, bitmap} or {id, error} for each image; {failed} if
+// the file cannot run.
 
 /** Runs before the first image: the first inferences take several times as long as later ones. */
 const WARM_UP_RUNS = 2;
@@ -43,11 +43,13 @@ async function segment(blob) {
     const limit = `${facts.input.width} × ${facts.input.height}`;
     throw new Error(`The image has ${size.width} × ${size.height} pixels, the file accepts ${limit} with fit=pad.`);
   }
-  const input = prepared(pixelsOf(bitmap), size, stretched);
+  const pixels = pixelsOf(bitmap);
+  const input = prepared(pixels, size, stretched);
   const started = performance.now();
   const stored = await run(input);
   const milliseconds = performance.now() - started;
-  return { ...size, ids: classIds(stored, size, stretched), milliseconds, stretched, bitmap };
+  const ids = classIds(stored, size, stretched);
+  return { ...size, ids, milliseconds, stretched, transparent: isTransparent(pixels), bitmap };
 }
 
 /** Return the pixels of a bitmap, RGBA [h, w, 4]. */
@@ -58,10 +60,17 @@ function pixelsOf(bitmap) {
   return context.getImageData(0, 0, bitmap.width, bitmap.height).data;
 }
 
-/** Return an input filled with the padding: the value that stands for zero after the normalization. */
+/** Return whether a pixel is not opaque: a canvas keeps less of its color, or none, where predict.py reads all of it. */
+function isTransparent(pixels) {
+  for (let i = 3; i < pixels.length; i += 4) if (pixels[i] !== 255) return true;
+  return false;
+}
+
+/** Return an input filled with the padding: the pixel that the network maps to zero. */
 function emptyInput() {
-  const { dtype, width, height, zero } = facts.input;
-  return new (dtype === "uint8" ? Uint8Array : Float32Array)(width * height * 3).fill(zero);
+  const { dtype, width, height, padding } = facts.input;
+  const input = new (dtype === "uint8" ? Uint8Array : Float32Array)(width * height * 3);
+  return input.map((_, i) => padding[i % 3]);
 }
 
 /** Return the input for RGBA pixels, [H, W, 3]: stretched, or padded at the bottom and on the right. */

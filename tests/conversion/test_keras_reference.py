@@ -39,7 +39,7 @@ def test_the_extremes_are_those_of_all_images_at_hand():
         return Example(np.full((33, 33, 3), index, np.uint8), np.zeros((33, 33), np.uint8), str(index))
 
     source = Source("test", ("a", "b"), 9, load)
-    config = ExportConfig("", agreement_images=2, miou_images=4)
+    config = ExportConfig("run", agreement_images=2, miou_images=4)
     reference = make_reference(model, source, source.classes, config, calibration)
     # The logits of a pixel x are x and 2 - x / 2. Two calibration images, two to compare on, four for the mIoU.
     values = [70, 90, 0, 1, 0, 1, 2, 3]
@@ -56,6 +56,12 @@ def test_images_are_padded_with_the_gray_byte_or_stretched_to_the_input_size():
     np.testing.assert_array_equal(padded[:40, :40], original)
     assert set(padded[40:].ravel()) | set(padded[:, 40:].ravel()) == {128}
     assert first_images(source, 1, (33, 33), 0)[0].shape == (33, 33, 3)
+
+
+def test_images_are_padded_with_the_bytes_nearest_to_the_mean_of_the_backbone():
+    (padded,) = first_images(shapes_source("val", 40), 1, (64, 64), 0, (123.68, 116.779, 103.939))
+    assert padded.dtype == np.uint8
+    assert np.unique(padded[40:].reshape(-1, 3), axis=0).tolist() == [[124, 117, 104]]
 
 
 def test_scenes_are_drawn_if_there_is_no_source():

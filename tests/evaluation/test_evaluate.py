@@ -57,7 +57,7 @@ def test_result_is_independent_of_order_and_subsets():
 
 def test_stretched_images_are_counted():
     made = examples(3)
-    fixed = Predictor(by_brightness, (6, 6), fit="auto", padding_value=128)
+    fixed = Predictor(by_brightness, (6, 6), fit="auto", padding_value=(128, 128, 128))
     sizes = [example.image.shape for example in made]
     expected = sum(h > 6 or w > 6 for h, w, _ in sizes)
     assert 0 < expected < 3

@@ -1,6 +1,9 @@
 """Predictors of functions, tiny Keras models and official files; averages over scales and flips against NumPy."""
 
+import inspect
+import json
 from functools import partial
+from unittest import mock
 
 import keras
 import numpy as np
@@ -17,6 +20,7 @@ from deeplab.prediction.predictor import (
     tflite_predictor,
 )
 from deeplab.tflite.interpreter import TfliteModel
+from deeplab.tflite.metadata import write_metadata
 
 
 def red_green_blue(image: np.ndarray) -> np.ndarray:
@@ -48,7 +52,7 @@ def test_scores_are_enlarged_before_the_argmax():
 
 
 def test_ids_are_cropped_and_offer_no_scores():
-    predictor = Predictor(lambda image: image[..., 0].astype(np.int64) % 3, (9, 9), padding_value=128)
+    predictor = Predictor(lambda image: image[..., 0].astype(np.int64) % 3, (9, 9), padding_value=(128, 128, 128))
     image = random_image(5, 7)
     np.testing.assert_array_equal(predictor(image), image[..., 0] % 3)
     with pytest.raises(UserError, match="class ids, not scores"):
@@ -98,6 +102,23 @@ def test_padding_of_a_file_is_zero_after_its_own_normalization(official_models, 
     assert predictor(random_image(514, 20)).shape == (514, 20)
 
 
+def test_padding_of_a_file_is_the_mean_pixel_of_the_backbone_that_it_states(official_models):
+    """(123.68 - 127.5) / 127.5 = -0.02996 in red; in steps of 1/128 (this input) from zero point 128, that is 124."""
+    content = (official_models / "deeplabv3_mnv2_dm05_pascal_quant.tflite").read_bytes()
+    origin = json.dumps({"model": {"backbone": "resnet50"}}).encode()
+    model = TfliteModel(write_metadata(content, (), files={"origin.json": origin}), kernels="builtin")
+    image = random_image(201, 150)
+    tensor = np.empty((1, *model.image_size, 3), np.uint8)
+    tensor[:] = (124, 117, 104)
+    tensor[0, :201, :150] = image
+    received = []
+    with mock.patch.object(model, "run", lambda stored: received.append(stored) or np.zeros((1, 513, 513), np.int64)):
+        tflite_predictor(model)(image)
+    np.testing.assert_array_equal(received[0], tensor)
+    assert received[0].dtype == np.uint8
+    assert TfliteModel(content).mean_pixel == (127.5, 127.5, 127.5)
+
+
 def keras_model(size):
     inputs = keras.Input((size, size, 3))
     layer = keras.layers.Conv2D(4, 3, padding="same", bias_initializer="random_normal", name="logits")
@@ -111,7 +132,7 @@ def test_keras_model_of_any_size_is_traced_once():
         image = random_image(*size)
         expected = model(image[None].astype(np.float32), training=False)[0]
         np.testing.assert_allclose(predictor.scores(image), expected, atol=1e-5)
-    forward = predictor.run.__closure__[0].cell_contents
+    forward = inspect.getclosurevars(predictor.run).nonlocals["forward"]
     assert forward.experimental_get_tracing_count() == 1
 
 
