@@ -114,7 +114,7 @@ async function show(blob) {
   }
 }
 
-function draw({ width, height, ids, bitmap, milliseconds, stretched }, total) {
+function draw({ width, height, ids, bitmap, milliseconds, stretched, transparent }, total) {
   const scale = Math.min(1, MAX_DRAWN_SIDE / Math.max(width, height));
   const [drawnWidth, drawnHeight] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
   for (const canvas of [imageCanvas, maskCanvas]) [canvas.width, canvas.height] = [drawnWidth, drawnHeight];
@@ -130,7 +130,8 @@ function draw({ width, height, ids, bitmap, milliseconds, stretched }, total) {
   const { input } = facts;
   const fitted = stretched ? `, stretched to ${input.width} × ${input.height}` : "";
   const times = `model ${milliseconds.toFixed(1)} ms, in all ${total.toFixed(0)} ms`;
-  showStatus(`${width} × ${height} pixels${fitted}. Time: ${times}.`);
+  const read = transparent ? ", transparent parts read as black" : "";
+  showStatus(`${width} × ${height} pixels${fitted}${read}. Time: ${times}.`);
 }
 
 /** Draw the class colors; class 0, the background, stays transparent. */

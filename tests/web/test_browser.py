@@ -156,6 +156,24 @@ def test_images_are_upright_and_other_files_are_refused(browser, workshop, tmp_p
     page.close()
 
 
+def test_transparent_parts_are_read_as_black_and_named(browser, workshop, tmp_path):
+    content = workshop.file("int8")
+    page = opened(browser, tmp_path, content)
+    image = pixels(40, 65)
+    opacity = np.full((40, 65, 1), 255, np.uint8)
+    opacity[10:30] = 0
+    for name, shown in (("transparent.png", np.concatenate([image, opacity], axis=2)), ("opaque.png", image)):
+        (tmp_path / name).write_bytes(encoded(shown))
+        page.choose_files("#file", [tmp_path / name])
+        page.wait_until("document.getElementById('status').textContent.startsWith('65 × 40')")
+        assert ("transparent parts read as black" in status(page)) == (name == "transparent.png")
+        page.evaluate("document.getElementById('status').textContent = ''")
+    black = np.where(opacity > 0, image, 0).astype(np.uint8)
+    expected = tflite_predictor(TfliteModel(content, threads=1))(black)
+    np.testing.assert_array_equal(page.segment((tmp_path / "transparent.png").read_bytes()).ids, expected)
+    page.close()
+
+
 def test_nothing_can_leave_the_page(browser, workshop, tmp_path):
     addresses = []
 
