@@ -3,26 +3,22 @@
 Every default is defined here and nowhere else; the YAML files in configs/ contain only what differs from it.
 """
 
-from deeplab.config.commands import (
+from deeplab.config.commands import EvaluateConfig, Fit, PredictConfig, SummarizeConfig, TrainConfig
+from deeplab.config.data import DataConfig
+from deeplab.config.export import (
     IO_TYPES,
-    EvaluateConfig,
     ExportConfig,
     ExportOutput,
-    Fit,
     InspectConfig,
     IoType,
-    PredictConfig,
+    PageConfig,
     Quantization,
-    SummarizeConfig,
     TargetListConfig,
-    TrainConfig,
     VerifyConfig,
 )
-from deeplab.config.data import DataConfig
 from deeplab.config.image_size import ImageSize, fixed_height_width, height_width
 from deeplab.config.mapping import build, checked, is_given, nested_config, record_given, to_mapping, type_name
 from deeplab.config.model import ModelConfig
-from deeplab.config.page import PageConfig
 from deeplab.config.training import AugmentConfig, QuantizationAwareConfig, TrainingConfig
 
 __all__ = [
