@@ -46,6 +46,14 @@ def test_a_setting_by_hand_that_the_target_accepts_is_kept():
     assert with_target(given(target="interpreter_sample", image_size=[257, 257])).image_size == (257, 257)
 
 
+@pytest.mark.parametrize("target", ["task_library", "mediapipe", "interpreter_sample", "compiled_model", "web"])
+def test_int16_activations_are_kept_where_input_and_output_are_float(target):
+    config = with_target(given(target=target, quantization="int16x8"))
+    assert config.quantization == "int16x8"
+    with pytest.raises(UserError, match=f"input_type: int16 contradicts target={target}"):
+        with_target(given(target=target, quantization="int16x8", input_type="int16"))
+
+
 def test_the_default_of_a_setting_by_hand_counts_as_given():
     # int8 and mask_stride=1 are the defaults of export.py.
     with pytest.raises(UserError, match="quantization: int8 contradicts target=gpu"):
@@ -67,9 +75,9 @@ def test_what_the_user_and_the_target_set_counts_as_given_afterwards():
             "use float32 or float16, or omit it",
         ),
         (
-            {"target": "mediapipe", "quantization": ["int8", "int16x8"]},
-            "quantization: [int8,int16x8] contradicts target=mediapipe, because MediaPipe takes uint8 or float32; "
-            "use int8, float32, float16 or dynamic, or omit it",
+            {"target": "coreml", "quantization": ["float32", "int16x8"]},
+            "quantization: [float32,int16x8] contradicts target=coreml, because the delegate refuses quantized "
+            "operators; use float32 or float16, or omit it",
         ),
         (
             {"target": "interpreter_sample", "image_size": 513},
