@@ -125,10 +125,16 @@ CONTRADICTIONS = [
     refused("export target=list run=run", "run: unknown key"),
     refused("export run=run target=gpus", "target: unknown target 'gpus'; did you mean 'gpu'?"),
     refused("export run=run target=gpu,web", "target: unknown target 'gpu,web'"),
-    refused("export run=run target=gpu output=labels", "output: labels contradicts target=gpu, because the classic GPU"),
-    refused("export run=run target=npu quantization=[int8,float32]", "quantization: [int8,float32] contradicts target="),
+    refused(
+        "export run=run target=gpu output=labels", "output: labels contradicts target=gpu, because the classic GPU"
+    ),
+    refused(
+        "export run=run target=npu quantization=[int8,float32]", "quantization: [int8,float32] contradicts target="
+    ),
     refused("export run=run target=edgetpu image_size=769", "image_size: [769,769] contradicts target=edgetpu"),
-    refused("export run=run page=true input_type=int8", "input_type: expected uint8 or float32, which page=true can run"),
+    refused(
+        "export run=run page=true input_type=int8", "input_type: expected uint8 or float32, which page=true can run"
+    ),
     fails("export page=model.tflite out=model.tflite", "out: expected a name that ends in .html, got 'model.tflite'"),
     fails("export page=photo.png", "page=photo.png: is not the name of a .tflite file"),
     fails("export page=model.tflite example=notes.txt", "notes.txt"),
