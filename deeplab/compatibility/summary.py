@@ -9,7 +9,7 @@ from deeplab.compatibility.apps import AppVerdict, app_verdicts
 from deeplab.compatibility.delegates import DelegateVerdict, delegate_verdicts, operator_verdict
 from deeplab.compatibility.host import gpu_analysis, xnnpack_operators
 from deeplab.compatibility.rules import delegates
-from deeplab.errors import UserError
+from deeplab.errors import UserError, printable
 from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.tflite_file import TfliteFile
 
@@ -85,6 +85,10 @@ def _xnnpack_here(file: TfliteFile) -> str:
 
 
 def _row(title: str, text: str) -> str:
-    """Return a row of two columns; the second is wrapped."""
+    """Return a row of two columns; the second is wrapped.
+
+    Control characters are escaped: the names of custom operators come from the file.
+    """
     first = f"{_INDENT}{title:{_WIDTH}} "
-    return textwrap.fill(text, _LINE, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False)
+    wrapper = textwrap.TextWrapper(_LINE, first, " " * len(first), break_long_words=False, break_on_hyphens=False)
+    return wrapper.fill(printable(text))

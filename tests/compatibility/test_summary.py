@@ -1,7 +1,8 @@
 """All verdicts on one file."""
 
+from deeplab.compatibility.delegates import DelegateVerdict, OperatorVerdict
 from deeplab.compatibility.rules import apps, delegates
-from deeplab.compatibility.summary import compatibility
+from deeplab.compatibility.summary import Compatibility, compatibility
 from deeplab.tflite.tflite_file import open_tflite
 from tests.compatibility.test_apps import CASES as SEGMENTERS
 from tests.compatibility.test_delegates import CASES
@@ -40,3 +41,9 @@ def test_a_file_that_litert_cannot_run_still_has_verdicts():
     found = compatibility(open_tflite(CASES["mean, int64 axes"][0]))
     assert found.xnnpack_here.endswith("cannot run the file")
     assert len(found.delegates) == len(delegates())
+
+
+def test_names_from_the_file_cannot_steer_the_terminal():
+    operators = (OperatorVerdict("CUSTOM:\x1b[31m\x9b", 1, "falls back", "not in its list of operators"),)
+    text = Compatibility((), "", (DelegateVerdict("x", "X", "source", "", operators),), "", "").text()
+    assert r"CUSTOM:\x1b[31m\x9b 1" in text
