@@ -96,15 +96,19 @@ function showStatus(text, failed = false) {
 
 let lastShown = 0;
 
-/** Segment an image and draw it; a later image takes precedence over an earlier one that is still being segmented. */
-async function show(blob) {
+/**
+ * Segment an image and draw it; a later image takes precedence over an earlier one that is still being segmented.
+ *
+ * @param {string} remark precedes the size and the times in the status.
+ */
+async function show(blob, remark = "") {
   const number = ++lastShown;
   document.body.classList.add("busy");
   if (document.documentElement.dataset.state === "ready") showStatus("Segmenting ...");
   const started = performance.now();
   try {
     const result = await request(blob);
-    if (number === lastShown) draw(result, performance.now() - started);
+    if (number === lastShown) draw(result, performance.now() - started, remark);
     result.bitmap.close();
   } catch (error) {
     // Without a model, the status already says why.
@@ -114,7 +118,7 @@ async function show(blob) {
   }
 }
 
-function draw({ width, height, ids, bitmap, milliseconds, stretched, transparent }, total) {
+function draw({ width, height, ids, bitmap, milliseconds, stretched, transparent }, total, remark) {
   const scale = Math.min(1, MAX_DRAWN_SIDE / Math.max(width, height));
   const [drawnWidth, drawnHeight] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
   for (const canvas of [imageCanvas, maskCanvas]) [canvas.width, canvas.height] = [drawnWidth, drawnHeight];
@@ -131,7 +135,7 @@ function draw({ width, height, ids, bitmap, milliseconds, stretched, transparent
   const fitted = stretched ? `, stretched to ${input.width} × ${input.height}` : "";
   const times = `model ${milliseconds.toFixed(1)} ms, in all ${total.toFixed(0)} ms`;
   const read = transparent ? ", transparent parts read as black" : "";
-  showStatus(`${width} × ${height} pixels${fitted}${read}. Time: ${times}.`);
+  showStatus(`${remark}${width} × ${height} pixels${fitted}${read}. Time: ${times}.`);
 }
 
 /** Draw the class colors; class 0, the background, stays transparent. */
@@ -198,11 +202,11 @@ function percent(share) {
 
 // Images come from the file dialog, from drag and drop, from the clipboard, and from the camera.
 
-/** Show the first image among files; say so if there is none. */
+/** Show the first image among files; state it if there is none, or if others are not shown. */
 function showFirst(files) {
   const all = [...(files ?? [])];
   const image = all.find((file) => file.type.startsWith("image/")) ?? all[0];
-  if (image) show(image);
+  if (image) show(image, all.length > 1 ? `One of ${all.length} files: ` : "");
   else if (document.documentElement.dataset.state === "ready") showStatus("There is no image file in it.", true);
 }
 

@@ -256,6 +256,13 @@ def test_images_come_from_drop_clipboard_and_camera(browser, workshop, tmp_path)
         )
         page.wait_until(f"document.getElementById('status').textContent.startsWith('{size[1]} × {size[0]}')")
         assert page.evaluate("document.getElementById('image').width") == size[1], kind
+    several = "files.items.add(new File(['x'], 'a.txt', {type: 'text/plain'})); files.items.add(image)"
+    page.evaluate(
+        f"{{ const bytes = Uint8Array.from(atob('{image}'), (c) => c.charCodeAt(0)); "
+        f"const image = new File([bytes], 'a.png', {{type: 'image/png'}}), files = new DataTransfer(); {several}; "
+        "document.dispatchEvent(new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true})) }"
+    )
+    page.wait_until("document.getElementById('status').textContent.startsWith('One of 2 files: 50 × 31 pixels')")
     # Chromium's test image is the camera.
     page.evaluate("document.getElementById('camera').click()")
     page.wait_until("document.getElementById('video').videoWidth > 0")
