@@ -9,7 +9,7 @@ from deeplab.datasets.source import Source
 from deeplab.evaluation.candidates import make_candidates
 from deeplab.evaluation.evaluation_page import best_row, evaluation_page, extremes, image_mious
 from deeplab.evaluation.table import Row, differences, measure, notes, percent, terminal_table, to_mapping
-from deeplab.files import atomic_write, write_json
+from deeplab.files import atomic_write, check_writable, write_json
 from deeplab.rendering.console import plain_console
 from deeplab.rendering.html import image_triple
 from deeplab.run_folder import check_class_count, open_model
@@ -29,6 +29,9 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
         UserError: a run, a file or the data are missing or do not match.
     """
     models = [open_model(run) for run in config.runs]
+    out = models[0].folder if config.out is None else Path(config.out)
+    for name in (EVALUATION_FILE, PAGE_FILE):
+        check_writable(out / name)
     data = models[0].data(config.data)
     image_size = data.eval_size if config.image_size is None else config.image_size
     source = open_source(data, data.val_split, config.seed)
@@ -51,7 +54,6 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
     console.print(terminal_table(title, rows, compared, console.width))
     for note in explanations:
         console.print(note, style="dim")
-    out = models[0].folder if config.out is None else Path(config.out)
     write_json(out / EVALUATION_FILE, to_mapping(source.name, rows, compared, cost_size))
     worst, best = _samples(rows[best_row(rows)], source, config.example_images)
     with atomic_write(out / PAGE_FILE) as temporary:

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from deeplab.config import PredictConfig, TrainConfig, fixed_height_width, is_given
 from deeplab.datasets.image_files import read_image, shorten
 from deeplab.errors import UserError
-from deeplab.files import write_json
+from deeplab.files import check_writable, write_json
 from deeplab.prediction.inputs import Input, find_inputs
 from deeplab.prediction.predictor import Predictor, keras_predictor, tflite_predictor
 from deeplab.prediction.tiles import predict_in_tiles
@@ -40,6 +40,7 @@ def run_prediction(config: PredictConfig) -> dict[str, dict[str, float]]:
             the error with their number is raised after all others are written.
     """
     inputs = find_inputs(config.images)
+    check_writable(Path(config.out) / SHARES_FILE)
     if config.format == "voc":
         _check_voc_inputs(inputs, config)
     model = _open_model(config)

@@ -24,16 +24,18 @@ PROJECT = Path(__file__).parents[2]
 
 
 def start(command: str, folder: Path) -> "subprocess.Popen[str]":
-    """Start a command in a process of its own."""
+    """Start a command in a separate process, and wait until it handles signals."""
     first, *rest = shlex.split(command)
     arguments = [*shlex.split(ALIASES.get(first, first)), *rest]
     last = {argument.partition("=")[0]: argument for argument in arguments}
-    source = "from deeplab.cli.app import main; main()"
+    source = "from deeplab.cli.app import main; print('started', flush=True); main()"
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "CUDA_VISIBLE_DEVICES": ""}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", source, *last.values()], cwd=folder, env=environment, text=True, **pipes
     )
+    assert process.stdout is not None and process.stdout.readline() == "started\n"
+    return process
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, list[str]]:
@@ -83,7 +85,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_partial_file(command, world, smal
     assert not [p for p in small_disk.rglob(".*") if p.is_file() and p.name != ".lock"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
     ("command", "out"),
     [
@@ -94,7 +96,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_partial_file(command, world, smal
 )
 @pytest.mark.slow
 def test_a_command_killed_at_a_random_time_leaves_no_partial_result(number, command, out, world):
-    moment = random.Random(f"{number} {command}").uniform(3, 15)
+    moment = random.Random(f"{number} {command}").uniform(0.1, 12)
     process = start(command, world)
     time.sleep(moment)
     process.send_signal(number)
