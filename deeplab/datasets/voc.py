@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab.datasets.image_files import pair_source, read_list, read_mask, required_folder, required_root
+from deeplab.datasets.image_files import (
+    pair_source,
+    read_list,
+    read_mask,
+    required_folder,
+    required_root,
+    shorten,
+)
 from deeplab.datasets.source import ExampleError, Source
 from deeplab.errors import UserError
 
@@ -46,15 +53,21 @@ def voc_source(
 
 
 def published_split(root: str | Path, name: str = YEAR, sbd: str | Path | None = None) -> str:
-    """Return "train_aug", the split of the published figures, if the masks of SBD are there, else "train".
+    """Return "train_aug", the split of the published figures, if `sbd_masks` finds masks, else "train".
 
     Arguments are those of `voc_source`.
 
     Raises:
-        UserError: a folder is missing.
+        UserError: a folder is missing, or `sbd` has no masks.
     """
-    masks = devkit_year(Path(root), name) / "SegmentationClassAug"
-    return TRAIN_AUG if sbd is not None or any(masks.glob("*.png")) or any(masks.glob("*.mat")) else "train"
+    folder = devkit_year(Path(root), name)
+    try:
+        sbd_masks(folder, None if sbd is None else Path(sbd))
+    except UserError:
+        if sbd is not None:
+            raise
+        return "train"
+    return TRAIN_AUG
 
 
 def devkit_year(root: Path, name: str) -> Path:
@@ -91,7 +104,8 @@ def split_files(folder: Path, split: str, sbd: Path | None = None) -> list[tuple
         masks |= {path.stem: path for path in (folder / "SegmentationClass").glob("*.png")}
     missing = [name for name in names if name not in masks]
     if missing:
-        raise UserError(f"split {TRAIN_AUG}", f"no mask for {missing[0]} and {len(missing) - 1} more", "complete SBD")
+        problem = f"no mask for {len(missing)} of {len(names)} images: {shorten(missing, 3)}"
+        raise UserError(f"split {TRAIN_AUG}", problem, "complete SBD, or set data.train_split=train")
     return [(folder / "JPEGImages" / f"{name}.jpg", masks[name]) for name in names]
 
 

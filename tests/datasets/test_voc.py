@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab.datasets.voc import CLASSES, voc_source
+from deeplab.datasets.voc import CLASSES, published_split, voc_source
 from deeplab.errors import UserError
 
 
@@ -99,6 +99,7 @@ def _with_sbd(root: Path, place: str, kind: str = ".png") -> Path:
     ("place", "kind", "sbd"),
     [
         ("VOC2012/SegmentationClassAug", ".png", None),
+        ("VOC2012/SegmentationClassAug/cls", ".mat", None),
         ("masks", ".png", "masks"),
         ("sbd/cls", ".mat", "sbd"),
         ("sbd/dataset/cls", ".mat", "sbd"),
@@ -111,6 +112,15 @@ def test_train_aug_is_train_and_sbd_without_val_sorted_by_name(tmp_path: Path, p
     assert source.names == ("a", "b", "z")
     # VOC's mask of `a` is all 0; the others have a mask in SBD only.
     assert [int(example.label.max()) for example in source.examples()] == [0, 9, 9]
+    assert published_split(tmp_path, sbd=None if sbd is None else tmp_path / sbd) == "train_aug"
+
+
+def test_published_split_is_train_without_masks_of_sbd(tmp_path: Path):
+    _with_sbd(tmp_path, "masks")
+    assert published_split(tmp_path) == "train"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no masks of the Semantic Boundaries Dataset in .*empty"):
+        published_split(tmp_path, sbd=tmp_path / "empty")
 
 
 def test_a_train_aug_list_defines_the_split(tmp_path: Path):
@@ -118,7 +128,9 @@ def test_a_train_aug_list_defines_the_split(tmp_path: Path):
     (year / "ImageSets/Segmentation/train_aug.txt").write_text("z\na\n")
     assert voc_source(tmp_path, "train_aug", sbd=tmp_path / "masks").names == ("z", "a")
     (year / "ImageSets/Segmentation/train_aug.txt").write_text("z\nq\nr\na\n")
-    with pytest.raises(UserError, match=r"split train_aug: no mask for q and 1 more; complete SBD"):
+    with pytest.raises(
+        UserError, match=r"split train_aug: no mask for 2 of 4 images: q, r; complete SBD, or set"
+    ):
         voc_source(tmp_path, "train_aug", sbd=tmp_path / "masks")
 
 
