@@ -128,9 +128,7 @@ def test_a_train_aug_list_defines_the_split(tmp_path: Path):
     (year / "ImageSets/Segmentation/train_aug.txt").write_text("z\na\n")
     assert voc_source(tmp_path, "train_aug", sbd=tmp_path / "masks").names == ("z", "a")
     (year / "ImageSets/Segmentation/train_aug.txt").write_text("z\nq\nr\na\n")
-    with pytest.raises(
-        UserError, match=r"split train_aug: no mask for 2 of 4 images: q, r; complete SBD, or set"
-    ):
+    with pytest.raises(UserError, match=r"split train_aug: no mask for 2 of 4 images: q, r; complete SBD, or set"):
         voc_source(tmp_path, "train_aug", sbd=tmp_path / "masks")
 
 
