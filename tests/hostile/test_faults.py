@@ -34,7 +34,8 @@ def start(command: str, folder: Path) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         [sys.executable, "-c", source, *last.values()], cwd=folder, env=environment, text=True, **pipes
     )
-    assert process.stdout is not None and process.stdout.readline() == "started\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
     return process
 
 
