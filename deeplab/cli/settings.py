@@ -87,7 +87,8 @@ def _split(argument: str) -> tuple[str, str]:
     if plain != key and _KEY.fullmatch(plain):
         raise UserError(argument, "not a setting", f"write {plain}=VALUE; {plain}=null where a setting may be absent")
     if not equals or not _KEY.fullmatch(key):
-        raise UserError(argument or "''", "not a setting", "write key=value, such as data=voc, or --help")
+        subject = argument if argument.strip() else repr(argument)
+        raise UserError(subject, "not a setting", "write key=value, such as data=voc, or --help")
     shell = _SHELL.search(value)
     if shell and (shell[0].startswith("${") or shell.start() == 0):
         raise UserError(argument, f"{shell[0].rstrip('/')} is not expanded here", "write the whole path or value")
