@@ -1,7 +1,9 @@
 """The clients that apps use, the Task Library and MediaPipe, each run in a separate process."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -113,10 +115,12 @@ def _run(command: Sequence[str], folder: str, timeout: float) -> tuple[int, str]
     """Run a command; return its exit status and the end of its standard error, however much it prints.
 
     Raises:
-        subprocess.TimeoutExpired: it did not end in time; it has been killed.
+        subprocess.TimeoutExpired: it did not end in time; it and all processes that it started have been killed.
     """
     tail = b""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder, start_new_session=True
+    ) as process:
         stream = process.stderr
         assert stream is not None
 
@@ -130,7 +134,9 @@ def _run(command: Sequence[str], folder: str, timeout: float) -> tuple[int, str]
         try:
             process.wait(timeout)
         finally:
-            process.kill()
+            # The group of its session: a client that is a shell script would leave its programs running.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             reader.join(timeout=5)
     return process.returncode, tail.decode(errors="replace")
 

@@ -1,5 +1,6 @@
 """Faults from outside: full disks, signals at any time, two trainings at once, and clients that misbehave."""
 
+import contextlib
 import os
 import random
 import shlex
@@ -145,6 +146,16 @@ def test_a_kill_between_weights_and_description_is_found(world):
         open_model(world / "run").load(16)
 
 
+def running(command: str) -> bool:
+    """Whether a process with exactly this command line runs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        # A process may end before it is read; the command line of one that has ended is empty.
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().rstrip(b"\0").split(b"\0"))
+    return command.encode().split() in found
+
+
 @pytest.mark.parametrize(
     ("program", "problem"),
     [
@@ -160,12 +171,13 @@ def test_a_kill_between_weights_and_description_is_found(world):
     ],
 )
 def test_a_client_that_hangs_dies_or_floods_its_output_is_reported(program, problem, world, monkeypatch):
-    script = world / "client"
-    script.write_text(f"#!/bin/sh\n{program}\n")
+    script, mark = world / "client", f"no{os.getpid()}"
+    script.write_text(f"#!/bin/sh\n{program.replace('yes no', f'yes {mark}')}\n")
     script.chmod(0o755)
     monkeypatch.setenv(TASK_LIBRARY_PYTHON, str(script))
     seconds = 3.0 if "3 s" in problem else 60.0
     with pytest.raises(UserError) as raised:
         segment_with_task_library(world / "model.tflite", [np.zeros((33, 33, 3), np.uint8)], timeout=seconds)
+    assert not running(f"yes {mark}")
     assert problem in raised.value.problem
     assert len(str(raised.value)) < 1000
