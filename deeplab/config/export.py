@@ -54,8 +54,8 @@ class ExportConfig:
             of calibrating.
         correct_biases: correct the biases of calibrated files (int8, int16x8) for the mean rounding error of the
             weights.
-        per_tensor: one scale for each kernel of the int8 and int16x8 files instead of one per output channel, for NPUs
-            that refuse per-channel kernels. The report states the mIoU that it costs. A run trained with
+        per_tensor: one scale for each kernel of the int8 file instead of one per output channel, for NPUs that refuse
+            per-channel kernels. The report states the mIoU that it costs. A run trained with
             training.quantization.per_tensor=true is always exported so.
         equalize: equalize the channels of the kernels before a calibrated per-tensor conversion (arXiv:1906.04721, sec.
             4.1), which keeps the function of the network.

@@ -60,8 +60,8 @@ def convert(
         float_layers: names of Keras layers whose operators stay float in an int8 file.
         correct_biases: whether the biases of a calibrated file compensate for the rounding of the kernels, see
             `bias_correction`.
-        per_tensor: whether each kernel of a calibrated file has a single scale instead of one per output channel, as
-            some NPUs require. Without images, the fake-quant operators decide.
+        per_tensor: whether each kernel of a calibrated int8 file has a single scale instead of one per output channel,
+            as some NPUs require. Without images, the fake-quant operators decide.
 
     Returns:
         The file, without metadata. Its tensors have the names of the Keras layers that compute them.

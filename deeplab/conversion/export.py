@@ -17,7 +17,7 @@ from deeplab.config import ExportConfig, PageConfig, Quantization, to_mapping
 from deeplab.conversion.agreement import VerificationTarget, miou_check
 from deeplab.conversion.calibration import Calibration, choose_calibration
 from deeplab.conversion.checks import Check, CheckId, check, not_checked
-from deeplab.conversion.convert import NEEDS_CALIBRATION, convert, io_type
+from deeplab.conversion.convert import convert, io_type
 from deeplab.conversion.export_graph import export_graph
 from deeplab.conversion.export_report import Report, print_reports, sha256, versions
 from deeplab.conversion.export_settings import ExportSettings, resolve_settings
@@ -194,7 +194,7 @@ def _expected(settings: ExportSettings, prepared: _PreparedModel, quantization: 
         float_layers=prepared.float_layers if quantization == "int8" else (),
         logit_offset=prepared.logit_offset,
         quantization_parameters=quantization_parameters(prepared.model, prepared.logit_offset),
-        per_tensor=settings.per_tensor and quantization in NEEDS_CALIBRATION,
+        per_tensor=settings.per_tensor and quantization == "int8",
     )
 
 

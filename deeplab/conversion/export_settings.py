@@ -28,7 +28,7 @@ class ExportSettings:
         image_size: (height, width) of the input in pixels.
         paths: the file to write for each quantization.
         keep_ranges: whether the int8 file keeps the activation ranges of a quantized .tflite file.
-        per_tensor: whether each kernel of the int8 and int16x8 files has a single scale.
+        per_tensor: whether each kernel of the int8 file has a single scale.
         validation: labeled images to compare on; None if there are none.
         training: images to calibrate with; None if no file needs calibration.
     """
@@ -86,9 +86,9 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
 def _per_tensor(config: ExportConfig, run: TrainedModel) -> bool:
     """Return whether kernels have a single scale; raise UserError if the run or the quantization contradicts it."""
     requested, description = config.per_tensor, run.description
-    if requested and not set(config.quantizations) & set(NEEDS_CALIBRATION):
-        kinds = " and ".join(NEEDS_CALIBRATION)
-        raise UserError("per_tensor", f"only {kinds} files can be per-tensor", "omit it, or use quantization=int8")
+    # The converter fails on per-tensor kernels with 16-bit activations.
+    if requested and ("int8" not in config.quantizations or "int16x8" in config.quantizations):
+        raise UserError("per_tensor", "only int8 files can be per-tensor", "omit it, or use quantization=int8")
     if requested and description.quantized and not description.per_tensor:
         remedy = "train with training.quantization.per_tensor=true, or export the float run that it started from"
         raise UserError("per_tensor", "the run was trained for int8 with per-channel kernels", remedy)

@@ -7,9 +7,9 @@ from deeplab.conversion import agreement
 from deeplab.conversion.agreement import (
     VerificationTarget,
     _lead,
-    _miou_check,
     _pixel_checks,
     _shift_check,
+    miou_check,
     relative_error,
     simulation_checks,
 )
@@ -125,7 +125,7 @@ def test_the_miou_drop_is_over_the_classes_in_the_labels(monkeypatch):
     reference = KerasReference((), (), examples, evaluate(lambda _: keras, examples, classes))
     expected = ExpectedFile((20, 10), 1, tuple(classes), "logits", "int8", "uint8", "uint8")
     monkeypatch.setattr(agreement, "tflite_predictor", lambda _: lambda _: file)
-    result = _miou_check(None, VerificationTarget(expected, reference, max_miou_drop=1.5))
+    result = miou_check(None, VerificationTarget(expected, reference, max_miou_drop=1.5))
     # In Keras the wrong pixel joins class 1: 10 / 11. In the file it joins class 20, which no label contains and which
     # would cost (19.9 / 20 - 19.9 / 21) = 4.7 points.
     assert result.measured == pytest.approx(100 * (10 / 11 - 1) / 20)

@@ -97,7 +97,7 @@ def test_no_file_is_written_if_a_check_fails(run, tmp_path, monkeypatch, worksho
     [
         ({"out": "model.onnx"}, "out: expected a name that ends in .tflite, got 'model.onnx'"),
         ({"image_size": 128, "mask_stride": 4}, "mask_stride: 4 does not fit"),
-        ({"image_size": 8}, "image_size: 8x8 pixels"),
+        ({"image_size": 8}, "image_size: expected an integer from 33"),
         ({"run": "nowhere"}, "nowhere"),
         ({"output_stride": 5}, "output_stride"),
         ({"output": "labels", "quantization": ("int8", "int16x8")}, "output: labels are not available with int16x8"),

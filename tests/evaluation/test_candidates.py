@@ -49,7 +49,7 @@ def test_scales_and_flip_add_candidates(run):
 
 
 def test_multiply_adds_count_every_scale_and_flip_and_depend_on_the_stride(run):
-    single16, single8, averaged16, _ = candidates(EvaluateConfig(run, scales=(1.0,) * 3, flip=True))
+    single16, single8, averaged16, _ = candidates(EvaluateConfig(run, scales=(1.0, 0.999, 1.001), flip=True))
     assert averaged16.multiply_adds((33, 33)) == 6 * single16.multiply_adds((33, 33))
     assert single8.multiply_adds((33, 33)) > single16.multiply_adds((33, 33))
 

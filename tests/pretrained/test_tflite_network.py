@@ -190,7 +190,7 @@ def test_more_than_99_percent_of_the_channels_keep_the_kernel_scale_of_an_offici
     kept = total = 0
     for name, convolution in network.convolutions.items():
         factor = network.input_scale[0] if name == "backbone_stem" else 1.0
-        scales = _kernel_scales(network, name)
+        scales = _kernel_scales(network, name, per_tensor=False)
         kernel = convolution.kernel * factor
         kernel = kernel[..., 0] if name.endswith("_depthwise") else kernel
         stored = kernel / scales
@@ -208,7 +208,7 @@ def test_kernel_scales_that_do_not_reach_the_largest_value_are_increased():
     bias, scale = np.zeros(2, np.float32), np.array([0.01, 0.01])
     convolution = TfliteConvolution(kernel, bias, StrideRate(1, 1), 0, scale)
     network = SimpleNamespace(convolutions={"aspp0": convolution}, input_scale=np.ones(3))
-    np.testing.assert_allclose(_kernel_scales(network, "aspp0"), [0.01, 1.28 / 127], rtol=1e-5)
+    np.testing.assert_allclose(_kernel_scales(network, "aspp0", per_tensor=False), [0.01, 1.28 / 127], rtol=1e-5)
 
 
 @pytest.mark.parametrize("epsilon", [1e-3, 1e-5])

@@ -115,7 +115,7 @@ def test_float_weights_with_a_quantization_aware_description_are_refused(runs, t
     with pytest.raises(UserError, match="of another network"):
         load_model(tmp_path, 16)
     write_json(tmp_path / "model.json", {k: content[k] for k in ("model", "classes")})
-    with pytest.raises(UserError, match="is incomplete"):
+    with pytest.raises(UserError, match="quantized: a value is required"):
         load_model(tmp_path, 16)
 
 

@@ -261,7 +261,7 @@ def tiny_arguments() -> list[str]:
 @pytest.mark.parametrize(
     ("argument", "line"),
     [
-        ("training.stpes=3", "error: training.stpes: unknown key; did you mean 'steps'?"),
+        ("training.stpes=3", "error: training.stpes: unknown key; did you mean 'training.steps'?"),
         ("training.steps=many", "error: training.steps: expected an integer, got 'many'"),
         ("data=vco", "error: data=vco: unknown choice; did you mean 'voc'?"),
     ],
