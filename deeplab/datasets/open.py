@@ -11,6 +11,7 @@ from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
 
 _USED_BY: dict[str, tuple[str, ...]] = {
+    "root": ("voc", "folder", "tfds", "cityscapes", "ade20k", "coco_voc"),
     "name": ("voc", "cityscapes", "coco_voc", "tfds"),
     "label_ids": ("folder", "tfds"),
     "colors": ("folder",),
@@ -131,4 +132,4 @@ def _check_keys(config: DataConfig) -> None:
         default = next(field.default for field in dataclasses.fields(config) if field.name == key)
         if config.source not in sources and getattr(config, key) != default:
             users = ", ".join(f"data={source}" for source in sources)
-            raise UserError(f"data.{key}", f"data={config.source} does not use it", f"remove it (used by {users})")
+            raise UserError(f"data.{key}", f"data={config.source} does not use it", f"remove it, or add one of {users}")
