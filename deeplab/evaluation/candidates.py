@@ -144,8 +144,10 @@ def _network_candidate(
 def _network_multiply_adds(config: ModelConfig, stride: int, size: Size) -> int:
     """Return the multiply-adds at one size; cached because counting builds the network."""
     from deeplab.model.cost import cost
+    from deeplab.model.resize import padded_size
 
-    return cost(config, stride, size).multiply_adds
+    # The network pads images itself; a network of a fixed size below the smallest padded one is refused.
+    return cost(config, stride, (padded_size(size[0]), padded_size(size[1]))).multiply_adds
 
 
 def file_multiply_adds(graph: TfliteGraph) -> int:

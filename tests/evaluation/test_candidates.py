@@ -49,9 +49,11 @@ def test_scales_and_flip_add_candidates(run):
 
 
 def test_multiply_adds_count_every_scale_and_flip_and_depend_on_the_stride(run):
-    single16, single8, averaged16, _ = candidates(EvaluateConfig(run, scales=(1.0, 0.999, 1.001), flip=True))
+    single16, single8, averaged16, _ = candidates(EvaluateConfig(run, scales=(1.0, 1.01, 1.02), flip=True))
     assert averaged16.multiply_adds((33, 33)) == 6 * single16.multiply_adds((33, 33))
     assert single8.multiply_adds((33, 33)) > single16.multiply_adds((33, 33))
+    # Smaller images are padded to 33x33.
+    assert single16.multiply_adds((20, 20)) == single16.multiply_adds((33, 33))
 
 
 def test_error_names_missing_weights(run, tmp_path):
