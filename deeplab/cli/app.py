@@ -65,6 +65,7 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
             program = f"deeplab {name}"
             if name not in COMMANDS:
                 raise UserError(name, "unknown command", f"use one of {', '.join(COMMANDS)}")
+        warnings.showwarning = _show_warning
         command, folder = COMMANDS[name], config_folder()
         if _HELP_FLAGS & set(arguments):
             helping = True
@@ -115,7 +116,6 @@ def _run(command: Command, settings: dict[str, Any] | None, given: set[str]) -> 
     """
     if settings is None:
         return
-    warnings.showwarning = _show_warning
     warnings.simplefilter("ignore", DeprecationWarning)
     job = command.job_for(settings)
     config: Any = record_given(build(job.config, settings), given)
@@ -123,7 +123,22 @@ def _run(command: Command, settings: dict[str, Any] | None, given: set[str]) -> 
     job.check(config)
     if job.needs_tensorflow:
         load_tensorflow()
-    job.run(config)
+    previous, sys.unraisablehook = sys.unraisablehook, _repeat_signal
+    try:
+        job.run(config)
+    finally:
+        sys.unraisablehook = previous
+
+
+def _repeat_signal(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Send a signal again whose exception was lost, because it arrived in a callback that cannot raise."""
+    error = unraisable.exc_value
+    if not isinstance(error, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), error.args[0] if error.args else signal.SIGINT))
+    timer.daemon = True
+    timer.start()
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:

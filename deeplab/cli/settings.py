@@ -45,7 +45,7 @@ def compose_settings(name: str, arguments: Sequence[str], folder: Path) -> dict[
         The settings as plain values; None if they were printed.
 
     Raises:
-        UserError: an argument that is not a setting or is given twice, or an unknown choice of a config group.
+        UserError: an argument that is not a setting, or an unknown choice of a config group.
     """
     show = "--cfg" in arguments
     choices: dict[str, str] = {}
@@ -55,7 +55,8 @@ def compose_settings(name: str, arguments: Sequence[str], folder: Path) -> dict[
             continue
         key, value = _split(argument)
         if key in choices or key in values:
-            raise UserError(argument, f"{key} is given twice", "give it once")
+            # As in hydra, so that scripts can append settings; but not silently.
+            warnings.warn(f"{key} is given twice; {argument} counts", stacklevel=2)
         if (folder / key).is_dir():
             choices[key] = _choice(key, value, folder)
         else:

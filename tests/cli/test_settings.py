@@ -62,3 +62,12 @@ def test_the_composed_settings_can_be_printed(configs, capsys):
 
 def test_keys_of_the_arguments_are_given_by_hand():
     assert given_keys(["run=a=b", "data=voc", "data.root=x", "--cfg", "job"]) == {"run", "data", "data.root"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "value"), [("steps=1 steps=2", "steps", 2), ("data=voc data=folder", "data", "folder")]
+)
+def test_the_last_value_of_a_repeated_key_counts_with_a_warning(arguments, key, value, configs):
+    with pytest.warns(UserWarning, match=f"{key} is given twice; {key}={value} counts"):
+        settings = compose_settings("work", arguments.split(), configs)
+    assert settings[key] == ({"source": value} if key == "data" else value)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,8 +109,9 @@ def test_user_errors_are_one_line_and_exit_code_1(run, arguments, line):
 
 @pytest.mark.slow
 def test_command_accepts_lists_of_runs_and_strides(run, tmp_path):
+    shutil.copytree(run, tmp_path / "copy")
     arguments = [
-        f"run=[{run},{run}]",
+        f"run=[{run},{tmp_path / 'copy'}]",
         "output_stride=[32]",
         "bootstrap_samples=10",
         "example_images=0",

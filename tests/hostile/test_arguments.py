@@ -54,8 +54,6 @@ GRAMMAR = [
     refused("train 'data.root=~'", "~ is not expanded here"),
     refused("predict run=run 'images=~/photo.png'", "~ is not expanded here"),
     refused("train 'run=a\x1b[31mb'", "has a character that cannot be printed"),
-    refused("train training.steps=3 training.steps=4", "training.steps is given twice"),
-    refused("train data=voc data=folder", "data is given twice"),
     refused("train data=null", "data: expected a mapping, got None"),
     refused("train model=null", "model: expected"),
     refused("train training=null", "training: expected a mapping, got None"),

@@ -251,7 +251,8 @@ def test_wrong_data_is_reported_in_one_line_with_exit_code_1(damage, line, tmp_p
 
 def train_command(*arguments: str) -> list[str]:
     script = str(PROJECT / "train.py")
-    return [sys.executable, script, *tiny_arguments(), "data.val_size=2", "training.steps=40", *arguments]
+    given = (*tiny_arguments(), "data.val_size=2", "training.steps=40", *arguments)
+    return [sys.executable, script, *{argument.partition("=")[0]: argument for argument in given}.values()]
 
 
 def tiny_arguments() -> list[str]:
