@@ -27,6 +27,6 @@ def check_class_names(names: Sequence[str], where: str) -> tuple[str, ...]:
             raise UserError(where, f"the name of class {index} has a control character: {name!r}", "remove it")
         if name in first:
             problem = f"classes {first[name]} and {index} have the same name {name!r}"
-            raise UserError(where, problem, "give each class a name of its own")
+            raise UserError(where, problem, "give each class a different name")
         first[name] = index
     return tuple(names)

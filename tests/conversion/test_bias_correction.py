@@ -96,9 +96,9 @@ def test_biases_in_a_shared_buffer_are_corrected_separately():
     corrected = with_corrected_biases(together, plain, inputs)
     tensors = schema.ModelT.InitFromPackedBuf(corrected, 0).subgraphs[0].tensors
     assert tensors[biases[0]].buffer != tensors[biases[1]].buffer
-    # Each layer gets the correction of its own kernel, as in the file whose biases lie apart.
-    apart = read_graph(with_corrected_biases(rounded, plain, inputs))
-    values = [[graph.tensors[i].data for i in biases] for graph in (read_graph(corrected), apart)]
+    # Each layer gets the correction for its kernel, as in the file with separate bias buffers.
+    separate = read_graph(with_corrected_biases(rounded, plain, inputs))
+    values = [[graph.tensors[i].data for i in biases] for graph in (read_graph(corrected), separate)]
     np.testing.assert_array_equal(values[0], values[1])
     float_graph, before = read_graph(plain), read_graph(together)
     kernels = [[op.inputs[1] for op in g.operators if op.name == "CONV_2D"] for g in (float_graph, before)]

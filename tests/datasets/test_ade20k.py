@@ -81,5 +81,5 @@ def test_a_wrong_list_of_classes_is_refused(config: DataConfig):
 def test_the_data_check_accepts_the_layout(config: DataConfig, tmp_path: Path):
     report = check_before_training(config, tmp_path / "run", full=True)
     assert report.errors == ()
-    # Each mask has 20 rows: 8 columns ignored, 8 of the last class, 16 of its own class.
+    # Each mask has 20 rows: 8 columns ignored, 8 of the last class, 16 of the class of this mask.
     assert (report.splits[0].pixels[149], report.splits[0].pixels[2], report.splits[0].ignored) == (320, 320, 320)

@@ -208,5 +208,5 @@ def test_the_data_check_accepts_the_layout(tmp_path: Path):
     report = check_before_training(make_coco(tmp_path / "coco"), tmp_path / "run", full=True)
     assert report.errors == ()
     train = report.splits[0]
-    # The train of image 5 has 40 x 30 pixels; the dog of image 1 has 10 x 10 + 8 x 10 pixels of its own.
+    # The train of image 5 has 40 x 30 pixels; the dog of image 1 has 10 x 10 + 8 x 10 pixels.
     assert (train.pixels[19], train.pixels[12], train.checked) == (1200, 180, 2)

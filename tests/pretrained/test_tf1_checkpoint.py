@@ -5,13 +5,14 @@ are spelled out here and do not come from the code under test.
 """
 
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 
 from deeplab.config import ModelConfig
 from deeplab.errors import UserError
-from deeplab.model.build import build_model
+from deeplab.model.build import DeepLab, build_model
 from deeplab.pretrained import import_weights
 from deeplab.pretrained.tf1_checkpoint import BACKBONE_SCOPES
 
@@ -25,6 +26,11 @@ BLOCKS = [
 CONFIG = ModelConfig(
     depth_multiplier=0.25, aspp_channels=12, decoder_channels=14, low_level_channels=10, aspp_rates=(6, 12), classes=5
 )
+
+
+def check_variable(model: DeepLab, values: dict[str, np.ndarray], layer: str, index: int, scope: str) -> None:
+    """Check that a layer has the value of the checkpoint's variable `scope`."""
+    np.testing.assert_array_equal(model.get_layer(layer).get_weights()[index], values[scope])
 
 
 def convolution(scope: str, inputs: int, outputs: int, size: int = 1) -> dict[str, tuple[int, ...]]:
@@ -122,9 +128,7 @@ def test_every_variable_of_a_deeplabv3plus_checkpoint_is_loaded(checkpoint, name
     assert report.unused == ("MobilenetV2/Conv_1/weights",)
     assert not report.folded
 
-    def same(layer: str, index: int, scope: str) -> None:
-        np.testing.assert_array_equal(model.get_layer(layer).get_weights()[index], values[scope])
-
+    same = partial(check_variable, model, values)
     same("backbone_stem", 0, "MobilenetV2/Conv/weights")
     same("backbone_block0_depthwise", 0, "MobilenetV2/expanded_conv/depthwise/depthwise_weights")
     same("backbone_block16_project_bn", 3, "MobilenetV2/expanded_conv_16/project/BatchNorm/moving_variance")
@@ -237,9 +241,7 @@ def test_every_variable_of_a_mobilenet_v3_checkpoint_is_loaded(size, tmp_path):
     assert len(report.loaded) == len(values) == len(model.weights)
     assert report.reinitialized == report.missing == report.unused == ()
 
-    def same(layer: str, index: int, scope: str) -> None:
-        np.testing.assert_array_equal(model.get_layer(layer).get_weights()[index], values[scope])
-
+    same = partial(check_variable, model, values)
     same("backbone_stem", 0, "MobilenetV3/Conv/weights")
     same("backbone_last_bn", 1, "MobilenetV3/Conv_1/BatchNorm/beta")
     same("backbone_block0_depthwise", 0, "MobilenetV3/expanded_conv/depthwise/depthwise_weights")
