@@ -3,7 +3,7 @@
 Every default is defined here and nowhere else; the YAML files in configs/ contain only what differs from it.
 """
 
-from deeplab.config.commands import EvaluateConfig, Fit, PredictConfig, SummarizeConfig, TrainConfig
+from deeplab.config.commands import EvaluateConfig, PredictConfig, SummarizeConfig, TrainConfig
 from deeplab.config.data import DataConfig
 from deeplab.config.export import (
     IO_TYPES,
@@ -16,7 +16,7 @@ from deeplab.config.export import (
     TargetListConfig,
     VerifyConfig,
 )
-from deeplab.config.image_size import ImageSize, fixed_height_width, height_width
+from deeplab.config.image_size import Fit, ImageSize, Resize, fixed_height_width, height_width
 from deeplab.config.mapping import build, checked, is_given, nested_config, record_given, to_mapping, type_name
 from deeplab.config.model import ModelConfig
 from deeplab.config.training import AugmentConfig, QuantizationAwareConfig, TrainingConfig
@@ -37,6 +37,7 @@ __all__ = [
     "PredictConfig",
     "Quantization",
     "QuantizationAwareConfig",
+    "Resize",
     "SummarizeConfig",
     "TargetListConfig",
     "TrainConfig",

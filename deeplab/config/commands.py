@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from deeplab.config.data import DataConfig
-from deeplab.config.image_size import ImageSize
+from deeplab.config.image_size import Fit, ImageSize, fixed_height_width
 from deeplab.config.mapping import build, check_fields, check_list, require
 from deeplab.config.model import ModelConfig
 from deeplab.config.ranges import (
@@ -23,9 +23,6 @@ from deeplab.config.training import TrainingConfig
 PredictionFormat = Literal["overlays", "voc"]
 """The files that predict writes, see `deeplab.prediction.predict.run_prediction`."""
 
-Fit = Literal["auto", "pad", "stretch"]
-"""How an image meets a network of fixed input size, see `deeplab.prediction.image_fit.fit_image`."""
-
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -38,15 +35,17 @@ class TrainConfig:
             the network that `pretrained` describes (a run, or an official .tflite file), else of the default network.
         data: the images and masks to train on.
         training: the training recipe.
-        pretrained: initial weights: a run folder, an official .tflite file, a checkpoint, an .h5 file, or "imagenet";
-            null starts from random weights.
+        pretrained: initial weights: a run folder, an official .tflite file, a checkpoint, an .h5 file, "imagenet", or a
+            name of published DeepLab weights that are downloaded once: official (MobileNetV2, VOC), official_050 (depth
+            multiplier 0.5) or starter (float, 0.5). null starts from random weights.
         first_stage: a preceding training in `first_stage/` of the run folder, whose weights this one starts from: the
             keys of `data` and `training` that differ (DeepLabv3, arXiv:1706.05587, sec. 4.1).
         allow_missing: accept pretrained weights that fill only a part of the backbone.
         check_data: check every image and mask, print the report, and do not train. Every training starts with a quick
             check.
         output_stride: output strides at which the result is evaluated.
-        image_size: pad images to this size for evaluation; null takes data.eval_size.
+        image_size: pad images to this size for evaluation; null takes data.eval_size. With data.resize the size is
+            data.image_size.
     """
 
     run: str = "runs/demo"
@@ -68,6 +67,10 @@ class TrainConfig:
         if isinstance(self.model, dict) and "backbone" in self.model:
             object.__setattr__(self, "model", network)
         check_list("output_stride", self.output_stride, "output stride")
+        if self.data.resize != "none":
+            same = self.image_size is None or fixed_height_width(self.image_size) == fixed_height_width(self.eval_size)
+            expected = f"null or data.image_size={self.data.image_size} with data.resize={self.data.resize}"
+            require("image_size", self.image_size, same, expected)
 
     @property
     def network(self) -> ModelConfig:
@@ -76,7 +79,9 @@ class TrainConfig:
 
     @property
     def eval_size(self) -> ImageSize:
-        """The size that images are padded to for evaluation; None for their own size."""
+        """The size that images are fitted to for evaluation, see `DataConfig.fit`; None for their own size."""
+        if self.data.resize != "none":
+            return self.data.image_size
         return self.data.eval_size if self.image_size is None else self.image_size
 
 
@@ -94,12 +99,16 @@ class EvaluateConfig:
     """Settings of evaluate.py: the table has one row per model, output stride and scale setting.
 
     Attributes:
-        run: run folders and .tflite files, one or a list.
-        out: folder of evaluation.json and evaluation.html; null is the first run's folder, or that of the .tflite file.
+        run: run folders, .tflite files and names of published weights (official, ...), one or a list.
+        out: folder of evaluation.json and evaluation.html; null is the first run's folder, or that of the .tflite file
+            (runs/NAME for published weights).
         output_stride: output strides, one or a list. null takes 16 and 8 for a run and evaluates a .tflite file as it
             is; with a value, an official .tflite file is also imported and evaluated in float at these strides.
-        image_size: pad images to this size; null takes the eval_size of the data.
-        fit: how images meet a .tflite file of another size: auto (pad, stretch larger ones), pad or stretch.
+        image_size: fit images to this size; null takes that of the training with data.resize, else the eval_size of the
+            data.
+        fit: how images meet this size, or that of a .tflite file: auto (as in the training with data.resize; else pad,
+            and stretch images that a .tflite file is too small for), pad, letterbox (scale with the aspect kept, then
+            pad) or stretch. Masks return to the original size, and the labels are the original ones.
         data: keys of DataConfig: what to evaluate on. Without a source, they change single values of the data that the
             first run was trained on.
         scales: factors on the image size; other values than [1.0] add a row with probabilities averaged over them
@@ -153,16 +162,18 @@ class PredictConfig:
     """Settings of predict.py.
 
     Attributes:
-        run: a run folder or a .tflite file.
+        run: a run folder, a .tflite file, or a name of published weights (official, official_050, starter).
         images: an image, a video, a folder of them, a pattern ("a/*.jpg"), or a list of a VOCdevkit
             ("VOCdevkit/VOC2012/ImageSets/Segmentation/test.txt").
         out: folder for the results.
         format: overlays writes masks, overlays and shares.json; voc writes only an indexed NAME.png per image, as the
             test server of PASCAL VOC expects.
         output_stride: output stride of the network.
-        image_size: pad images to this size. null takes the size at which the run was evaluated, at most that of a tile;
-            larger images run at their own size.
-        fit: how images meet a model of fixed size: auto (pad, stretch larger ones), pad or stretch.
+        image_size: fit images to this size. null takes the size at which the run was evaluated, at most that of a tile;
+            larger images that are only padded run at their own size.
+        fit: how images meet this size, or that of a .tflite file: auto (as in the training with data.resize; else pad,
+            and stretch images that a .tflite file is too small for), pad, letterbox (scale with the aspect kept, then
+            pad) or stretch.
         tile: side in pixels of the overlapping tiles that larger images are split into; null disables tiling.
         overlap: minimum overlap of neighboring tiles in pixels.
         opacity: opacity of the class colors in the overlay, 0..1.

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from deeplab.config.class_names import check_class_names
-from deeplab.config.image_size import ImageSize
+from deeplab.config.image_size import Fit, ImageSize, Resize
 from deeplab.config.mapping import check_fields, require
-from deeplab.config.ranges import OptionalText, PositiveInt, Range, Seed
+from deeplab.config.ranges import BelowOneFloat, OptionalText, PositiveInt, Range, Seed
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,14 @@ class DataConfig:
         sbd: folder of the Semantic Boundaries Dataset (its `dataset` folder, or a folder of PNG masks), for the split
             train_aug of voc.
         on_unreadable: stop at an image that cannot be used, or skip it; skipped images are counted and named.
+        resize: how an image becomes what the network sees: none (its own pixels, as in the published protocol), letterbox
+            (scaled to fit into `image_size` with its aspect kept, and padded at the bottom and on the right), or
+            stretch (scaled to `image_size` without keeping the aspect, as most apps do). Augmentation follows. The run
+            is evaluated, exported and used in the same way; scores are always those of the original labels.
+        image_size: size in pixels that `resize` scales to: in training, evaluation and prediction, and of the exported
+            file; null with resize=none.
+        cache_memory: share of the machine's memory for resized training images, so that each file is decoded once; 0
+            keeps none.
         min_resize_value: scale each image and mask so that the shorter side has this many pixels, in training and
             evaluation (tensorflow/models research/deeplab core/preprocess_utils.py, `resize_to_range`, for ADE20K);
             null keeps the size of the images.
@@ -47,7 +55,7 @@ class DataConfig:
         resize_factor: both sides are rounded up to a multiple of this plus one, the maximum is rounded down; null
             rounds neither.
         eval_size: pad images, never scale them, to this size for evaluation, as the published protocol of the set does
-            (513 for VOC); null evaluates each image at its own size.
+            (513 for VOC); null evaluates each image at its own size. Not used with `resize`.
     """
 
     source: Literal["shapes", "voc", "cityscapes", "ade20k", "coco_voc", "folder", "tfds"] = "shapes"
@@ -67,6 +75,9 @@ class DataConfig:
     download: bool = False
     sbd: str | None = None
     on_unreadable: Literal["stop", "skip"] = "stop"
+    resize: Resize = "none"
+    image_size: ImageSize = None
+    cache_memory: BelowOneFloat = 0.25
     min_resize_value: PositiveInt | None = None
     max_resize_value: PositiveInt | None = None
     resize_factor: PositiveInt | None = None
@@ -81,3 +92,15 @@ class DataConfig:
             value = getattr(self, key)
             scaled = value is None or self.min_resize_value is not None
             require(f"data.{key}", value, scaled, "null, unless data.min_resize_value is set")
+        if self.resize == "none":
+            require("data.image_size", self.image_size, self.image_size is None, "null, unless data.resize is set")
+        else:
+            expected = f"a size in pixels with data.resize={self.resize}"
+            require("data.image_size", self.image_size, self.image_size is not None, expected)
+            expected, once = f"null with data.resize={self.resize}", self.min_resize_value is None
+            require("data.min_resize_value", self.min_resize_value, once, expected)
+
+    @property
+    def fit(self) -> Fit:
+        """How images meet a network that was trained on these data: as in the training."""
+        return "auto" if self.resize == "none" else self.resize

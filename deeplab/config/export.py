@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from deeplab.config.commands import Fit
-from deeplab.config.image_size import ImageSize
+from deeplab.config.image_size import Fit, ImageSize
 from deeplab.config.mapping import check_fields, check_list, require
 from deeplab.config.ranges import NonNegativeInt, OutputStride, PositiveInt, Range, Seed, Threads
 
@@ -32,15 +31,19 @@ class ExportConfig:
     """Settings of export.py.
 
     Attributes:
-        run: a run folder, or an official .tflite file, which is imported first.
+        run: a run folder, an official .tflite file or the name of one (official, official_050, starter), which is
+            imported first.
         out: the .tflite file to write; its report is written next to it. Several quantizations add their names. null
             writes QUANTIZATION.tflite, or TARGET.tflite, into the run folder; required when `run` is a .tflite file.
         target: the app, delegate or browser that the file is for. It sets quantization, dtypes, output, mask_stride and
             image_size; a setting given by hand must not contradict it. "list" prints all targets.
         seed: seed of the choice of calibration images.
         output_stride: output stride of the exported network: 8, 16 or 32.
-        image_size: input size of the file in pixels. null takes the evaluation size of the run, else its crop size, or
-            the input size of `run` if that is a .tflite file.
+        image_size: input size of the file in pixels. null takes the evaluation size of the run, which is data.image_size
+            with data.resize, else its crop size, or the input size of `run` if that is a .tflite file.
+        fit: how images meet the file, in its calibration and its checks: auto (as in the training with data.resize; else
+            pad, and stretch larger images), pad, letterbox or stretch. The file states it, so that evaluate.py,
+            predict.py and its page fit images in the same way.
         quantization: float32, float16, dynamic, int8 or int16x8; a list exports several and compares them.
         output: what the file returns for each pixel: logits, probabilities or labels (class ids; neither the Task
             Library nor MediaPipe accepts them).
@@ -75,6 +78,7 @@ class ExportConfig:
     seed: Seed = 0
     output_stride: OutputStride = 16
     image_size: ImageSize = None
+    fit: Fit = "auto"
     quantization: Quantization | tuple[Quantization, ...] = "int8"
     output: ExportOutput = "logits"
     mask_stride: PositiveInt = 1
@@ -185,8 +189,8 @@ class PageConfig:
     Attributes:
         page: the .tflite file.
         out: the .html file to write; null is FILE.html next to FILE.tflite.
-        fit: how images meet a file of another input size, as in predict.py: auto (pad, stretch larger ones), pad or
-            stretch.
+        fit: how images meet a file of another input size, as in predict.py: auto (as the file states, else pad, and
+            stretch larger ones), pad, letterbox or stretch.
         example: an image that the page contains and shows first; null is none, or a drawn scene for a file with the
             classes of the built-in demo.
     """

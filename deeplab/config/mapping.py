@@ -60,11 +60,14 @@ def is_given(config: Any, name: str) -> bool:
 
     Args:
         config: a config dataclass.
-        name: a field of it.
+        name: a field of it, or of a config inside it ("training.crop_size").
     """
     given = getattr(config, "_given", None)
     if given is not None:
         return any(key == name or key.startswith(f"{name}.") for key in given)
+    name, _, inner = name.partition(".")
+    if inner:
+        return is_given(getattr(config, name), inner)
     field = next(f for f in dataclasses.fields(config) if f.name == name)
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     return bool(getattr(config, name) != default)

@@ -82,7 +82,8 @@ class TrainingConfig:
     Attributes:
         steps: number of updates.
         batch_size: images per update, over all replicas and all accumulated parts.
-        crop_size: side of the training crop in pixels; sizes of 32k+1 need no padding.
+        crop_size: side, or [height, width], of the training crop in pixels; sizes of 32k+1 need no padding. With
+            data.resize the default is data.image_size.
         output_stride: output stride of the network during training.
         optimizer: sgd (momentum without Nesterov) or adamw.
         learning_rate: initial learning rate.
@@ -139,7 +140,7 @@ class TrainingConfig:
 
     steps: PositiveInt = 30_000
     batch_size: PositiveInt = 16
-    crop_size: Side = 513
+    crop_size: Side | tuple[Side, Side] = 513
     output_stride: OutputStride = 16
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Range("above 0 and at most 100", 0, 100, open_low=True)] = 0.007
@@ -196,6 +197,11 @@ class TrainingConfig:
         require("training.recalibration_batches", self.recalibration_batches, updated, expected)
         evaluated = self.result == "last" or self.evaluate_every is not None
         require("training.result", self.result, evaluated, "last, unless training.evaluate_every is set")
+
+    @property
+    def crop(self) -> tuple[int, int]:
+        """`crop_size` as (height, width)."""
+        return (self.crop_size, self.crop_size) if isinstance(self.crop_size, int) else self.crop_size
 
     @property
     def freezes_statistics(self) -> bool:

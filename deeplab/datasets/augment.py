@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.config import AugmentConfig
+from deeplab.datasets.resizing import Size, nearest
 from deeplab.datasets.source import IGNORE_LABEL
 from deeplab.pixels import GRAY, Pixel
 
@@ -53,7 +54,7 @@ def augment(
     label: np.ndarray,
     seed: tuple[int, int],
     config: AugmentConfig,
-    crop_size: int,
+    crop_size: Size,
     padding: Pixel = GRAY,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Augment an image and its label; the result depends on the arguments only.
@@ -63,13 +64,13 @@ def augment(
         label: `[h, w]` uint8.
         seed: two numbers, at least 0: the seed of the training and the position in its stream of examples.
         config: ranges of the parameters.
-        crop_size: side of the square result in pixels.
+        crop_size: (height, width) of the result in pixels.
         padding: red, green and blue of the padding of the image: `pixels.mean_pixel` of the backbone.
 
     Returns:
-        The padded image `[crop, crop, 3]` float32, 0..255, and the label `[crop, crop]` int32, padded with 255.
+        The padded image `[*crop, 3]` float32, 0..255, and the label `[*crop]` int32, padded with 255.
     """
-    crop = np.empty((crop_size, crop_size, 3), np.float32), np.empty((crop_size, crop_size), np.int32)
+    crop = np.empty((*crop_size, 3), np.float32), np.empty(crop_size, np.int32)
     augment_into(*crop, image, label, draw_augmentation(label.shape, seed, config, crop_size), padding)
     return crop
 
@@ -97,7 +98,7 @@ def augment_into(
 
 
 def draw_augmentation(
-    size: tuple[int, ...], seed: tuple[int, int], config: AugmentConfig, crop_size: int
+    size: tuple[int, ...], seed: tuple[int, int], config: AugmentConfig, crop_size: Size
 ) -> Augmentation:
     """Draw the parameters for an image of `size` (h, w).
 
@@ -112,7 +113,7 @@ def draw_augmentation(
     if config.scale_step:
         steps = int(scale_range / config.scale_step + 1e-6)
         scale = config.min_scale + int(u_scale * (steps + 1)) * config.scale_step
-    rows, columns = _axis(size[0], scale, u_top, crop_size), _axis(size[1], scale, u_left, crop_size)
+    rows, columns = _axis(size[0], scale, u_top, crop_size[0]), _axis(size[1], scale, u_left, crop_size[1])
     offset, window, resized = zip(rows, columns, strict=True)
     strengths = (config.brightness, config.contrast, config.saturation)
     factors = (float(1 + strength * (2 * u - 1)) for strength, u in zip(strengths, u_colors, strict=True))
@@ -145,7 +146,7 @@ def resize_with_tensorflow(content: np.ndarray, size: tuple[int, int]) -> np.nda
 
 def crop_label(label: np.ndarray, augmentation: Augmentation) -> np.ndarray:
     """Return the window of a label `[h, w, ...]`, flipped and resized with nearest-neighbor interpolation."""
-    rows, columns = (_nearest(*sizes) for sizes in zip(augmentation.window, augmentation.resized, strict=True))
+    rows, columns = (nearest(*sizes) for sizes in zip(augmentation.window, augmentation.resized, strict=True))
     if augmentation.flip:
         columns = augmentation.window[1] - 1 - columns
     content = augmentation.cut(label)
@@ -197,8 +198,3 @@ def _axis(size: int, scale: float, u: float, crop_size: int) -> tuple[int, int, 
         return 0, size, scaled
     window = max(min(round(crop_size * size / scaled), size), 1)
     return int(u * (size - window + 1)), window, crop_size
-
-
-def _nearest(window: int, resized: int) -> np.ndarray:
-    """Return the indices 0..window-1 of the pixels that contain the centers of `resized` evenly spaced pixels."""
-    return (2 * np.arange(resized) + 1) * window // (2 * resized)

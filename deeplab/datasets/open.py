@@ -6,9 +6,11 @@ import threading
 
 from deeplab.config import DataConfig
 from deeplab.datasets import ade20k, cityscapes, coco_voc, folder, shapes, voc
-from deeplab.datasets.resizing import resized_source
+from deeplab.datasets.cache import cached_source
+from deeplab.datasets.resizing import fitted_source, resized_source
 from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
+from deeplab.memory import machine_memory
 
 _USED_BY: dict[str, tuple[str, ...]] = {
     "root": ("voc", "folder", "tfds", "cityscapes", "ade20k", "coco_voc"),
@@ -20,8 +22,12 @@ _USED_BY: dict[str, tuple[str, ...]] = {
     "label_feature": ("tfds",),
     "download": ("tfds",),
     "sbd": ("voc",),
+    "resize": ("voc", "folder", "tfds", "cityscapes", "ade20k", "coco_voc"),
 }
 """The sources that use a key of DataConfig; keys that are not listed apply to all, or cannot mislead."""
+
+_ASSUMED_MEMORY = 4 * 2**30
+"""Bytes of memory of a machine that does not state them."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +56,20 @@ def open_source(config: DataConfig, split: str, seed: int = 0) -> Source:
     if split == config.train_split and config.on_unreadable == "skip":
         return skipping(source)
     return source
+
+
+def open_training_source(config: DataConfig, seed: int = 0) -> Source:
+    """Open the training split as the network sees it: resized as `config.resize` says, and then kept in memory.
+
+    Everything else reads the original images (`open_source`): the data check, the evaluation and the calibration.
+
+    Raises:
+        UserError: as `open_source`.
+    """
+    source = fitted_source(open_source(config, config.train_split, seed), config)
+    if config.resize == "none":
+        return source
+    return cached_source(source, int(config.cache_memory * (machine_memory() or _ASSUMED_MEMORY)))
 
 
 def resolved_split(config: DataConfig) -> str:

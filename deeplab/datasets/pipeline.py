@@ -49,12 +49,12 @@ def training_batches(
         padding: red, green and blue of the padding of images.
 
     Returns:
-        Image `[b, crop, crop, 3]` float32 0..255 and label `[b, crop, crop]` int32, where b is the batch size per
+        Image `[b, *crop, 3]` float32 0..255 and label `[b, *crop]` int32, where b is the batch size per
         replica. Iterate with `iterate`, which raises the UserError of an example that cannot be loaded.
     """
-    size, crop = config.batch_size // replicas, config.crop_size
-    image_buffers = _BufferPool((size, crop, crop, 3), np.float32)
-    label_buffers = _BufferPool((size, crop, crop), np.int32)
+    size, crop = config.batch_size // replicas, config.crop
+    image_buffers = _BufferPool((size, *crop, 3), np.float32)
+    label_buffers = _BufferPool((size, *crop), np.int32)
     pool = ThreadPoolExecutor(threads or os.cpu_count(), "examples")
 
     def write_example(images: np.ndarray, labels: np.ndarray, position: int) -> None:
@@ -75,7 +75,7 @@ def training_batches(
 
     def tensors(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = tf.numpy_function(make_batch, [first], [tf.float32, tf.int32])
-        return tf.ensure_shape(image, (size, crop, crop, 3)), tf.ensure_shape(label, (size, crop, crop))
+        return tf.ensure_shape(image, (size, *crop, 3)), tf.ensure_shape(label, (size, *crop))
 
     firsts = tf.data.Dataset.counter(start, config.batch_size)
     if replicas > 1:

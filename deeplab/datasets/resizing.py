@@ -1,12 +1,74 @@
-"""Scaling of examples to a range of sizes, before augmentation and evaluation."""
+"""Scaling of examples to a range of sizes, or to the size that the network sees, before the augmentation."""
 
 import dataclasses
 import math
 
 import numpy as np
+from PIL import Image
 
-from deeplab.config import DataConfig
+from deeplab.config import DataConfig, Resize, fixed_height_width
 from deeplab.datasets.source import Example, Source
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+def fitted_source(source: Source, config: DataConfig) -> Source:
+    """Return a source of training examples resized as `config.resize` says; with "none", `source` itself.
+
+    A letterboxed example has the size of its content: augmentation pads it, as it pads every image smaller than the
+    crop. Image and label are aligned: both have pixel centers at i + 1/2.
+    """
+    resize, target = config.resize, fixed_height_width(config.image_size)
+    if resize == "none" or target is None:
+        return source
+
+    def load(index: int) -> Example:
+        example = source.load(index)
+        size = content_size(example.label.shape, target, resize)
+        return Example(resize_image(example.image, size), resize_label(example.label, size), example.name)
+
+    return dataclasses.replace(source, load=load)
+
+
+def content_size(size: tuple[int, ...], target: Size, resize: Resize) -> Size:
+    """Return the (height, width) that an image of (height, width) `size` has inside `target`.
+
+    "letterbox" scales it to the largest size with the same aspect that fits, rounded to whole pixels; "stretch" scales
+    it to `target`, and "none" does not scale it.
+    """
+    (height, width), (rows, columns) = size, target
+    if resize == "none":
+        return height, width
+    if resize == "stretch":
+        return target
+    # In integers, so that Python and JavaScript round alike.
+    if height * columns >= width * rows:
+        return rows, max((2 * width * rows + height) // (2 * height), 1)
+    return max((2 * height * columns + width) // (2 * width), 1), columns
+
+
+def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
+    """Resize an image `[h, w, 3]` uint8 with Pillow's bilinear filter, which averages when it shrinks (antialiasing).
+
+    Training, evaluation, prediction, calibration and the page all use this rule (web/image_fit.js in a browser).
+    """
+    if image.shape[:2] == size:
+        return image
+    # First the columns, then the rows: in one call, Pillow 13 chooses the order by the sizes, and the bytes differ.
+    narrow = Image.fromarray(image).resize((size[1], image.shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(narrow.resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def resize_label(label: np.ndarray, size: Size) -> np.ndarray:
+    """Resize a label `[h, w, ...]` by nearest neighbor, aligned with `resize_image`."""
+    rows, columns = (nearest(*sizes) for sizes in zip(label.shape, size, strict=False))
+    return label[np.ix_(rows, columns)]
+
+
+def nearest(old: int, new: int) -> np.ndarray:
+    """Return the indices of the pixels, of `old` in a row, that contain the centers of `new` evenly spaced pixels."""
+    return (2 * np.arange(new) + 1) * old // (2 * new)
 
 
 def resized_source(source: Source, config: DataConfig) -> Source:

@@ -120,7 +120,10 @@ def fingerprint(source: Source, config: DataConfig) -> str:
 
     It does not depend on the location of the data. A missing file counts by its name.
     """
-    settings = dataclasses.replace(config, root=None, on_unreadable="stop", eval_size=None, val_size=None)
+    settings = dataclasses.replace(
+        config, root=None, on_unreadable="stop", eval_size=None, val_size=None, resize="none", image_size=None
+    )
+    settings = dataclasses.replace(settings, cache_memory=DataConfig.cache_memory)
     digest = hashlib.sha256(f"{source.name} {source.classes} {source.size} {settings}\n".encode())
     for path in source.files:
         try:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from deeplab.config import ModelConfig, TrainConfig, build, to_mapping
+from deeplab.config import ModelConfig, TrainConfig, build, is_given, to_mapping
 from deeplab.datasets.open import open_source, resolved_split
 from deeplab.files import WEIGHTS_FILE
 from deeplab.pretrained.keras_applications import has_imagenet_weights
 from deeplab.pretrained.tf1_checkpoint import checkpoint_prefix
+from deeplab.published_weights import local_file
 from deeplab.run_folder import MODEL_FILE, TRAIN_FILE, is_tflite, open_model, read_training_config
 from deeplab.training.distribution import Workers, broadcast_value
 from deeplab.training.optimizer import published_weight_decay
@@ -26,6 +27,7 @@ def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
 
     - `model`: keys that are not set are those of the network that `pretrained` describes, else the defaults.
     - `data.train_split=auto` is replaced by the name of the split.
+    - `training.crop_size` is the size that `data.resize` scales images to, unless it was given by hand.
     - `training.weight_decay=null` is replaced by the published value of the network.
 
     Every worker must call this; only the chief reads `pretrained`.
@@ -34,6 +36,10 @@ def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
         UserError: `pretrained` or the data cannot be opened.
     """
     lines = []
+    crop = config.data.image_size
+    if crop is not None and not is_given(config, "training.crop_size"):
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, crop_size=crop))
+        lines.append(f"training.crop_size={crop if isinstance(crop, int) else list(crop)}: that of data.image_size")
     if isinstance(config.model, dict):
         described = _broadcast(workers, describe_network(config) if workers.is_chief else None)
         if described is not None:
@@ -62,11 +68,17 @@ def describe_network(config: TrainConfig) -> dict[str, Any] | None:
     A resumed run does not need its pretrained weights: if they are missing, the architecture is that of the run.
 
     Raises:
-        UserError: the .tflite file or the run folder is damaged.
+        UserError: the .tflite file or the run folder is damaged, or published weights cannot be downloaded.
     """
     if config.pretrained in (None, "imagenet") or checkpoint_prefix(Path(config.pretrained)):
         return None
-    run, path = Path(config.run), Path(config.pretrained)
+    run = Path(config.run)
+    try:
+        path = local_file(config.pretrained)
+    except UserError:
+        if not (run / TRAIN_FILE).is_file():
+            raise
+        path = Path(config.pretrained)
     if not path.exists():
         return to_mapping(read_training_config(run).network) if (run / TRAIN_FILE).is_file() else None
     source = path.parent if path.name == WEIGHTS_FILE else path

@@ -108,7 +108,7 @@ def _summary(config: TrainConfig) -> str:
     model, settings = config.network, config.training
     return (
         f"{model.backbone} with head {model.head}, {model.classes} classes, on {config.data.source}; batches of "
-        f"{settings.batch_size} crops of {settings.crop_size} pixels at output stride {settings.output_stride}; "
+        f"{settings.batch_size} crops of {settings.crop[0]}x{settings.crop[1]} pixels at output stride {settings.output_stride}; "
         f"{settings.optimizer} with initial learning rate {settings.learning_rate:g}."
     )
 

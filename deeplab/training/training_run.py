@@ -13,7 +13,7 @@ import tensorflow as tf
 from deeplab.config import ModelConfig, TrainConfig
 from deeplab.data_check.check import check_before_training
 from deeplab.data_check.class_weights import class_weights, training_counts
-from deeplab.datasets.open import open_source
+from deeplab.datasets.open import open_source, open_training_source
 from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
@@ -67,12 +67,11 @@ class TrainingRun:
                 memory.
         """
         self.workers, self.folder, self.start = workers, Path(config.run), 0
-        self.train_source, self.val_source = (
-            open_source(config.data, split, config.seed) for split in (config.data.train_split, config.data.val_split)
-        )
+        self.train_source = open_training_source(config.data, config.seed)
+        self.val_source = open_source(config.data, config.data.val_split, config.seed)
         self.config = dataclasses.replace(config, model=_match_classes(config.network, self.train_source))
         settings = config.training
-        size, images = (settings.crop_size, settings.crop_size), settings.batch_size // settings.accumulation
+        size, images = settings.crop, settings.batch_size // settings.accumulation
         remedy = "use a smaller crop_size or batch_size, or a larger accumulation"
         require_memory("training.crop_size", size, self.config.network.classes, images, remedy)
 

@@ -93,7 +93,7 @@ def test_image_and_label_stay_aligned(rotation: float):
     ids = RNG.integers(0, 200, (47, 61)).astype(np.uint8)
     columns, rows = np.meshgrid(np.arange(61), np.arange(47))
     for position in range(40):
-        augmentation = draw_augmentation(ids.shape, (1, position), config, 49)
+        augmentation = draw_augmentation(ids.shape, (1, position), config, (49, 49))
         image, label = ids[..., None].repeat(3, 2), ids
         if augmentation.angle:
             image = rotate(image, augmentation.angle, "NEAREST", 255)
@@ -101,7 +101,7 @@ def test_image_and_label_stay_aligned(rotation: float):
         np.testing.assert_array_equal(crop_label(image, augmentation)[..., 1], crop_label(label, augmentation))
         for ramp in (columns, rows):
             image = ramp[..., None].repeat(3, 2).astype(np.uint8)
-            crop, label = augment(image, ramp.astype(np.uint8), (1, position), config, 49)
+            crop, label = augment(image, ramp.astype(np.uint8), (1, position), config, (49, 49))
             inside = label != 255
             difference = (crop[..., 0] - label)[inside]
             if rotation:
@@ -115,7 +115,7 @@ def test_image_and_label_stay_aligned(rotation: float):
 
 
 def test_scales_are_the_seven_official_ones():
-    sizes = [draw_augmentation((100, 200), (0, p), DEFAULT, 10_000).resized for p in range(700)]
+    sizes = [draw_augmentation((100, 200), (0, p), DEFAULT, (10_000, 10_000)).resized for p in range(700)]
     counts = {size: sizes.count(size) for size in set(sizes)}
     assert set(counts) == {(int(100 * s), int(200 * s)) for s in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)}
     assert min(counts.values()) > 60  # 100 expected, standard deviation 9.3
@@ -125,7 +125,7 @@ def test_windows_keep_the_scale_and_reach_every_position():
     double = AugmentConfig(min_scale=2.0, max_scale=2.0, scale_step=0)
     left = set()
     for position in range(300):
-        augmentation = draw_augmentation((100, 60), (0, position), double, 65)
+        augmentation = draw_augmentation((100, 60), (0, position), double, (65, 65))
         # At scale 2 a crop of 65 pixels covers 32.5 pixels of the image: offsets up to 100 - 32 and 60 - 32.
         assert augmentation.window == (32, 32)
         assert augmentation.resized == (65, 65)
@@ -139,7 +139,7 @@ def test_small_images_are_padded_at_the_bottom_and_right():
     identity = AugmentConfig(min_scale=1, max_scale=1, scale_step=0, flip=0)
     image = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)
     label = RNG.integers(0, 21, (5, 7)).astype(np.uint8)
-    image_crop, label_crop = augment(image, label, (0, 0), identity, 9)
+    image_crop, label_crop = augment(image, label, (0, 0), identity, (9, 9))
     assert (image_crop.dtype, label_crop.dtype) == (np.float32, np.int32)
     np.testing.assert_array_equal(image_crop[:5, :7], image)
     np.testing.assert_array_equal(label_crop[:5, :7], label)
@@ -154,12 +154,12 @@ def test_images_are_padded_with_the_pixel_of_the_backbone_and_rotated_into_it():
     mean = (123.68, 116.779, 103.939)
     identity = AugmentConfig(min_scale=1, max_scale=1, scale_step=0, flip=0)
     image, label = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8), np.zeros((5, 7), np.uint8)
-    crop, _ = augment(image, label, (0, 0), identity, 9, mean)
+    crop, _ = augment(image, label, (0, 0), identity, (9, 9), mean)
     np.testing.assert_array_equal(crop[:5, :7], image)
     for padding in (crop[5:], crop[:, 7:]):
         np.testing.assert_array_equal(padding, np.broadcast_to(np.float32(mean), padding.shape))
     rotated, _ = augment(np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8), (0, 1),
-                         dataclasses.replace(identity, rotation=180), 9, mean)  # fmt: skip
+                         dataclasses.replace(identity, rotation=180), (9, 9), mean)  # fmt: skip
     corners = rotated[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert 0 < corners[:, 0].max() <= np.float32(123.68)
     np.testing.assert_allclose(corners / corners[:, :1], np.tile(np.divide(mean, 123.68), (4, 1)), rtol=1e-5)
@@ -167,7 +167,7 @@ def test_images_are_padded_with_the_pixel_of_the_backbone_and_rotated_into_it():
 
 def test_rotated_channels_equal_those_of_a_rotated_image():
     image = RNG.integers(0, 256, (15, 11, 3)).astype(np.uint8)
-    turned = dataclasses.replace(draw_augmentation((15, 11), (0, 0), DEFAULT, 9), angle=0.4, offset=(0, 0),
+    turned = dataclasses.replace(draw_augmentation((15, 11), (0, 0), DEFAULT, (9, 9)), angle=0.4, offset=(0, 0),
                                  window=(15, 11), resized=(15, 11), flip=False)  # fmt: skip
     crop, label = np.empty((15, 11, 3), np.float32), np.empty((15, 11), np.int32)
     augment_into(crop, label, image, np.zeros((15, 11), np.uint8), turned)
@@ -177,7 +177,7 @@ def test_rotated_channels_equal_those_of_a_rotated_image():
 def test_the_flip_rate_is_the_configured_probability():
     def flips(probability: float) -> int:
         config = dataclasses.replace(DEFAULT, flip=probability)
-        return sum(draw_augmentation((9, 9), (0, p), config, 9).flip for p in range(400))
+        return sum(draw_augmentation((9, 9), (0, p), config, (9, 9)).flip for p in range(400))
 
     assert (flips(0.0), flips(1.0)) == (0, 400)
     assert 160 < flips(0.5) < 240
@@ -193,7 +193,7 @@ def test_rotation_by_90_degrees_equals_rot90():
 
 def test_color_factors_are_1_by_default_and_applied_as_defined():
     image = np.array([[[10.0, 20.0, 30.0], [50.0, 60.0, 70.0]]], np.float32)
-    default = draw_augmentation((9, 9), (0, 0), DEFAULT, 9)
+    default = draw_augmentation((9, 9), (0, 0), DEFAULT, (9, 9))
     assert (default.angle, default.brightness, default.contrast, default.saturation) == (0, 1, 1, 1)
     brighter = _adjusted(image, dataclasses.replace(default, brightness=1.5))
     np.testing.assert_allclose(brighter, image * 1.5, rtol=1e-5)
@@ -207,7 +207,7 @@ def test_color_factors_are_1_by_default_and_applied_as_defined():
 def test_optional_augmentations_do_not_change_the_crops():
     more = AugmentConfig(rotation=20, brightness=0.3, contrast=0.3, saturation=0.3)
     for position in range(20):
-        plain, rich = (draw_augmentation((90, 80), (2, position), config, 65) for config in (DEFAULT, more))
+        plain, rich = (draw_augmentation((90, 80), (2, position), config, (65, 65)) for config in (DEFAULT, more))
         for name in ("offset", "window", "resized", "flip"):
             assert getattr(plain, name) == getattr(rich, name)
         assert 0 < abs(rich.angle) <= np.deg2rad(20)

@@ -25,7 +25,7 @@ COMMANDS = {
     "train training": {
         "steps": COUNT,
         "batch_size": COUNT,
-        "crop_size": "1 7 0 -65 32 1.5 nan abc [65,65] null 99999999",
+        "crop_size": "1 7 0 -65 32 1.5 nan abc [65] [65,0] null 99999999",
         "output_stride": f"{STRIDE} null [16]",
         "optimizer": "adam 1 null [] ''",
         "learning_rate": "0 inf nan -0.1 abc null [] 1e30",
@@ -95,6 +95,9 @@ COMMANDS = {
         "split_seed": SEED,
         "classes": "[] [a] [a,''] [a,a] [1,2] abc",
         "eval_size": SIZE.replace("[] ", ""),
+        "image_size": SIZE.replace("[] ", ""),
+        "resize": "pad fit 3 null []",
+        "cache_memory": "-0.1 1 nan inf abc null",
         "root": "'' 3 []",
         "train_split": "'' 3 null",
         "val_split": "'' 3 null",
