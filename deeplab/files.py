@@ -1,9 +1,12 @@
 """Atomic file writes, and JSON files."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +18,17 @@ MODEL_FILE, WEIGHTS_FILE = "model.json", "model.weights.h5"
 """Architecture and weights in a run folder. Defined here because `pretrained` and `run_folder` both use them."""
 
 
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.deeplab(\..+)?", re.DOTALL)
+_temporaries: set[Path] = set()
+_swept: set[Path] = set()
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` if the block succeeds, else delete it.
 
     A reader never sees a partial file, and an existing file is kept until the new one is complete. Missing folders are
-    created.
+    created. Temporary files of processes that were killed are removed from the folder.
 
     Args:
         path: the final file.
@@ -28,19 +36,60 @@ def atomic_write(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Pat
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
-    os.close(handle)
-    temporary = Path(name)
+    _remove_abandoned(path.parent)
+    temporary = path.parent / f".{path.name[:50]}.{secrets.token_hex(4)}.deeplab{suffix}"
+    # Recorded first: a signal may arrive as soon as the file exists.
+    _temporaries.add(temporary)
+    lock = None
     try:
+        lock = _create_locked(temporary)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+        _temporaries.discard(temporary)
+
+
+def remove_temporaries() -> None:
+    """Delete the temporary files of writes that a signal has interrupted, also if it interrupted their deletion."""
+    for path in list(_temporaries):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    _temporaries.clear()
+
+
+def _create_locked(path: Path) -> int:
+    """Create an empty file that is locked until its descriptor, which is returned, is closed or the process ends."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        # Some file systems have no locks. `_remove_abandoned` then fails too, and leaves the file.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if path.exists():
+            return handle
+        # Another process took the file for an abandoned one before it was locked.
+        os.close(handle)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete temporary files whose process was killed, once per folder: those that nobody locks."""
+    folder = folder.absolute()
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with contextlib.suppress(OSError):
+        for path in [Path(entry) for entry in os.scandir(folder) if _TEMPORARY.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError):
+                handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+                finally:
+                    os.close(handle)
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from typing import IO
 
 from deeplab.errors import UserError
+from deeplab.interruption import is_interrupted
+
+_originals: list[tuple[int, int]] = []
+"""Standard output and standard error while they are redirected, each with a duplicate that leads to its destination."""
 
 
 @contextmanager
@@ -15,13 +19,14 @@ def quiet() -> Iterator[None]:
     """Suppress standard output and standard error, of Python and of native code.
 
     If the block fails, the suppressed output is written to standard error, so that the cause is visible; a UserError
-    and Ctrl-C state it themselves.
+    states it itself, and after a signal the failure is a consequence.
     The file descriptors belong to the whole process: other threads must not print meanwhile.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     originals = [(fd, os.dup(fd)) for fd in (1, 2)]
     with _storage() as output:
+        _originals[:] = originals
         for fd, _ in originals:
             os.dup2(output.fileno(), fd)
         failed = True
@@ -34,12 +39,19 @@ def quiet() -> Iterator[None]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            for fd, original in originals:
-                os.dup2(original, fd)
+            restore_output()
+            for _, original in originals:
                 os.close(original)
-            if failed and output.readable():
+            if failed and not is_interrupted() and output.readable():
                 output.seek(0)
                 os.write(2, output.read())
+
+
+def restore_output() -> None:
+    """End the redirection of `quiet`, also if a signal has interrupted its own end."""
+    for fd, original in _originals:
+        os.dup2(original, fd)
+    _originals.clear()
 
 
 def _storage() -> IO[bytes]:

@@ -32,6 +32,13 @@ def test_failed_write_keeps_the_old_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
+    path = tmp_path / ("ü" * 125 + ".json")
+    assert len(path.name.encode()) == 255
+    write_json(path, {})
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_json_is_read_back_as_written(tmp_path):
     write_json(tmp_path / "a.json", {"a": [1, None]})
     assert read_json(tmp_path / "a.json") == {"a": [1, None]}

@@ -8,7 +8,6 @@ import errno
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,9 @@ from deeplab.cli.help import command_help, overview
 from deeplab.cli.settings import compose_settings, config_folder, given_keys
 from deeplab.config import build, record_given
 from deeplab.errors import InterruptedRunError, UserError
-from deeplab.quiet import quiet
+from deeplab.files import remove_temporaries
+from deeplab.interruption import Interruption
+from deeplab.quiet import quiet, restore_output
 
 _FREE, _PLACE, _FOLDER = (
     "free some disk space",
@@ -51,52 +52,96 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
         name: the command; None takes it from the first argument, as the entry point `deeplab` does.
         arguments: `key=value` settings; None takes those of the process.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
-    program, helping = f"python {name}.py", False
+    interruption, failure = Interruption(), None
     try:
-        if name is None:
-            if not arguments or arguments[0] in _HELP_FLAGS:
-                helping = True
-                print(overview(), flush=True)
-                return
-            name, *arguments = arguments
-            program = f"deeplab {name}"
-            if name not in COMMANDS:
-                raise UserError(name, "unknown command", f"use one of {', '.join(COMMANDS)}")
-        warnings.showwarning = _show_warning
-        command, folder = COMMANDS[name], config_folder()
-        if _HELP_FLAGS & set(arguments):
-            helping = True
-            print(command_help(command, folder, program), flush=True)
+        interruption.start()
+        _dispatch(name, list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        interruption.ending = True
+    except BaseException as error:
+        # No call may come before this assignment: it would be the place where another signal raises.
+        interruption.ending = True
+        failure = error
+    try:
+        number = interruption.number
+        if number is None and isinstance(failure, KeyboardInterrupt):
+            number = signal.SIGINT
+        if number is not None and not isinstance(failure, InterruptedRunError):
+            failure = _SignalError(number)
+        if failure is not None:
+            _end_with(failure)
+    finally:
+        interruption.stop()
+
+
+class _SignalError(Exception):
+    """A signal has ended the work."""
+
+
+def _dispatch(name: str | None, arguments: list[str]) -> None:
+    """Run the command `name`, or that of the first argument, or print a help text."""
+    program = f"python {name}.py"
+    if name is None:
+        if not arguments or arguments[0] in _HELP_FLAGS:
+            _print_help(overview())
             return
-        _run(command, compose_settings(command.name, arguments, folder), given_keys(arguments))
-    except UserError as error:
-        _exit_with(error)
+        name, *arguments = arguments
+        program = f"deeplab {name}"
+        if name not in COMMANDS:
+            raise UserError(name, "unknown command", f"use one of {', '.join(COMMANDS)}")
+    warnings.showwarning = _show_warning
+    command, folder = COMMANDS[name], config_folder()
+    if _HELP_FLAGS & set(arguments):
+        _print_help(command_help(command, folder, program))
+        return
+    _run(command, compose_settings(command.name, arguments, folder), given_keys(arguments))
+
+
+def _print_help(text: str) -> None:
+    """Print a help text, whose reader may close the pipe early, as in `--help | head`."""
+    try:
+        print(text, flush=True)
     except BrokenPipeError:
-        # Whoever read our output has closed it, as in `--help | head`. What remains in the buffer cannot be written.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0 if helping else 1)
-    except OSError as error:
-        if error.errno not in _OS_REMEDIES:
-            raise
-        # Writers that are deleted with data left would report the same error again, after ours.
-        sys.unraisablehook = lambda _: None
-        _exit_with(UserError(str(error.filename or "disk"), str(error.strerror), _OS_REMEDIES[error.errno]))
-    except Exception as error:
-        # TensorFlow's own error for memory; importing it for its class would take seconds.
-        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
-            raise
-        reason = str(error).partition("\n")[0][:200]
+        _discard_output()
+
+
+def _end_with(failure: BaseException) -> NoReturn:
+    """End the process with one line about `failure`; a bug is raised, and keeps its traceback."""
+    if isinstance(failure, _SignalError | InterruptedRunError):
+        restore_output()
+        remove_temporaries()
+    # A reader that has closed the pipe, such as `head`, or a full disk: what is left cannot be written at the exit.
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
+    match failure:
+        case _SignalError():
+            print("interrupted", file=sys.stderr, flush=True)
+            sys.exit(128 + failure.args[0])
+        case InterruptedRunError():
+            print(f"interrupted: {failure}", file=sys.stderr, flush=True)
+            sys.exit(128 + failure.signal_number)
+        case UserError():
+            _exit_with(failure)
+        case BrokenPipeError():
+            sys.exit(1)
+        case OSError() if failure.errno in _OS_REMEDIES:
+            # Writers that are deleted with data left would report the same error again, after ours.
+            sys.unraisablehook = lambda _: None
+            subject = str(failure.filename or "disk")
+            _exit_with(UserError(subject, str(failure.strerror), _OS_REMEDIES[failure.errno]))
+    # TensorFlow's own error for memory; importing it for its class would take seconds.
+    if isinstance(failure, MemoryError) or type(failure).__name__ == "ResourceExhaustedError":
+        reason = str(failure).partition("\n")[0][:200]
         problem = f"is exhausted ({reason})" if reason else "is exhausted"
         _exit_with(UserError("memory", problem, _OS_REMEDIES[errno.ENOMEM]))
-    except KeyboardInterrupt as error:
-        print("interrupted", file=sys.stderr)
-        sys.exit(128 + (error.args[0] if error.args else signal.SIGINT))
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, previous)
+    raise failure
+
+
+def _discard_output() -> None:
+    """Lead standard output, which cannot be written, to the null device."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def load_tensorflow() -> None:
@@ -123,22 +168,7 @@ def _run(command: Command, settings: dict[str, Any] | None, given: set[str]) -> 
     job.check(config)
     if job.needs_tensorflow:
         load_tensorflow()
-    previous, sys.unraisablehook = sys.unraisablehook, _repeat_signal
-    try:
-        job.run(config)
-    finally:
-        sys.unraisablehook = previous
-
-
-def _repeat_signal(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Send a signal again whose exception was lost, because it arrived in a callback that cannot raise."""
-    error = unraisable.exc_value
-    if not isinstance(error, KeyboardInterrupt):
-        sys.__unraisablehook__(unraisable)
-        return
-    timer = threading.Timer(0.05, os.kill, (os.getpid(), error.args[0] if error.args else signal.SIGINT))
-    timer.daemon = True
-    timer.start()
+    job.run(config)
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
@@ -146,14 +176,8 @@ def _show_warning(message: Any, *_: Any, **__: Any) -> None:
 
 
 def _exit_with(error: UserError) -> NoReturn:
-    interrupted = isinstance(error, InterruptedRunError)
-    print(f"{'interrupted' if interrupted else 'error'}: {error}", file=sys.stderr)
-    sys.exit(128 + error.signal_number if isinstance(error, InterruptedRunError) else 1)
-
-
-def _terminate(number: int, _: Any) -> NoReturn:
-    """End the work on SIGTERM as Ctrl-C does, so that temporary files are removed."""
-    raise KeyboardInterrupt(number)
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
 
 
 def run_script(path: str) -> None:

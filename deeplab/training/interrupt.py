@@ -30,9 +30,10 @@ class StopOnSignal(keras.callbacks.Callback):
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Install the signal handlers; Python allows this in the main thread only."""
+        """Install the signal handlers; Python allows this in the main thread only. Ignored signals stay ignored."""
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {s: signal.signal(s, self._catch) for s in (signal.SIGTERM, signal.SIGINT)}
+            heard = [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) is not signal.SIG_IGN]
+            self._handlers = {s: signal.signal(s, self._catch) for s in heard}
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Save and stop if a signal has arrived; reading the loss raises UserError if it is not finite."""

@@ -133,9 +133,30 @@ def test_a_kill_during_the_final_rename_keeps_the_previous_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", source, path], cwd=PROJECT, check=False)
     assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"previous"
+    assert len(list(tmp_path.iterdir())) == 2
     with atomic_write(path) as temporary:
         temporary.write_bytes(b"next")
     assert path.read_bytes() == b"next"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_temporary_file_of_a_running_process_is_kept(tmp_path):
+    source = (
+        "import sys\n"
+        "from deeplab.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('complete')\n"
+        "    print('writing', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    first = subprocess.Popen([sys.executable, "-c", source, tmp_path / "a.txt"], cwd=PROJECT, text=True, **pipes)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "writing\n"
+    with atomic_write(tmp_path / "b.txt") as temporary:
+        temporary.write_text("other")
+    first.communicate()
+    assert (first.returncode, (tmp_path / "a.txt").read_text()) == (0, "complete")
 
 
 def test_a_kill_between_weights_and_description_is_found(world):

@@ -12,6 +12,15 @@ from deeplab.training.loop import run_loop
 LOGS = {"loss": 1.0, "cross_entropy": 1.0, "learning_rate": 0.1}
 
 
+@pytest.fixture(autouse=True)
+def heard_signals():
+    """Signals that the tests were started to ignore, as a job in the background, are heard."""
+    handlers = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 def endless():
     while True:
         yield None
@@ -52,6 +61,20 @@ def test_signal_after_the_last_update_reports_that_step():
     with pytest.raises(UserError, match="stopped by SIGTERM after step 5"):
         stop.raise_if_stopped()
     assert saved == [5]
+
+
+def test_an_ignored_signal_stays_ignored():
+    """Shells start jobs in the background with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def step(_):
+        os.kill(os.getpid(), signal.SIGINT)
+        return LOGS
+
+    saved = []
+    stop = StopOnSignal(saved.append)
+    run_loop(step, endless(), keras.Sequential(), TrainingConfig(steps=3), [stop])
+    assert (stop.caught, stop.step, saved) == ("", 3, [])
 
 
 def test_training_without_a_signal_raises_nothing():
