@@ -36,12 +36,14 @@ class Job:
         needs_tensorflow: whether TensorFlow is loaded before the job runs.
     """
 
+        remedy: what to do if settings of the default job are given too; empty is to remove them.
     config: type
     function: str
     check: Callable[[Any], object] = lambda _: None
     needs_tensorflow: bool = True
 
     def run(self, config: Any) -> None:
+    remedy: str = ""
         """Call the function with its config."""
         module, _, name = self.function.partition(":")
         getattr(import_module(module), name)(config)
@@ -69,18 +71,26 @@ class Command:
         A key that is true or false selects no job: `page=FILE` is a job, `page=true` a setting of the default job.
 
         Raises:
-            UserError: the settings select two jobs.
+            UserError: the settings select two jobs, or one job and settings of the default job.
         """
         given = {key for key, value in settings.items() if value is not None and not isinstance(value, bool)}
         given |= {f"{key}={settings[key]}" for key in given}
         first, *others = [key for key in self.jobs if key in given] or [""]
         if others:
             raise UserError(others[0], f"cannot be combined with {first}", "run one command for each")
-        return self.jobs[first]
+        job, default = self.jobs[first], self.jobs[""]
+        known, of_default = ({field.name for field in dataclasses.fields(j.config)} for j in (job, default))
+        foreign = [f"{key}=" for key, value in settings.items() if value is not None and key in of_default - known]
+        if foreign:
+            names = ", ".join(foreign)
+            problem = f"cannot be combined with {names}"
+            key = first.partition("=")[0]
+            raise UserError(f"{key}={settings[key]}", problem, job.remedy or f"remove {names}")
+        return job
 
 
-def _check_data_root(config: TrainConfig) -> None:
-    """A missing data folder is reported by its source, before TensorFlow is loaded."""
+def _check_train(config: TrainConfig) -> None:
+    """Missing data are reported by their source, and published weights downloaded, before TensorFlow is loaded."""
     if config.data.root is not None and not Path(config.data.root).is_dir():
         from deeplab.datasets.open import open_source
 
@@ -171,7 +181,16 @@ COMMANDS: dict[str, Command] = {
                 "verify": Job(VerifyConfig, "deeplab.conversion.verify:run_verify", _check_verify),
                 "inspect": Job(InspectConfig, "deeplab.conversion.inspection:run_inspect", needs_tensorflow=False),
                 "target=list": Job(
-                    TargetListConfig, "deeplab.compatibility.targets:print_targets", needs_tensorflow=False
+                    TargetListConfig,
+                    "deeplab.compatibility.targets:print_targets",
+                    needs_tensorflow=False,
+                    remedy="give target=list alone, or name a target, such as target=mediapipe",
+                ),
+                "page": Job(
+                    PageConfig,
+                    "deeplab.web.page:run_page",
+                    needs_tensorflow=False,
+                    remedy="use page=true in an export, or give page=FILE.tflite alone",
                 ),
                 "page": Job(PageConfig, "deeplab.web.page:run_page", needs_tensorflow=False),
             },

@@ -107,8 +107,6 @@ MISSPELLED = [
     refused("predict run=run images=photo.png data.root=x", "data: unknown key"),
     refused("summarize run=run", "run: unknown key"),
     refused("summarize model.heads=v3", "did you mean 'model.head'?"),
-    refused("export inspect=model.tflite run=run", "run: unknown key"),
-    refused("export verify=model.tflite out=x.tflite", "out: unknown key"),
     refused("evaluate", "run: a value is required; set it with run=VALUE"),
     refused("export", "run: a value is required"),
     refused("predict", "run: a value is required"),
@@ -120,7 +118,22 @@ CONTRADICTIONS = [
     refused("export verify=model.tflite page=model.tflite", "cannot be combined with"),
     refused("export inspect=null", "inspect: unknown key"),
     refused("export target=list page=model.tflite", "page: cannot be combined with target=list"),
-    refused("export target=list run=run", "run: unknown key"),
+    refused(
+        "export target=list run=run",
+        "target=list: cannot be combined with run=; give target=list alone, or name a target",
+    ),
+    refused(
+        "export page=yes run=run",
+        "page=yes: cannot be combined with run=; use page=true in an export, or give page=FILE.tflite alone",
+    ),
+    refused(
+        "export page=model.tflite quantization=int8 run=run", "cannot be combined with quantization=, run=; use page"
+    ),
+    refused("export inspect=model.tflite run=run", "inspect=model.tflite: cannot be combined with run=; remove run="),
+    refused(
+        "export verify=model.tflite out=x.tflite", "verify=model.tflite: cannot be combined with out=; remove out="
+    ),
+    refused("export page=model.tflite rnu=run", "rnu: unknown key; known keys: page, out, fit, example"),
     refused("export run=run target=gpus", "target: unknown target 'gpus'; did you mean 'gpu'?"),
     refused("export run=run target=gpu,web", "target: unknown target 'gpu,web'"),
     refused(
