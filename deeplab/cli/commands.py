@@ -3,6 +3,7 @@
 Library modules are imported when a job runs, so that wrong settings are reported before TensorFlow is loaded.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -192,7 +193,6 @@ COMMANDS: dict[str, Command] = {
                     needs_tensorflow=False,
                     remedy="use page=true in an export, or give page=FILE.tflite alone",
                 ),
-                "page": Job(PageConfig, "deeplab.web.page:run_page", needs_tensorflow=False),
             },
             (
                 ("run=runs/voc quantization=int8 image_size=257 out=model.tflite", "an int8 file"),
