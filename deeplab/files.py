@@ -1,14 +1,15 @@
 """Atomic file writes, and JSON files."""
 
 import contextlib
-import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ MODEL_FILE, WEIGHTS_FILE = "model.json", "model.weights.h5"
 """Architecture and weights in a run folder. Defined here because `pretrained` and `run_folder` both use them."""
 
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.deeplab(\..+)?", re.DOTALL)
+_TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-\d+\.deeplab(\..+)?", re.DOTALL)
+"""A temporary file: the system and the process that write it, and a number."""
+_numbers = itertools.count()
 _temporaries: set[Path] = set()
 _swept: set[Path] = set()
 
@@ -37,20 +40,18 @@ def atomic_write(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Pat
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
-    temporary = path.parent / f".{path.name[:50]}.{secrets.token_hex(4)}.deeplab{suffix}"
+    owner = f"{_system()}-{os.getpid()}-{next(_numbers)}"
+    temporary = path.parent / f".{path.name[:45]}.{owner}.deeplab{suffix}"
     # Recorded first: a signal may arrive as soon as the file exists.
     _temporaries.add(temporary)
-    lock = None
     try:
-        lock = _create_locked(temporary)
+        temporary.touch(exist_ok=False)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-        if lock is not None:
-            os.close(lock)
         _temporaries.discard(temporary)
 
 
@@ -62,34 +63,39 @@ def remove_temporaries() -> None:
     _temporaries.clear()
 
 
-def _create_locked(path: Path) -> int:
-    """Create an empty file that is locked until its descriptor, which is returned, is closed or the process ends."""
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        # Some file systems have no locks. `_remove_abandoned` then fails too, and leaves the file.
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if path.exists():
-            return handle
-        # Another process took the file for an abandoned one before it was locked.
-        os.close(handle)
+@lru_cache(maxsize=1)
+def _system() -> str:
+    """Return 8 hexadecimal digits that are equal for all processes that can see each other by their number."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return hashlib.sha256(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:8]
+    except OSError:
+        return secrets.token_hex(4)
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Delete temporary files whose process was killed, once per folder: those that nobody locks."""
+    """Delete the temporary files of processes of this system that have ended, once per folder."""
     folder = folder.absolute()
     if folder in _swept:
         return
     _swept.add(folder)
     with contextlib.suppress(OSError):
-        for path in [Path(entry) for entry in os.scandir(folder) if _TEMPORARY.fullmatch(entry.name)]:
-            with contextlib.suppress(OSError):
-                handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
-                finally:
-                    os.close(handle)
+        for name in os.listdir(folder):
+            found = _TEMPORARY.fullmatch(name)
+            if found and found[1] == _system() and not _is_running(int(found[2])):
+                with contextlib.suppress(OSError):
+                    (folder / name).unlink()
+
+
+def _is_running(process: int) -> bool:
+    """Return whether a process exists, also one of another user."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
