@@ -87,7 +87,7 @@ def check_data(
     problems = [
         *example_problems(train_scan, len(train.classes), skip_unreadable),
         *example_problems(val_scan, len(train.classes), skipped=False),
-        *overlap_problems(train, val, train_scan.digests, val_scan.digests),
+        *overlap_problems(train, val, train_scan, val_scan),
         *label_problems(train.classes, train_scan, val_scan.statistics),
         *(problem for scan in (train_scan, val_scan) for problem in unlisted_problems(scan)),
         *(problem for scan in (train_scan, val_scan) for problem in orientation_problems(scan)),

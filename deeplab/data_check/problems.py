@@ -2,12 +2,13 @@
 
 import filecmp
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from deeplab.data_check.data_report import Problem, Severity
+from deeplab.data_check.duplicates import near_duplicates
 from deeplab.data_check.statistics import SplitScan, SplitStatistics
 from deeplab.datasets.source import IGNORE_LABEL, ProblemKind, Source
 
@@ -68,25 +69,34 @@ def _value_remedy(scan: SplitScan, values: list[int], classes: int, errors: int)
     return ""
 
 
-def overlap_problems(
-    train: Source, val: Source, train_digests: Mapping[bytes, str], val_digests: Mapping[bytes, str]
-) -> list[Problem]:
-    """Return the problem that both splits contain the same images, by name, or by content under another name.
-
-    The digests are the names of the loaded images of each split by hash.
-    """
+def overlap_problems(train: Source, val: Source, train_scan: SplitScan, val_scan: SplitScan) -> list[Problem]:
+    """Return the problems that both splits contain the same images, by name or by content, or nearly the same."""
     common = set(train.names) & set(val.names)
+    digests = train_scan.digests
     copies = _identical_files(train, val) or {
-        (train_digests[digest], name) for digest, name in val_digests.items() if digest in train_digests
+        (digests[digest], name) for digest, name in val_scan.digests.items() if digest in digests
     }
     pairs = sorted(f"{train_name} = {name}" for train_name, name in copies if train_name not in common)
-    if not common and not pairs:
-        return []
-    count = f"{len(common) + len(pairs)} of {val.size}" if val.size else f"{len(common) + len(pairs)}"
-    description = f"the splits overlap: {count} validation images are also training images"
+    problems = []
     consequence = "the scores will be too high: they do not measure the model on new images"
-    remedy = "remove these images from one of the splits"
-    return [Problem("warning", description, consequence, remedy, (*sorted(common), *pairs))]
+    if common or pairs:
+        count = f"{len(common) + len(pairs)} of {val.size}" if val.size else f"{len(common) + len(pairs)}"
+        description = f"the splits overlap: {count} validation images are also training images"
+        remedy = "remove these images from one of the splits"
+        problems.append(Problem("warning", description, consequence, remedy, (*sorted(common), *pairs)))
+    exact = {name for _, name in copies} | common
+    near = [
+        (train_name, name)
+        for train_name, name in near_duplicates(train_scan.thumbnails, val_scan.thumbnails)
+        if name not in exact
+    ]
+    if near:
+        count = f"{len({name for _, name in near})} of {val_scan.statistics.checked}"
+        description = f"the splits overlap: {count} checked validation images are nearly equal to training images"
+        remedy = "put images of one scene or video into one split, by train.txt and val.txt or by sub-folders"
+        names = tuple(f"{train_name} ~ {name}" for train_name, name in near)
+        problems.append(Problem("warning", description, consequence, remedy, names))
+    return problems
 
 
 def _identical_files(train: Source, val: Source) -> set[tuple[str, str]]:

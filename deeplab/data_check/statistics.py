@@ -11,10 +11,13 @@ from typing import TypeVar
 import numpy as np
 
 from deeplab.config import build
+from deeplab.data_check.duplicates import near_duplicates, thumbnail
+from deeplab.data_check.regions import region_areas
 from deeplab.datasets.image_files import read_orientation
 from deeplab.datasets.source import IGNORE_LABEL, Example, ExampleError, Source
 from deeplab.errors import UserError
 from deeplab.files import read_json
+from deeplab.rendering.console import progress_bar
 
 T = TypeVar("T")
 
@@ -34,6 +37,11 @@ class SplitStatistics:
         images: number of images with each class.
         labeled_pixels: number of labeled pixels in the images with each class.
         ignored: number of ignored pixels.
+        height_width: median height and width of the images in pixels; (0, 0) without images.
+        max_height_width: largest height and largest width.
+        regions: number of connected regions of each class, see `region_areas`.
+        region_area: median area of these regions, as a share of the pixels of their image; 0 without regions.
+        copies: number of images that are copies, or nearly, of an earlier image of the split.
     """
 
     name: str
@@ -43,6 +51,11 @@ class SplitStatistics:
     images: tuple[int, ...]
     labeled_pixels: tuple[int, ...]
     ignored: int
+    height_width: tuple[int, int] = (0, 0)
+    max_height_width: tuple[int, int] = (0, 0)
+    regions: tuple[int, ...] = ()
+    region_area: tuple[float, ...] = ()
+    copies: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,7 @@ class SplitScan:
         unlabeled: names of examples whose pixels are all ignored.
         black_and_white: names of examples whose masks have both values 0 and 255, and no other.
         digests: names of the examples by hash of their images.
+        thumbnails: thumbnails of the images by name, see `thumbnail`.
         examples: a few examples, spread evenly.
         turned: image files whose EXIF orientation is not upright.
         unlisted: number of pixels with each mask value that `data.label_ids` does not list, without 255.
@@ -65,13 +79,38 @@ class SplitScan:
     unlabeled: list[str]
     black_and_white: list[str]
     digests: dict[bytes, str]
+    thumbnails: dict[str, np.ndarray]
     examples: list[Example]
     turned: list[str]
     unlisted: dict[int, int]
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """What the scan keeps of one example.
+
+    Attributes:
+        example: image and label.
+        counts: number of pixels of each id `[256]`.
+        digest: hash of the image.
+        thumbnail: see `thumbnail`.
+        regions: class and area of each connected region, see `region_areas`.
+        unlisted: number of pixels `[256]` with each mask value that `data.label_ids` does not list.
+    """
+
+    example: Example
+    counts: np.ndarray
+    digest: bytes
+    thumbnail: np.ndarray
+    regions: list[tuple[int, float]]
+    unlisted: np.ndarray
+
+
 def scan_split(source: Source, limit: int | None) -> SplitScan:
-    """Load `limit` examples of a split, spread evenly, or all (200 of an endless source); count their pixels."""
+    """Load `limit` examples of a split, spread evenly, or all (200 of an endless source); count pixels and regions.
+
+    A terminal shows a progress bar.
+    """
     count = (limit or SAMPLE_SIZE) if source.size is None else source.size
     indices: Sequence[int] = range(count)
     if limit and limit < count:
@@ -80,16 +119,23 @@ def scan_split(source: Source, limit: int | None) -> SplitScan:
     pixels, images, labeled, values = (np.zeros(256, np.int64) for _ in range(4))
     errors, unlabeled, black_and_white, examples, turned = [], [], [], [], []
     digests: dict[bytes, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for index, loaded in zip(indices, pool.map(lambda i: _load(source, i), indices), strict=True):
+    thumbnails: dict[str, np.ndarray] = {}
+    sizes: list[tuple[int, int]] = []
+    regions: list[tuple[int, float]] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar() as bar:
+        results = bar.track(pool.map(lambda i: _load(source, i), indices), len(indices), description=source.name)
+        for index, loaded in zip(indices, results, strict=True):
             if isinstance(loaded, ExampleError):
                 errors.append(loaded)
                 continue
-            example, counts, digest, value_counts = loaded
-            values += value_counts
+            example, counts = loaded.example, loaded.counts
+            values += loaded.unlisted
             if _is_turned(source, index):
                 turned.append(str(source.files[2 * index]))
-            digests[digest] = example.name
+            digests[loaded.digest] = example.name
+            thumbnails[example.name] = loaded.thumbnail
+            sizes.append((example.label.shape[0], example.label.shape[1]))
+            regions += loaded.regions
             total, ignored = counts.sum(), counts[IGNORE_LABEL]
             pixels += counts
             images += counts > 0
@@ -102,29 +148,43 @@ def scan_split(source: Source, limit: int | None) -> SplitScan:
                 examples.append(example)
     by_class = [tuple(counts[: len(source.classes)].tolist()) for counts in (pixels, images, labeled)]
     counted = (by_class[0], by_class[1], by_class[2], int(pixels[IGNORE_LABEL]))
-    statistics = SplitStatistics(source.name, source.size, len(indices), *counted)
+    copies = len({second for _, second in near_duplicates(thumbnails)})
+    shapes = (*_sizes(sizes), *_regions_by_class(regions, len(source.classes)), copies)
+    statistics = SplitStatistics(source.name, source.size, len(indices), *counted, *shapes)
     unlisted = {v: int(values[v]) for v in np.flatnonzero(values).tolist()}
-    return SplitScan(statistics, errors, unlabeled, black_and_white, digests, examples, turned, unlisted)
+    return SplitScan(statistics, errors, unlabeled, black_and_white, digests, thumbnails, examples, turned, unlisted)
 
 
-def _load(source: Source, index: int) -> tuple[Example, np.ndarray, bytes, np.ndarray] | ExampleError:
-    """Load an example, or return the error.
+def _sizes(sizes: list[tuple[int, int]]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the median and the largest (height, width) of `sizes`."""
+    if not sizes:
+        return (0, 0), (0, 0)
+    (height, width), (max_height, max_width) = np.median(sizes, axis=0).astype(int), np.max(sizes, axis=0)
+    return (int(height), int(width)), (int(max_height), int(max_width))
 
-    Returns:
-        The example, the pixel count of each id `[256]`, the hash of the image, and the pixel count of each mask value
-        `[256]` that `data.label_ids` does not list.
-    """
-    value_counts = np.zeros(256, np.int64)
+
+def _regions_by_class(regions: list[tuple[int, float]], classes: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the number and the median area of the regions of each class."""
+    areas: list[list[float]] = [[] for _ in range(classes)]
+    for class_id, area in regions:
+        areas[class_id].append(area)
+    return tuple(map(len, areas)), tuple(float(np.median(values)) if values else 0.0 for values in areas)
+
+
+def _load(source: Source, index: int) -> _Loaded | ExampleError:
+    """Load an example, or return the error."""
+    unlisted = np.zeros(256, np.int64)
     try:
         example = source.load(index)
         if source.unlisted_values is not None:
-            value_counts = np.bincount(source.unlisted_values(index), minlength=256)
+            unlisted = np.bincount(source.unlisted_values(index), minlength=256)
     except ExampleError as error:
         return error
     except UserError as error:
         return ExampleError("unreadable", error.subject, error.problem, error.remedy)
     counts = np.bincount(example.label.ravel(), minlength=256)
-    return example, counts, hashlib.blake2b(example.image.tobytes(), digest_size=16).digest(), value_counts
+    digest = hashlib.blake2b(example.image.tobytes(), digest_size=16).digest()
+    return _Loaded(example, counts, digest, thumbnail(example.image), region_areas(example.label), unlisted)
 
 
 def _is_turned(source: Source, index: int) -> bool:

@@ -180,6 +180,17 @@ def test_images_in_both_splits_are_reported_by_name_and_by_content(config: DataC
     assert "no pixel of stem in 2 checked images" in absent.description
 
 
+def test_nearly_equal_images_in_both_splits_are_reported_by_name(config: DataConfig):
+    images = Path(config.root or "") / "images"
+    brighter = np.minimum(np.asarray(Image.open(images / "p1.jpg")), 253) + 2
+    Image.fromarray(brighter.astype(np.uint8)).save(images / "p5.png")
+    (images / "p5.jpg").unlink()
+    problem = _only_problem(_check(config))
+    assert problem.severity == "warning"
+    assert "1 of 2 checked validation images are nearly equal to training images" in problem.description
+    assert problem.files == ("p1 ~ p5",)
+
+
 def test_images_with_only_ignored_pixels_are_reported(config: DataConfig):
     _save(config, "p1", np.full((24, 32), 255))
     report = _check(config)

@@ -48,7 +48,10 @@ def test_the_whole_training_split_is_counted_once(config: DataConfig, tmp_path: 
     run = tmp_path / "run"
     counts = training_counts(config, run)
     # Masks of 24 x 32: the left half is background, the right half leaf, stem, leaf.
-    assert counts == SplitStatistics("data/train", 3, 3, (3 * 384, 2 * 384, 384), (3, 2, 1), (3 * 768, 2 * 768, 768), 0)
+    shapes = ((24, 32), (24, 32), (3, 2, 1), (0.5, 0.5, 0.5))
+    assert counts == SplitStatistics(
+        "data/train", 3, 3, (3 * 384, 2 * 384, 384), (3, 2, 1), (3 * 768, 2 * 768, 768), 0, *shapes
+    )
     content = json.loads((run / COUNTS_FILE).read_text())
     content["ignored"] = 5
     (run / COUNTS_FILE).write_text(json.dumps(content))
@@ -57,8 +60,9 @@ def test_the_whole_training_split_is_counted_once(config: DataConfig, tmp_path: 
     ids[:, 16:] = 255
     Image.fromarray(ids).save(tmp_path / "data/masks/p2.png")
     # Ignored pixels are excluded from the frequencies.
+    shapes = ((24, 32), (24, 32), (3, 1, 1), (0.5, 0.5, 0.5))
     assert training_counts(config, run) == SplitStatistics(
-        "data/train", 3, 3, (3 * 384, 384, 384), (3, 1, 1), (2 * 768 + 384, 768, 768), 384
+        "data/train", 3, 3, (3 * 384, 384, 384), (3, 1, 1), (2 * 768 + 384, 768, 768), 384, *shapes
     )
     (run / COUNTS_FILE).write_text("{")
     assert training_counts(config, run).ignored == 384
