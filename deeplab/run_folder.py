@@ -1,14 +1,15 @@
 """The run folder, which training writes and every other command reads.
 
-    model.json          architecture (without an output stride), class names, whether it is quantization-aware, and the
-                        SHA-256 of the weights
+    model.json          architecture (without an output stride), class names, whether it is quantization-aware, how
+                        images were resized, and the SHA-256 of the weights
     model.weights.h5    weights; they fit at every output stride
     train.json          settings of the training
     scores.json         mIoU and other scores at each evaluated output stride
     log.csv, events.*   loss, learning rate and speed, as a table and for TensorBoard
     state/              checkpoints to resume the training from
 
-`open_model` opens a run folder or an importable .tflite file; the commands accept either as `run=`.
+`open_model` opens a run folder, an importable .tflite file or published weights by name; the commands accept each as
+`run=`.
 """
 
 import os
@@ -19,8 +20,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeplab.config import DataConfig, ImageSize, ModelConfig, TrainConfig, build, checked, to_mapping
-from deeplab.config.class_names import check_class_names
+from deeplab.config import DataConfig, Fit, ImageSize, TrainConfig, build, checked, to_mapping
+from deeplab.config.description import ModelDescription, read_description, write_description
 from deeplab.config.ranges import OutputStride
 from deeplab.errors import UserError
 from deeplab.files import (
@@ -32,6 +33,7 @@ from deeplab.files import (
     read_json,
     write_json,
 )
+from deeplab.published_weights import PUBLISHED, local_file, published_name
 
 if TYPE_CHECKING:
     import keras
@@ -48,43 +50,17 @@ _FORMER_DEFAULTS = {"image_feature": "image", "label_feature": "segmentation_mas
 """Values of `data` that older versions wrote for every source, although only tfds uses these keys."""
 
 
-@dataclass(frozen=True)
-class ModelDescription:
-    """The content of model.json.
-
-    Attributes:
-        config: the architecture.
-        classes: class names by id, as many as `config.classes`.
-        quantized: whether the model is quantization-aware; its weights then include the activation ranges.
-        per_tensor: whether a quantization-aware model has one scale per kernel instead of one per output channel.
-    """
-
-    config: ModelConfig
-    classes: tuple[str, ...]
-    quantized: bool = False
-    per_tensor: bool = False
-
-
-@dataclass(frozen=True)
-class _ModelFile:
-    """The keys of model.json; the last two are missing in runs of older versions."""
-
-    model: ModelConfig
-    classes: tuple[str, ...]
-    quantized: bool
-    weights_sha256: str | None = None
-    per_tensor: bool = False
-
-
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
     """A run folder, or a .tflite file that can be imported. Each part is read on first use and kept.
 
     Attributes:
         path: the folder or the file.
+        name: the name of published weights, such as "official"; None for others.
     """
 
     path: Path
+    name: str | None = None
 
     @property
     def is_tflite(self) -> bool:
@@ -98,7 +74,9 @@ class TrainedModel:
 
     @property
     def folder(self) -> Path:
-        """The run folder, or the folder of the .tflite file."""
+        """The folder for results: the run folder, that of the .tflite file, or runs/NAME for published weights."""
+        if self.name is not None:
+            return Path("runs", self.name)
         return self.path.parent if self.is_tflite else self.path
 
     @cached_property
@@ -106,6 +84,11 @@ class TrainedModel:
         """The opened .tflite file."""
         state = self.path.stat() if self.path.is_file() else None
         return _open_tflite(self.path, state and (state.st_mtime_ns, state.st_size))
+
+    @property
+    def fit(self) -> Fit:
+        """How images meet the network, as model.json or the .tflite file states; "auto" if they do not."""
+        return self.tflite.fit if self.is_tflite else self.description.fit
 
     @cached_property
     def network(self) -> "TfliteNetwork":
@@ -118,19 +101,9 @@ class TrainedModel:
     def description(self) -> ModelDescription:
         """Architecture and classes; raises UserError if they are missing or damaged."""
         if self.is_tflite:
-            return ModelDescription(self.network.config, self.network.classes)
-        path = self.path / MODEL_FILE
-        content = read_json(path)
-        try:
-            stored = build(_ModelFile, content)
-            classes = check_class_names(stored.classes, "classes")
-        except UserError as error:
-            remedy = "restore it from its training"
-            raise UserError(str(path), f"{error.subject}: {error.problem}", remedy) from error
-        if len(classes) != stored.model.classes:
-            problem = f"{len(classes)} class names for {stored.model.classes} classes"
-            raise UserError(str(path), problem, "restore it from its training")
-        return ModelDescription(stored.model, classes, stored.quantized, stored.per_tensor)
+            size = self.network.image_size if self.fit != "auto" else None
+            return ModelDescription(self.network.config, self.network.classes, fit=self.fit, image_size=size)
+        return read_description(self.path / MODEL_FILE)
 
     @cached_property
     def training(self) -> TrainConfig | None:
@@ -160,9 +133,12 @@ class TrainedModel:
                 they change single values of it.
 
         Raises:
-            UserError: a wrong key, or a .tflite file without `source`.
+            UserError: a wrong key, one that only a training uses, or a .tflite file without `source`.
         """
         changes = dict(changes or {})
+        for key in ("resize", "image_size", "cache_memory"):
+            if key in changes:
+                raise UserError(f"data.{key}", "is a setting of a training", "use fit= and image_size=")
         if "source" in changes:
             return build(DataConfig, changes, "data")
         if self.training is None:
@@ -180,12 +156,12 @@ def _open_tflite(path: Path, state: object) -> "TfliteFile":
 
 
 def open_model(path: str | os.PathLike[str]) -> TrainedModel:
-    """Open a run folder or a .tflite file; does not load TensorFlow.
+    """Open a run folder, a .tflite file or published weights by name; does not load TensorFlow.
 
     Raises:
-        UserError: there is no such run folder or file, or the .tflite file is damaged.
+        UserError: there is no such run folder or file, the .tflite file is damaged, or it cannot be downloaded.
     """
-    model = TrainedModel(Path(path))
+    model = TrainedModel(local_file(path), published_name(path))
     if model.is_tflite:
         _ = model.tflite.graph
         return model
@@ -193,7 +169,8 @@ def open_model(path: str | os.PathLike[str]) -> TrainedModel:
         parent = model.path.parent
         siblings = sorted(p.name for p in parent.iterdir() if p.is_dir())[:10] if parent.is_dir() else []
         found = f" (found: {', '.join(siblings)})" if siblings else ""
-        raise UserError(f"run={path}", f"no such folder{found}", "give a run folder or a .tflite file")
+        remedy = f"give a run folder, a .tflite file, {' or '.join(PUBLISHED)}"
+        raise UserError(f"run={path}", f"no such folder{found}", remedy)
     if not (model.path / MODEL_FILE).is_file():
         problem = f"contains no {MODEL_FILE}"
         raise UserError(f"run={path}", problem, "let the training finish, or give another run folder")
@@ -209,7 +186,8 @@ def load_model(path: str | os.PathLike[str], output_stride: int = 8, image_size:
     """Build the model of a run folder or of an official .tflite file at any output stride, with its weights.
 
     Args:
-        path: a run folder, or a .tflite file made from a DeepLab network.
+        path: a run folder, a .tflite file made from a DeepLab network, or the name of published weights: "official",
+            "official_050" or "starter".
         output_stride: 8, 16 or 32, independent of the output stride of the training.
         image_size: fixed input size in pixels, or None for any size.
 
@@ -218,7 +196,7 @@ def load_model(path: str | os.PathLike[str], output_stride: int = 8, image_size:
         training simulates the int8 file.
 
     Raises:
-        UserError: there is no such run or file, or it is damaged.
+        UserError: there is no such run or file, it is damaged, or cannot be downloaded.
     """
     path = checked(str, path, "path")
     output_stride = checked(OutputStride, output_stride, "output_stride")
@@ -274,9 +252,7 @@ def save_model(folder: Path, model: "keras.Model", description: ModelDescription
     """Write model.weights.h5, and then model.json with its checksum, each atomically."""
     with atomic_write(folder / WEIGHTS_FILE, suffix=".weights.h5") as temporary:
         model.save_weights(temporary)
-    sha256, per_tensor = file_sha256(folder / WEIGHTS_FILE), description.per_tensor
-    stored = _ModelFile(description.config, description.classes, description.quantized, sha256, per_tensor)
-    write_json(folder / MODEL_FILE, to_mapping(stored))
+    write_description(folder / MODEL_FILE, description, file_sha256(folder / WEIGHTS_FILE))
 
 
 def read_scores(folder: Path) -> dict[str, Any]:

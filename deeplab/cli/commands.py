@@ -23,7 +23,8 @@ from deeplab.config import (
     is_given,
 )
 from deeplab.errors import UserError
-from deeplab.run_folder import open_model
+from deeplab.published_weights import local_file
+from deeplab.run_folder import TRAIN_FILE, open_model
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,16 @@ class Job:
         function: "module:function" of the library, called with the config.
         check: checks paths before TensorFlow is loaded; raises UserError.
         needs_tensorflow: whether TensorFlow is loaded before the job runs.
+        remedy: what to do if settings of the default job are given too; empty is to remove them.
     """
 
-        remedy: what to do if settings of the default job are given too; empty is to remove them.
     config: type
     function: str
     check: Callable[[Any], object] = lambda _: None
     needs_tensorflow: bool = True
+    remedy: str = ""
 
     def run(self, config: Any) -> None:
-    remedy: str = ""
         """Call the function with its config."""
         module, _, name = self.function.partition(":")
         getattr(import_module(module), name)(config)
@@ -96,6 +97,8 @@ def _check_train(config: TrainConfig) -> None:
         from deeplab.datasets.open import open_source
 
         open_source(config.data, config.data.train_split, config.seed)
+    if config.pretrained is not None and not config.check_data and not (Path(config.run) / TRAIN_FILE).is_file():
+        local_file(config.pretrained)
 
 
 def _check_runs(config: EvaluateConfig) -> None:
@@ -154,10 +157,11 @@ COMMANDS: dict[str, Command] = {
             "train",
             "Trains a model into a run folder and evaluates it. Without settings it trains the built-in demo. An "
             "interrupted run resumes when the same command is given again.",
-            {"": Job(TrainConfig, "deeplab.training.train:run_training", _check_data_root)},
+            {"": Job(TrainConfig, "deeplab.training.train:run_training", _check_train)},
             (
                 ("data=voc data.root=VOCdevkit pretrained=imagenet", "PASCAL VOC by the published recipe"),
                 ("data=folder data.root=DIR training.steps=2000", "your own images/ and masks/"),
+                ("experiment=voc_finetune data=folder data.root=DIR pretrained=official", "from official weights"),
                 ("data=folder data.root=DIR check_data=true", "only check the data"),
             ),
         ),

@@ -39,10 +39,10 @@ class ExportConfig:
             image_size; a setting given by hand must not contradict it. "list" prints all targets.
         seed: seed of the choice of calibration images.
         output_stride: output stride of the exported network: 8, 16 or 32.
-        image_size: input size of the file in pixels. null takes the evaluation size of the run, which is data.image_size
-            with data.resize, else its crop size, or the input size of `run` if that is a .tflite file.
-        fit: how images meet the file, in its calibration and its checks: auto (as in the training with data.resize; else
-            pad, and stretch larger images), pad, letterbox or stretch. The file states it, so that evaluate.py,
+        image_size: input size of the file in pixels. null takes the evaluation size of the run (data.image_size with
+            data.resize), else its crop size, or the input size of `run` if that is a .tflite file.
+        fit: how images meet the file, in its calibration and its checks: auto (as in the training with data.resize;
+            else pad, and stretch larger images), pad, letterbox or stretch. The file states it, so that evaluate.py,
             predict.py and its page fit images in the same way.
         quantization: float32, float16, dynamic, int8 or int16x8; a list exports several and compares them.
         output: what the file returns for each pixel: logits, probabilities or labels (class ids; neither the Task

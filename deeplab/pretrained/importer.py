@@ -11,6 +11,7 @@ from deeplab.pretrained.keras_applications import convert_layers, download_image
 from deeplab.pretrained.tf1_checkpoint import checkpoint_prefix, read_checkpoint
 from deeplab.pretrained.tflite_network import read_network, source_weights
 from deeplab.pretrained.weights_h5 import read_layers
+from deeplab.published_weights import PUBLISHED, local_file
 
 
 def import_weights(model: DeepLab, path: str | Path, *, allow_missing: bool = False) -> ImportReport:
@@ -21,9 +22,10 @@ def import_weights(model: DeepLab, path: str | Path, *, allow_missing: bool = Fa
 
     Args:
         model: from `build_model`, at any output stride. Changed in place; unchanged if an error is raised.
-        path: "imagenet" (downloaded by keras.applications), or a path: a .tflite file; an .h5 file of
-            keras.applications; a run folder or its model.weights.h5; an official TensorFlow 1 DeepLab checkpoint
-            (prefix, .index file or folder). The content of the file decides, not its name.
+        path: "imagenet" (downloaded by keras.applications), "official", "official_050" or "starter" (see
+            `deeplab.published_weights`), or a path: a .tflite file; an .h5 file of keras.applications; a run folder or
+            its model.weights.h5; an official TensorFlow 1 DeepLab checkpoint (prefix, .index file or folder). The
+            content of the file decides, not its name.
         allow_missing: accept a source that does not cover the whole backbone.
 
     Returns:
@@ -41,7 +43,7 @@ def _read_source(path: str | Path, model: DeepLab) -> SourceWeights:
     """Read the weights for `model` from a source of any format."""
     if str(path) == "imagenet":
         return download_imagenet(model)
-    name, path = str(path), Path(path)
+    name, path = str(path), local_file(path)
     if (path / WEIGHTS_FILE).is_file():
         check_weights_file(path)
         path = path / WEIGHTS_FILE
@@ -56,5 +58,5 @@ def _read_source(path: str | Path, model: DeepLab) -> SourceWeights:
     if checkpoint_prefix(path):
         return read_checkpoint(path, model)
     problem = "has no known weights format" if path.exists() else "no such file or folder"
-    remedy = 'give "imagenet", a .tflite or .h5 file, a run folder or a TensorFlow 1 checkpoint'
+    remedy = f"give a .tflite or .h5 file, a run folder, a TensorFlow 1 checkpoint, imagenet, {', '.join(PUBLISHED)}"
     raise UserError(name, problem, remedy)

@@ -10,6 +10,7 @@ import numpy as np
 
 from deeplab.config import ModelConfig, TrainConfig, build, is_given, to_mapping
 from deeplab.datasets.open import open_source, resolved_split
+from deeplab.errors import UserError
 from deeplab.files import WEIGHTS_FILE
 from deeplab.pretrained.keras_applications import has_imagenet_weights
 from deeplab.pretrained.tf1_checkpoint import checkpoint_prefix

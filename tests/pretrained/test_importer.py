@@ -7,7 +7,7 @@ from deeplab.errors import UserError
 from deeplab.model.build import build_model
 from deeplab.pretrained import import_weights
 
-NO_FORMAT = 'has no known weights format; give "imagenet", a .tflite or .h5 file'
+NO_FORMAT = "has no known weights format; give a .tflite or .h5 file, a run folder"
 
 
 @pytest.fixture(scope="module")
