@@ -13,8 +13,8 @@ import deeplab
 
 PACKAGE = Path(deeplab.__file__).parent
 ORDER = [
-    *("errors", "interruption", "files", "quiet", "memory", "pixels", "config", "tflite", "compatibility"),
-    *("model", "pretrained"),
+    *("errors", "interruption", "files", "quiet", "memory", "pixels", "published_weights", "config", "tflite"),
+    *("compatibility", "model", "pretrained"),
     *("run_folder", "datasets", "rendering", "data_check", "prediction", "web", "evaluation", "training"),
     *("conversion", "cli"),
 ]
