@@ -130,7 +130,30 @@ def miou_check(model: TfliteModel, target: VerificationTarget) -> Check:
     drop = 100 * (reference.scores.labeled_miou - scores.labeled_miou)
     classes = f"{scores.labeled_classes} of {len(scores.classes)} classes"
     scope = f"over the {classes} in the labels of {len(scores.names)} images"
-    return check(CheckId.MIOU_DROP, bool(drop <= limit), float(drop), limit, scope)
+    words = f"{100 * scores.labeled_miou:.2f} %, {points_text(drop)} the Keras model"
+    return check(CheckId.MIOU_DROP, bool(drop <= limit), float(drop), limit, scope, words)
+
+
+def per_tensor_check(drop: float, per_channel_drop: float, target: VerificationTarget) -> Check:
+    """Compare the mIoU of a per-tensor file with that of the same file with per-channel kernels.
+
+    Args:
+        drop: loss of mIoU of the per-tensor file against the Keras model, in points.
+        per_channel_drop: that of the other file.
+        target: as for both files; has labeled examples.
+    """
+    assert target.reference.scores is not None
+    keras_miou, cost, limit = 100 * target.reference.scores.labeled_miou, drop - per_channel_drop, target.max_miou_drop
+    other = f"the {keras_miou - per_channel_drop:.2f} % of the same file with per-channel kernels"
+    words = f"{keras_miou - drop:.2f} %, {points_text(cost)} {other}"
+    return check(CheckId.PER_TENSOR_COST, cost <= limit, cost, limit, words=words)
+
+
+def points_text(drop: float) -> str:
+    """Return a loss of mIoU in points, as "0.09 points below", and a gain, as "0.09 points above"."""
+    if round(drop, 2) == 0:
+        return "equal to"
+    return f"{abs(drop):.2f} points {'below' if drop > 0 else 'above'}"
 
 
 def _as_output(logits: np.ndarray, output: ExportOutput, logit_offset: float) -> np.ndarray:

@@ -129,4 +129,4 @@ def _client_check(
     kernels, share = max(shares.items(), key=lambda item: item[1])
     # Rounded down, so that a single differing pixel in a million still shows.
     measured = f"{math.floor(1e6 * share) / 1e4:g} % of the pixels equal to {kernels}"
-    return check(check_id, share >= limit, measured, f"{100 * limit:g} % of the pixels")
+    return check(check_id, share >= limit, measured, "all pixels" if limit == 1 else f"{100 * limit:g} % or more")

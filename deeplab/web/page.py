@@ -189,7 +189,7 @@ def _checks(source: Path, file: TfliteFile) -> dict[str, Any]:
     if report.get("sha256") != hashlib.sha256(file.content).hexdigest():
         return {"checks": [], "check_summary": f"{path.name} belongs to another file (SHA-256 differs)"}
     try:
-        checks = [{"title": _title(c), "state": c["state"], "note": _note(c)} for c in report["checks"]]
+        checks = [{"title": _title(c), "state": c["state"], "result": c.get("result", "")} for c in report["checks"]]
     except (KeyError, TypeError) as error:
         raise UserError(str(path), f"is not a report of this toolkit ({error})", "export the file again") from error
     states = [str(check["state"]) for check in checks]
@@ -199,14 +199,6 @@ def _checks(source: Path, file: TfliteFile) -> dict[str, Any]:
 
 def _title(check: Mapping[str, Any]) -> str:
     return f"{check['title']} {check.get('scope', '')}".rstrip()
-
-
-def _note(check: Mapping[str, Any]) -> str:
-    """Return the measured value and the limit of a check; of one that was not run, the reason."""
-    values = [format(v, ".4g") if isinstance(v, float) else str(v) for v in (check["measured"], check["limit"])]
-    if check["measured"] is None:
-        return "" if check["limit"] is None else values[1]
-    return values[0] if values[0] == values[1] else f"{values[0]} (limit: {values[1]})"
 
 
 def _example(path: str | None, model: TfliteModel) -> bytes | None:

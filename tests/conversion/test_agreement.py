@@ -10,6 +10,7 @@ from deeplab.conversion.agreement import (
     _pixel_checks,
     _shift_check,
     miou_check,
+    per_tensor_check,
     relative_error,
     simulation_checks,
 )
@@ -124,10 +125,28 @@ def test_the_miou_drop_is_over_the_classes_in_the_labels(monkeypatch):
     classes = [f"class {i}" for i in range(21)]
     reference = KerasReference((), (), examples, evaluate(lambda _: keras, examples, classes))
     expected = ExpectedFile((20, 10), 1, tuple(classes), "logits", "int8", "uint8", "uint8")
-    monkeypatch.setattr(agreement, "tflite_predictor", lambda _: lambda _: file)
+    monkeypatch.setattr(agreement, "tflite_predictor", lambda *_: lambda _: file)
     result = miou_check(None, VerificationTarget(expected, reference, max_miou_drop=1.5))
     # In Keras the wrong pixel joins class 1: 10 / 11. In the file it joins class 20, which no label contains and which
     # would cost (19.9 / 20 - 19.9 / 21) = 4.7 points.
     assert result.measured == pytest.approx(100 * (10 / 11 - 1) / 20)
     assert result.state == "passed"
-    assert str(result).startswith("mIoU drop in points over the 20 of 21 classes in the labels of 1 images: passed")
+    # Keras: class 0 has 9 of 10 pixels, class 1 has 10 of 11, 18 are whole; the file: 9 of 10, and 19 are whole.
+    assert str(result) == (
+        "mIoU over the 20 of 21 classes in the labels of 1 images: passed, "
+        "99.50 %, 0.45 points above the Keras model (at most 1.5)"
+    )
+
+
+def test_the_cost_of_per_tensor_kernels_is_stated_with_both_values():
+    label = np.array([[0, 1, 1, 1]], np.uint8)
+    examples = (Example(np.zeros((1, 4, 3), np.uint8), label, "one"),)
+    scores = evaluate(lambda _: label, examples, ["a", "b"])
+    expected = ExpectedFile((1, 4), 1, ("a", "b"), "logits", "int8", "uint8", "uint8", per_tensor=True)
+    target = VerificationTarget(expected, KerasReference((), (), examples, scores), max_miou_drop=1.5)
+    # The Keras model has 100 %.
+    result = per_tensor_check(3.25, 1.25, target)
+    assert (result.state, result.measured) == ("failed", 2.0)
+    assert result.words == "96.75 %, 2.00 points below the 98.75 % of the same file with per-channel kernels"
+    assert per_tensor_check(1.25, 1.25, target).words.startswith("98.75 %, equal to the 98.75 %")
+    assert per_tensor_check(1.0, 1.25, target).words.startswith("99.00 %, 0.25 points above the 98.75 %")

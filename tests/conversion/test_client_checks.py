@@ -75,7 +75,7 @@ def test_a_rejection_is_reported_without_the_file_name_and_the_remedy():
         raise UserError("a; b: c.tflite", "MediaPipe rejects it: no; labels", "check its metadata")
 
     check = _client_check(CheckId.MEDIAPIPE, segment, FILE, [], {}, 1.0)
-    assert str(check) == "MediaPipe: failed, MediaPipe rejects it: no; labels (limit: opens the file)"
+    assert str(check) == "MediaPipe: failed, MediaPipe rejects it: no; labels (expected: opens the file)"
 
 
 def test_both_clients_run_an_int8_file_with_float_scores(workshop):

@@ -19,16 +19,32 @@ def _report(*checks, name="m.tflite"):
 
 
 def test_a_failed_check_states_its_value_and_limit():
-    assert str(check(CheckId.MIOU_DROP, False, 2.25, 1.5)) == "mIoU drop in points: failed, 2.25 (limit: 1.5)"
+    assert str(check(CheckId.CONVERSIONS, False, 3, 2)) == "dtype conversions: failed, 3 (at most 2)"
+    assert str(check(CheckId.KERNEL_AGREEMENT, False, 0.5, 0.9)).endswith("failed, 0.5 (at least 0.9)")
+    assert str(check(CheckId.FIRST_OPERATORS, False, "MUL", "no arithmetic")).endswith("MUL (expected: no arithmetic)")
+
+
+def test_a_value_that_equals_its_limit_is_written_once():
+    assert str(check(CheckId.LABELS, True, "equal", "equal")) == "labels: passed, equal"
 
 
 def test_the_scope_of_a_check_is_in_its_line_the_json_and_the_printed_report(capsys, tmp_path):
-    drop = check(CheckId.MIOU_DROP, True, 0.25, 1.5, "over the 13 of 21 classes in the labels of 20 images")
-    scope = "mIoU drop in points over the 13 of 21 classes in the labels of 20 images"
-    assert str(drop) == f"{scope}: passed, 0.25 (limit: 1.5)"
+    words = "72.82 %, 0.25 points below the Keras model"
+    drop = check(CheckId.MIOU_DROP, True, 0.25, 1.5, "over the 13 of 21 classes in the labels of 20 images", words)
+    scope = "mIoU over the 13 of 21 classes in the labels of 20 images"
+    assert str(drop) == f"{scope}: passed, {words} (at most 1.5)"
     assert drop.to_mapping()["scope"] == "over the 13 of 21 classes in the labels of 20 images"
     print_reports([_report(drop)] * 2, [tmp_path / "m.tflite"])
-    assert capsys.readouterr().out.count(scope) == 1
+    printed = capsys.readouterr().out
+    assert printed.count(scope) == 1
+    assert printed.splitlines()[1].endswith(f" {words}")
+
+
+def test_the_printed_report_states_what_per_tensor_kernels_cost(capsys, tmp_path):
+    cost = check(CheckId.PER_TENSOR_COST, True, 0.5, 1.5, words="70.00 %, 0.50 points below 70.50 %")
+    print_reports([_report(cost)], [tmp_path / "m.tflite"])
+    line = "m.tflite: mIoU with per-tensor kernels: passed, 70.00 %, 0.50 points below 70.50 % (at most 1.5)"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 def test_a_check_that_was_not_run_neither_passed_nor_failed():
@@ -47,7 +63,14 @@ def test_a_report_is_saved_as_json_with_the_ids_of_its_checks(tmp_path):
     assert saved["operators"] == {"CONV_2D": 2}
     title = "pixels that agree with Keras"
     assert saved["checks"] == [
-        {"id": "pixel_agreement", "title": title, "state": "passed", "measured": 0.875, "limit": 0.5}
+        {
+            "id": "pixel_agreement",
+            "title": title,
+            "state": "passed",
+            "measured": 0.875,
+            "limit": 0.5,
+            "result": "0.875 (at least 0.5)",
+        }
     ]
     assert [p.name for p in tmp_path.iterdir()] == ["m.report.json"]
 

@@ -92,14 +92,15 @@ def test_equal_files_give_equal_pages(litert, content, tmp_path):
 
 def test_the_checks_of_the_report_next_to_the_file_are_shown(litert, content, tmp_path):
     checks = [
-        {"id": "x", "title": "operators", "state": "passed", "measured": 0.98765, "limit": 1},
-        {"id": "y", "title": "MediaPipe", "state": "not checked", "measured": None, "limit": "is missing"},
+        {"id": "x", "title": "agreement", "state": "passed", "result": "0.9877 (at least 0.98)"},
+        {"id": "y", "title": "MediaPipe", "state": "not checked", "result": "is missing"},
+        {"id": "z", "title": "of an earlier version", "state": "passed"},
     ]
     report = {"sha256": hashlib.sha256(content).hexdigest(), "checks": checks}
     (tmp_path / "model.report.json").write_text(json.dumps(report))
     html = written(tmp_path, content)
-    assert "1 passed, 1 not checked" in html
-    assert "0.9877 (limit: 1)" in html
+    assert "2 passed, 1 not checked" in html
+    assert "0.9877 (at least 0.98)" in html
     assert "is missing" in html
     (tmp_path / "model.report.json").write_text(json.dumps({**report, "sha256": "0"}))
     html = written(tmp_path, content)
