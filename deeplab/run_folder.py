@@ -167,8 +167,9 @@ def open_model(path: str | os.PathLike[str]) -> TrainedModel:
         return model
     if not model.path.is_dir():
         parent = model.path.parent
-        siblings = sorted(p.name for p in parent.iterdir() if p.is_dir())[:10] if parent.is_dir() else []
-        found = f" (found: {', '.join(siblings)})" if siblings else ""
+        siblings = sorted(p.name for p in parent.iterdir() if p.is_dir()) if parent.is_dir() else []
+        more = f" and {len(siblings) - 10} more" if len(siblings) > 10 else ""
+        found = f" (found: {', '.join(siblings[:10])}{more})" if siblings else ""
         remedy = f"give a run folder, a .tflite file, {' or '.join(PUBLISHED)}"
         raise UserError(f"run={path}", f"no such folder{found}", remedy)
     if not (model.path / MODEL_FILE).is_file():

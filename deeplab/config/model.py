@@ -40,7 +40,7 @@ class ModelConfig:
         decoder_separable: use depthwise separable convolutions in the decoder.
         dropout: dropout rate after the projection of v3 and v3plus, and after fc6 and fc7; 0 to below 1. The other
             heads have no dropout.
-        classes: number of classes including the background, 2 to 256.
+        classes: number of classes including the background, 2 to 255.
         batch_norm_momentum: momentum of all batch norms. null takes the published value of each part (0.9997 in ASPP
             and decoder, 0.997 in MobileNetV2), which needs tens of thousands of steps; short trainings need 0.95.
     """
@@ -59,7 +59,7 @@ class ModelConfig:
     decoder_channels: Channels = 256
     decoder_separable: bool = True
     dropout: BelowOneFloat = 0.1
-    classes: Annotated[int, Range("from 2 to 256", 2, 256)] = 21
+    classes: Annotated[int, Range("from 2 to 255", 2, 255)] = 21
     batch_norm_momentum: BelowOneFloat | None = None
 
     def __post_init__(self) -> None:

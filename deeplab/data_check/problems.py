@@ -61,7 +61,8 @@ def _value_remedy(scan: SplitScan, values: list[int], classes: int, errors: int)
     together = sorted({*values, *valid})
     without_ignore = [value for value in together if value != IGNORE_LABEL]
     numberings = [ids for ids in (without_ignore, together) if len(ids) == classes and ids[-1] <= 255]
-    if numberings:
+    # A few odd masks among others with class ids are mistakes, not another numbering.
+    if numberings and 2 * errors >= statistics.checked:
         ids = ",".join(map(str, numberings[0]))
         return f"data.label_ids=[{ids}] if these values are the classes in this order"
     if errors < statistics.checked:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from deeplab.datasets.source import Example, ExampleError, Source, checked_example
 from deeplab.errors import UserError
@@ -211,7 +211,9 @@ def _open(file: Path | bytes, name: str) -> Image.Image:
         raise ExampleError("missing", name, "no such file", "restore it, or remove it from the list") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         remedy = "copy or save it again, or remove it from the list"
-        raise ExampleError("unreadable", name, f"cannot be read ({error})", remedy) from None
+        # Pillow's own text names the object in memory, not the file.
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
+        raise ExampleError("unreadable", name, f"cannot be read ({reason})", remedy) from None
     # The further images in a JPEG file of a phone are previews and depth maps.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:

@@ -68,7 +68,7 @@ def _warn_if_one_class(scores: Scores) -> None:
     if predicted.max() > ONE_CLASS_FRACTION >= labeled:
         warnings.warn(
             f"{predicted.max():.1%} of all pixels are predicted as {scores.classes[predicted.argmax()]!r}, but only "
-            f"{labeled:.1%} have the most frequent label: the model does not separate the classes; check the mask "
-            "values, the number of classes and the learning rate",
+            f"{labeled:.1%} have the most frequent label: the model does not separate the classes; train for "
+            "more steps, or check the mask values, the number of classes and the learning rate",
             stacklevel=3,
         )

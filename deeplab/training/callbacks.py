@@ -12,17 +12,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from deeplab.datasets.source import Example
 from deeplab.rendering.masks import overlay
 from deeplab.training.csv_log import append_row, start_table
+from deeplab.training.forecast import Forecast, duration
 
 COLUMNS = ("step", "loss", "cross_entropy", "learning_rate", "images_per_second")
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Calls `save` with the number of updates made: every `every` updates, and after the last one."""
+    """Calls `save` with the number of updates made: every `every` updates, and after the last one.
+
+    An update at which a callback before this one stops the training is the last one.
+    """
 
     def __init__(self, save: Callable[[int], Any], every: int, steps: int) -> None:
         super().__init__()
@@ -31,7 +35,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Save if due."""
         done = batch + 1
-        if done % self.every == 0 or done == self.steps:
+        if done % self.every == 0 or done == self.steps or getattr(self.model, "stop_training", False):
             self.save(done)
 
 
@@ -95,14 +99,14 @@ class ProgressBar(keras.callbacks.Callback):
     The loss and the speed in the bar change every `every` updates too.
     """
 
-    def __init__(self, steps: int, start: int, every: int) -> None:
+    def __init__(self, steps: int, start: int, every: int, forecast: Forecast) -> None:
         super().__init__()
-        self.steps, self.every = steps, every
+        self.steps, self.every, self.forecast = steps, every, forecast
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
         # Not rich's detection of a terminal, which also accepts environment variables that request colors.
         self.live = sys.stdout.isatty()
         console = Console(file=sys.stdout)
-        self.bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self.bar = Progress(*columns, console=console, transient=True)
         self.task = self.bar.add_task("", total=steps, completed=start)
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -116,13 +120,16 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.update(self.task, completed=done)
         if done % self.every == 0 or done == self.steps:
             text = f"loss {logs['loss']:.3f}  {logs['images_per_second']:.1f} images/s"
+            left = self.forecast.seconds_left()
+            if left is not None and done < self.steps:
+                text += f"  about {duration(left)} left"
             self.bar.update(self.task, description=text)
             if not self.live:
                 print(f"step {done}/{self.steps}  {text}", flush=True)
 
     def show_validation(self, done: int, mious: dict[int, float]) -> None:
         """Show the mIoU at each output stride after `done` updates."""
-        values = "  ".join(f"OS{stride} {miou:.4f}" for stride, miou in mious.items())
+        values = "  ".join(f"OS{stride} {miou:.2%}" for stride, miou in mious.items())
         line = f"step {done}/{self.steps}  validation mIoU {values}"
         if self.live:
             self.bar.console.print(line, highlight=False)

@@ -53,7 +53,7 @@ def run_training(config: TrainConfig) -> None:
         check_before_training(config.data, Path(config.run), config.seed, full=True)
         return
     for output_stride, score in train(config).items():
-        print(f"output stride {output_stride:2d}: mIoU {score.miou:.4f}  pixel accuracy {score.pixel_accuracy:.4f}")
+        print(f"output stride {output_stride:2d}: mIoU {score.miou:.2%}  pixel accuracy {score.pixel_accuracy:.2%}")
     print(f"run folder: {os.path.relpath(config.run)}")
 
 

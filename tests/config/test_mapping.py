@@ -78,7 +78,7 @@ def test_a_config_survives_json():
     ("cls", "mapping", "line"),
     [
         (ModelConfig, {"depth_multiplier": 0.0}, "model.depth_multiplier: expected a number from 0.05 to 10, got 0.0"),
-        (ModelConfig, {"classes": 257}, "model.classes: expected an integer from 2 to 256, got 257"),
+        (ModelConfig, {"classes": 256}, "model.classes: expected an integer from 2 to 255, got 256"),
         (ModelConfig, {"dropout": 1.0}, "model.dropout: expected a number from 0 to below 1, got 1.0"),
         (ModelConfig, {"aspp_rates": [6, 0]}, "model.aspp_rates[1]: expected an integer from 1 to 1,000, got 0"),
         (TrainConfig, {"seed": 2**32}, "seed: expected an integer from 0 to 2^32 - 1, got 4294967296"),
