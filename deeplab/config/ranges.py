@@ -48,6 +48,8 @@ NonNegativeInt = Annotated[int, _NON_NEGATIVE]
 Side = Annotated[int, Range("from 33 to 1,000,000", 33, 1_000_000)]
 """Side of an image in pixels; the network pads smaller images to 33."""
 Channels = Annotated[int, Range("from 1 to 100,000", 1, 100_000)]
+ClassId = Annotated[int, Range("from 0 to 254", 0, 254)]
+"""Class id in a label; 255 means ignore."""
 AtrousRate = Annotated[int, Range("from 1 to 1,000", 1, 1000)]
 Threads = Annotated[int, Range("from 1 to 1,024", 1, 1024)]
 OutputStride = Literal[4, 8, 16, 32]

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from deeplab.config.mapping import check_fields, require
+from deeplab.config.mapping import check_fields, check_list, require
 from deeplab.config.ranges import (
     BelowOneFloat,
+    ClassId,
     FractionFloat,
     NonNegativeFloat,
     NonNegativeInt,
@@ -33,6 +34,9 @@ class AugmentConfig:
         brightness: the brightness factor is drawn from 1 - v to 1 + v. Not in the published recipe.
         contrast: likewise for contrast.
         saturation: likewise for saturation.
+        rare_crops: probability that a crop is centered on a pixel of one of `rare_classes` that the image contains;
+            each of these classes is equally likely. 0 ignores the labels, as the published recipe does.
+        rare_classes: ids of these classes.
     """
 
     min_scale: ScaleFactor = 0.5
@@ -43,12 +47,17 @@ class AugmentConfig:
     brightness: BelowOneFloat = 0.0
     contrast: BelowOneFloat = 0.0
     saturation: BelowOneFloat = 0.0
+    rare_crops: UnitFloat = 0.0
+    rare_classes: tuple[ClassId, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
         check_fields(self, "training.augment.")
         ordered = self.min_scale <= self.max_scale
         require("training.augment.min_scale", self.min_scale, ordered, f"at most max_scale={self.max_scale:g}")
+        check_list("training.augment.rare_classes", self.rare_classes or None, "class id")
+        named = bool(self.rare_crops) == bool(self.rare_classes)
+        require("training.augment.rare_crops", self.rare_crops, named, "0 without rare_classes, and above 0 with them")
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,10 @@ class TrainingConfig:
         evaluate_every: number of updates between two evaluations on the validation split; the best weights are kept.
             null evaluates at the end only.
         evaluate_images: number of validation images of these evaluations, from the start; null takes all.
-        result: the weights a run ends with: the last, or the best evaluated ones.
+        patience: stop after this many evaluations in a row without a better mIoU at the first evaluated output stride;
+            null never stops before `steps`.
+        result: the weights a run ends with, in model.weights.h5: the last, or the best evaluated ones. null is best with
+            `patience`, else last.
         log_every: number of updates between two rows of log.csv and TensorBoard.
         preview_images: number of validation images shown in TensorBoard and training.html.
     """
@@ -175,7 +187,8 @@ class TrainingConfig:
     save_every: PositiveInt = 500
     evaluate_every: PositiveInt | None = None
     evaluate_images: PositiveInt | None = None
-    result: Literal["last", "best"] = "last"
+    patience: PositiveInt | None = None
+    result: Literal["last", "best"] | None = None
     log_every: PositiveInt = 10
     preview_images: NonNegativeInt = 4
 
@@ -195,8 +208,9 @@ class TrainingConfig:
         updated = not (self.freezes_statistics and self.recalibration_batches)
         expected = f"0 with training.batch_norm={self.batch_norm}"
         require("training.recalibration_batches", self.recalibration_batches, updated, expected)
-        evaluated = self.result == "last" or self.evaluate_every is not None
-        require("training.result", self.result, evaluated, "last, unless training.evaluate_every is set")
+        if self.evaluate_every is None:
+            require("training.result", self.result, self.result != "best", "last, unless training.evaluate_every is set")
+            require("training.patience", self.patience, self.patience is None, "null without training.evaluate_every")
 
     @property
     def crop(self) -> tuple[int, int]:

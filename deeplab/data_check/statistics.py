@@ -149,7 +149,8 @@ def scan_split(source: Source, limit: int | None) -> SplitScan:
     by_class = [tuple(counts[: len(source.classes)].tolist()) for counts in (pixels, images, labeled)]
     counted = (by_class[0], by_class[1], by_class[2], int(pixels[IGNORE_LABEL]))
     copies = len({second for _, second in near_duplicates(thumbnails)})
-    shapes = (*_sizes(sizes), *_regions_by_class(regions, len(source.classes)), copies)
+    (median, largest), (numbers, areas) = _sizes(sizes), _regions_by_class(regions, len(source.classes))
+    shapes = (median, largest, numbers, areas, copies)
     statistics = SplitStatistics(source.name, source.size, len(indices), *counted, *shapes)
     unlisted = {v: int(values[v]) for v in np.flatnonzero(values).tolist()}
     return SplitScan(statistics, errors, unlabeled, black_and_white, digests, thumbnails, examples, turned, unlisted)

@@ -4,7 +4,8 @@ The default is that of tensorflow/models research/deeplab, input_preprocess.py. 
 and its label with nearest-neighbor interpolation at the same positions (pixel centers at i + 1/2).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -71,7 +72,7 @@ def augment(
         The padded image `[*crop, 3]` float32, 0..255, and the label `[*crop]` int32, padded with 255.
     """
     crop = np.empty((*crop_size, 3), np.float32), np.empty(crop_size, np.int32)
-    augment_into(*crop, image, label, draw_augmentation(label.shape, seed, config, crop_size), padding)
+    augment_into(*crop, image, label, draw_augmentation(label.shape, seed, config, crop_size, label), padding)
     return crop
 
 
@@ -98,12 +99,18 @@ def augment_into(
 
 
 def draw_augmentation(
-    size: tuple[int, ...], seed: tuple[int, int], config: AugmentConfig, crop_size: Size
+    size: tuple[int, ...],
+    seed: tuple[int, int],
+    config: AugmentConfig,
+    crop_size: Size,
+    label: np.ndarray | None = None,
 ) -> Augmentation:
     """Draw the parameters for an image of `size` (h, w).
 
     If an axis is longer than the crop after scaling, the window is cut at whole pixels before resizing. Pixels outside
     the crop are thus never resampled; the scale of this axis is exact up to half a pixel of the window.
+
+    With `config.rare_crops`, some windows are moved to a pixel of a rare class in `label` `[h, w]`, which is required.
     """
     rng = np.random.default_rng(seed)
     # The optional parameters come last: they do not change the crops when they are enabled.
@@ -118,7 +125,10 @@ def draw_augmentation(
     strengths = (config.brightness, config.contrast, config.saturation)
     factors = (float(1 + strength * (2 * u - 1)) for strength, u in zip(strengths, u_colors, strict=True))
     angle = float(np.deg2rad(config.rotation) * (2 * u_angle - 1))
-    return Augmentation(offset, window, resized, bool(u_flip < config.flip), angle, *factors)
+    augmentation = Augmentation(offset, window, resized, bool(u_flip < config.flip), angle, *factors)
+    if config.rare_crops and label is not None and rng.random() < config.rare_crops:
+        return _centered_on_rare_class(augmentation, label, config.rare_classes, *rng.random(2))
+    return augmentation
 
 
 def crop_image(image: np.ndarray, augmentation: Augmentation, out: np.ndarray) -> None:
@@ -189,6 +199,30 @@ def rotate(image: np.ndarray, angle: float, interpolation: str, fill: float) -> 
 def rotate_label(label: np.ndarray, angle: float) -> np.ndarray:
     """Rotate a label `[h, w]` like its image, with nearest-neighbor interpolation; the corners are ignored."""
     return rotate(label[..., None], angle, "NEAREST", IGNORE_LABEL)[..., 0].astype(np.uint8)
+
+
+def _centered_on_rare_class(
+    augmentation: Augmentation, label: np.ndarray, rare_classes: Sequence[int], u_class: float, u_pixel: float
+) -> Augmentation:
+    """Return an augmentation whose window is centered on a pixel of a rare class, as far as the image allows.
+
+    One of the rare classes in `label` `[h, w]` is chosen, then one of its pixels, by random numbers in [0, 1). Without
+    such pixels the window stays.
+    """
+    counts = np.bincount(label.ravel(), minlength=256)
+    present = [class_id for class_id in rare_classes if counts[class_id]]
+    if not present:
+        return augmentation
+    chosen = present[int(u_class * len(present))]
+    pixel = np.flatnonzero(label == chosen)[int(u_pixel * counts[chosen])]
+    middle = (np.array(label.shape) - 1) / 2
+    down, right = np.array(np.unravel_index(pixel, label.shape)) - middle
+    # The image is rotated counter-clockwise about its center before the window is cut; rows grow downwards.
+    cos, sin = np.cos(augmentation.angle), np.sin(augmentation.angle)
+    center = middle + np.array((cos * down - sin * right, sin * down + cos * right))
+    window = np.array(augmentation.window)
+    top, left = np.clip(np.rint(center - (window - 1) / 2).astype(int), 0, np.array(label.shape) - window).tolist()
+    return replace(augmentation, offset=(top, left))
 
 
 def _axis(size: int, scale: float, u: float, crop_size: int) -> tuple[int, int, int]:

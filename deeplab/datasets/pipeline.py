@@ -59,8 +59,9 @@ def training_batches(
 
     def write_example(images: np.ndarray, labels: np.ndarray, position: int) -> None:
         example = source.load(index_at(source.size, seed, position))
-        augmentation = draw_augmentation(example.label.shape, (seed, position), config.augment, crop)
-        augment_into(images, labels, example.image, example.label, augmentation, padding)
+        label = example.label
+        augmentation = draw_augmentation(label.shape, (seed, position), config.augment, crop, label)
+        augment_into(images, labels, example.image, label, augmentation, padding)
 
     def make_batch(first: np.int64) -> tuple[np.ndarray, np.ndarray]:
         images, labels = image_buffers.take(), label_buffers.take()

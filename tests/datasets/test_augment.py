@@ -16,6 +16,7 @@ from deeplab.datasets.augment import (
     rotate,
     rotate_label,
 )
+from deeplab.errors import UserError
 
 DEFAULT = AugmentConfig()
 RNG = np.random.default_rng(0)
@@ -212,3 +213,86 @@ def test_optional_augmentations_do_not_change_the_crops():
             assert getattr(plain, name) == getattr(rich, name)
         assert 0 < abs(rich.angle) <= np.deg2rad(20)
         assert 0.7 <= rich.brightness <= 1.3
+
+
+def _rare(**settings: object) -> AugmentConfig:
+    return AugmentConfig(min_scale=1.0, max_scale=1.0, flip=0.0, rare_crops=1.0, rare_classes=(2, 3), **settings)  # type: ignore[arg-type]
+
+
+def test_rare_crops_are_centered_on_the_rare_pixel():
+    """A crop of 21 of a pixel in row 40, column 70 has it in the middle; next to a corner the image is the limit."""
+    label = np.zeros((100, 120), np.uint8)
+    label[40, 70] = 2
+    assert draw_augmentation(label.shape, (0, 0), _rare(), (21, 21), label).offset == (30, 60)
+    corner = np.zeros((100, 120), np.uint8)
+    corner[3, 119] = 3
+    assert draw_augmentation(corner.shape, (0, 0), _rare(), (21, 21), corner).offset == (0, 99)
+
+
+def test_every_present_rare_class_and_every_pixel_of_it_is_equally_likely():
+    label = np.zeros((60, 90), np.uint8)
+    label[10:20, 10:20] = 2  # 100 pixels
+    label[45, 70:72] = 3  # 2 pixels
+    crops = [augment(label[..., None].repeat(3, -1), label, (0, i), _rare(), (5, 5))[1] for i in range(600)]
+    centers = [int(crop[2, 2]) for crop in crops]
+    assert set(centers) == {2, 3}
+    # 600 fair draws: mean 300, standard deviation 12.2.
+    assert abs(centers.count(3) - 300) < 50
+    offsets = [draw_augmentation(label.shape, (0, i), _rare(), (5, 5), label).offset for i in range(600)]
+    columns = [left + 2 for top, left in offsets if top + 2 == 45]
+    assert set(columns) == {70, 71}
+    assert abs(columns.count(70) - len(columns) / 2) < 40
+
+
+def test_rare_crops_keep_scale_flip_and_the_other_crops():
+    """With probability 0.5, half of the windows move, and only they; nothing else changes."""
+    label = np.zeros((200, 300), np.uint8)
+    label[150, 250] = 2
+    half = dataclasses.replace(DEFAULT, rare_crops=0.5, rare_classes=(2,))
+    moved = 0
+    for i in range(200):
+        plain = draw_augmentation(label.shape, (7, i), DEFAULT, (33, 33))
+        drawn = draw_augmentation(label.shape, (7, i), half, (33, 33), label)
+        assert dataclasses.replace(drawn, offset=plain.offset) == plain
+        top, left = drawn.offset
+        centered = abs(top + drawn.window[0] / 2 - 150) <= 1 and abs(left + drawn.window[1] / 2 - 250) <= 1
+        assert centered or drawn == plain or drawn.window[0] > 100
+        moved += drawn != plain
+    # 200 fair draws: mean 100, standard deviation 7.1.
+    assert abs(moved - 100) < 30
+
+
+def test_images_without_rare_classes_keep_their_crops():
+    label = np.ones((50, 60), np.uint8)
+    for i in range(20):
+        expected = draw_augmentation(
+            label.shape, (0, i), dataclasses.replace(_rare(), rare_crops=0, rare_classes=()), (9, 9)
+        )
+        assert draw_augmentation(label.shape, (0, i), _rare(), (9, 9), label) == expected
+
+
+def test_rare_crops_follow_the_rotation():
+    """The rare pixels, a square of 3, stay in the center of the crop of the rotated label."""
+    label = np.zeros((101, 141), np.uint8)
+    label[29:32, 89:92] = 2
+    for i in range(30):
+        _, crop = augment(label[..., None].repeat(3, -1), label, (1, i), _rare(rotation=40.0), (11, 11))
+        rows, columns = np.nonzero(crop == 2)
+        assert len(rows)
+        # Any of the nine pixels is the center, so the middle of the square is at most 1 (and rounding) away.
+        assert abs(rows.mean() - 5) < 2.2
+        assert abs(columns.mean() - 5) < 2.2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rare_crops": 0.5}, r"rare_crops: expected 0 without rare_classes"),
+        ({"rare_classes": (1,)}, r"rare_crops: .* above 0 with them"),
+        ({"rare_crops": 0.5, "rare_classes": (1, 1)}, r"rare_classes: expected each class id once"),
+        ({"rare_crops": 0.5, "rare_classes": (255,)}, r"rare_classes\[0\]: expected .*from 0 to 254"),
+    ],
+)
+def test_incomplete_rare_class_settings_are_refused(settings: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        AugmentConfig(**settings)

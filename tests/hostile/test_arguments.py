@@ -204,6 +204,10 @@ CONTRADICTIONS_IN_THE_WORK = [
     fails("FAST_EVALUATE data.val_split=test", "test"),
     fails("TINY_TRAIN training.crop_size=100000", "training.crop_size: 2 images of 100000x100000 pixels"),
     fails("TINY_TRAIN training.batch_size=1000000", "training.crop_size: 1000000 images of 33x33 pixels"),
+    fails(
+        "TINY_TRAIN training.augment.rare_crops=0.5 training.augment.rare_classes=[0,3]",
+        "training.augment.rare_classes: expected class ids of set/train, 0 to 2, got 3",
+    ),
     fails("TINY_TRAIN data.train_split=foo", "foo"),
     fails("TINY_TRAIN data.val_split=foo", "foo"),
     fails("TINY_TRAIN model.classes=5", "model.classes: expected 3"),
