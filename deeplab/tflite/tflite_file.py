@@ -4,8 +4,9 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from deeplab.config import Fit
 from deeplab.errors import UserError
 from deeplab.tflite.flatbuffer import TfliteGraph, read_graph
 from deeplab.tflite.metadata import Metadata, read_metadata
@@ -42,6 +43,15 @@ class TfliteFile:
         return origin if isinstance(origin, dict) else {}
 
 
+    @property
+    def fit(self) -> Fit:
+        """How images of other sizes meet the file, as it states; "auto" if it does not. Raises UserError if damaged."""
+        fit = self.origin.get("fit", "auto")
+        if fit not in get_args(Fit):
+            raise UserError(self.name, f"its {ORIGIN_FILE} states the unknown fit {fit!r}", "export it again")
+        return fit
+
+
 TfliteSource = str | Path | bytes | TfliteFile
 """Path of a .tflite file, its bytes, or the opened file."""
 
@@ -70,3 +80,8 @@ def open_tflite(source: TfliteSource) -> TfliteFile:
 def report_path(file: str | Path) -> Path:
     """Return the path of the export report of a .tflite file, next to it."""
     return Path(file).with_suffix(".report.json")
+
+
+def card_path(file: str | Path) -> Path:
+    """Return the path of the model card of a .tflite file, next to it."""
+    return Path(file).with_suffix(".card.md")
