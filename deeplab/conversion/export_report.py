@@ -16,7 +16,7 @@ from deeplab.compatibility.summary import Compatibility
 from deeplab.compatibility.targets import target_rows
 from deeplab.conversion.checks import Check, CheckId, Value, failed_checks
 from deeplab.files import write_json
-from deeplab.tflite.tflite_file import report_path
+from deeplab.tflite.tflite_file import card_path, report_path
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def print_reports(reports: Sequence[Report], paths: Iterable[Path]) -> None:
     for report in reports:
         _print_compatibility(report)
     for path in paths:
-        print(f"written: {os.path.relpath(path)} and {report_path(path).name}")
+        others = [other.name for other in (report_path(path), card_path(path)) if other.is_file()]
+        print(f"written: {os.path.relpath(path)} with {' and '.join(others)}")
 
 
 def _print_compatibility(report: Report) -> None:
