@@ -3,15 +3,19 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
 import numpy as np
 
 from deeplab.compatibility.rules import Delegate, Verdict, delegates
 from deeplab.tflite.flatbuffer import Operator, Tensor, TfliteGraph
 
-NOT_LISTED, NOT_CHECKED = "not in its list of operators", "its conditions are not in the rules"
+NOT_LISTED = "not in its list of operators"
+NOT_CHECKED = "the source has conditions on it that are not among the rules"
+NO_LIST = "the source does not list the operators that it takes"
+"""Reasons of operators that no rule decides."""
+_PLURALS: Mapping[Verdict, str] = {"delegated": "delegated", "falls back": "fall back", "unknown": "unknown"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class DelegateVerdict:
         source: the files that state the rules, with their version.
         remark: what else decides.
         operators: by operator and reason.
+        counts: number of operators with each verdict.
     """
 
     delegate: str
@@ -41,25 +46,28 @@ class DelegateVerdict:
     source: str
     remark: str
     operators: tuple[OperatorVerdict, ...]
+    counts: Mapping[Verdict, int] = field(init=False)
 
-    def count(self, verdict: Verdict) -> int:
-        """Return the number of operators with a verdict."""
-        return sum(op.count for op in self.operators if op.verdict == verdict)
+    def __post_init__(self) -> None:
+        """Count the verdicts."""
+        counts = {v: sum(op.count for op in self.operators if op.verdict == v) for v in get_args(Verdict)}
+        object.__setattr__(self, "counts", counts)
 
     @property
     def summary(self) -> str:
-        """The number of delegated operators, and those that fall back or are unknown with the reason, in one line."""
-        parts = [f"{self.count('delegated')} of {sum(op.count for op in self.operators)} delegated"]
-        verdicts: tuple[Verdict, ...] = ("falls back", "unknown")
-        for verdict in verdicts:
-            found = [op for op in self.operators if op.verdict == verdict]
+        """The number of operators with each verdict, and the reasons of those not delegated, in one line."""
+        total, reasons = sum(self.counts.values()), dict.fromkeys(op.because for op in self.operators)
+        for verdict, count in self.counts.items():
+            if count == total and len(reasons) == 1:
+                reason = next(iter(reasons))
+                return f"all {total} operators {_PLURALS[verdict]}" + f": {reason}" * bool(reason)
+        counted = ", ".join(f"{count} {_PLURALS[verdict]}" for verdict, count in self.counts.items())
+        parts = [f"of {total} operators {counted}"]
+        for reason in filter(None, reasons):
+            found = [op for op in self.operators if op.because == reason]
             # One reason for several operators is written once.
-            reasons = dict.fromkeys(op.because for op in found)
-            groups = [
-                f"{', '.join(f'{op.operator} {op.count}' for op in found if op.because == reason)} ({reason})"
-                for reason in reasons
-            ]
-            parts += [f"{verdict}: {', '.join(groups)}"] * bool(groups)
+            names = ", ".join(f"{op.operator} {op.count}" for op in found)
+            parts.append(f"{found[0].verdict}: {names} ({reason})")
         return "; ".join(parts)
 
 
@@ -80,6 +88,8 @@ def operator_verdict(delegate: Delegate, graph: TfliteGraph, op: Operator) -> tu
             return rule.verdict, "" if rule.verdict == "delegated" else rule.because
     if listed:
         return "delegated", ""
+    if "*" in delegate.unchecked:
+        return "unknown", NO_LIST
     return ("unknown", NOT_CHECKED) if _is_unchecked(delegate, op) else ("falls back", NOT_LISTED)
 
 

@@ -14,6 +14,10 @@ from deeplab.tflite.interpreter import TfliteModel
 from deeplab.tflite.tflite_file import TfliteFile
 
 _INDENT, _WIDTH, _LINE = "  ", 41, 130
+_DELEGATES = """delegates, by rule; a device can differ. Of the operators of the file,
+  delegated: the delegate takes them by the rules of its source
+  falls back: they run elsewhere, usually on the CPU
+  unknown: the source does not decide; only the device or its compiler shows it"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Compatibility:
         lines = ["apps and clients, by rule:", *([_INDENT + self.not_a_segmenter] if self.not_a_segmenter else ())]
         for app in self.apps:
             lines += [_row(app.title, app.summary), _row("", f"source: {app.source}")]
-        lines += ["delegates, by rule; a device can differ:"]
+        lines += [_DELEGATES]
         for delegate in self.delegates:
             remark = f"; {delegate.remark}" if delegate.remark else ""
             lines += [_row(delegate.title, delegate.summary), _row("", f"source: {delegate.source}{remark}")]

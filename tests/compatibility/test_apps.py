@@ -13,6 +13,7 @@ from deeplab.tflite.metadata import write_metadata
 
 TASK = {"task_library", "examples_task_android", "examples_task_ios", "litert_interpreter_ios"}
 MEDIAPIPE = {"mediapipe", "mediapipe_samples_android", "mediapipe_samples_ios", "mediapipe_samples_web"}
+COLORS_21 = {"mediapipe_samples_ios", "mediapipe_samples_web"}
 COMPILED = {"compiled_model_android", "compiled_model_ios"}
 GUIDE, WEB = {"examples_interpreter_android"}, {"litert_js"}
 INTERPRETER = {"litert_interpreter_android", "examples_interpreter_ios"}
@@ -55,13 +56,13 @@ CASES = {
     "mask of 65": (segmenter(mask=(65, 65)), TASK | MEDIAPIPE | WEB),
     "23 classes": (
         segmenter(classes=23),
-        TASK | MEDIAPIPE - {"mediapipe_samples_ios"} | WEB,
+        TASK | MEDIAPIPE - COLORS_21 | WEB,
     ),
     "129 classes": (
         segmenter(33, 129),
-        TASK - {"examples_task_android"} | (MEDIAPIPE - {"mediapipe_samples_ios"}) | WEB,
+        TASK - {"examples_task_android"} | (MEDIAPIPE - COLORS_21) | WEB,
     ),
-    "257 classes": (segmenter(33, 257), MEDIAPIPE - {"mediapipe_samples_ios"} | WEB),
+    "257 classes": (segmenter(33, 257), MEDIAPIPE - COLORS_21 | WEB),
     "one channel": (segmenter(33, 1), TASK | INTERPRETER | WEB),
     "not square": (segmenter((33, 65)), TASK - {"litert_interpreter_ios"} | MEDIAPIPE | INTERPRETER | WEB),
     "no metadata": (segmenter(labels=False), GUIDE | INTERPRETER | WEB),

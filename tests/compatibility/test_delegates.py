@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deeplab.compatibility.delegates import delegate_verdicts, operator_verdict
+from deeplab.compatibility.delegates import DelegateVerdict, OperatorVerdict, delegate_verdicts, operator_verdict
 from deeplab.compatibility.host import xnnpack_operators
 from deeplab.compatibility.rules import delegates
 from deeplab.tflite.flatbuffer import read_graph
@@ -229,6 +229,24 @@ def test_every_rule_of_a_delegate_decides_in_a_small_file(delegate):
 def test_verdicts_of_a_file_are_counted_by_operator_and_reason():
     by_id = {verdict.delegate: verdict for verdict in delegate_verdicts(read_graph(CASES["argmax"][0]))}
     assert tuple(by_id) == ORDER
-    assert by_id["gpu_ml_drift"].summary == "1 of 1 delegated"
-    assert by_id["xnnpack"].summary == "0 of 1 delegated; falls back: ARG_MAX 1 (not in its list of operators)"
-    assert by_id["xnnpack"].count("falls back") == 1
+    assert by_id["gpu_ml_drift"].summary == "all 1 operators delegated"
+    assert by_id["xnnpack"].summary == "all 1 operators fall back: not in its list of operators"
+    assert by_id["xnnpack"].counts == {"delegated": 0, "falls back": 1, "unknown": 0}
+
+
+def test_a_summary_counts_all_three_verdicts_and_groups_the_reasons():
+    operators = (
+        OperatorVerdict("CONV_2D", 36, "delegated", ""),
+        OperatorVerdict("ADD", 10, "falls back", "a"),
+        OperatorVerdict("PAD", 2, "falls back", "b"),
+        OperatorVerdict("MEAN", 1, "falls back", "a"),
+    )
+    assert DelegateVerdict("x", "X", "source", "", operators).summary == (
+        "of 49 operators 36 delegated, 13 fall back, 0 unknown; falls back: ADD 10, MEAN 1 (a); falls back: PAD 2 (b)"
+    )
+
+
+def test_a_delegate_without_a_list_of_operators_is_unknown_rather_than_refusing():
+    by_id = {verdict.delegate: verdict for verdict in delegate_verdicts(read_graph(CASES["int8"][0]))}
+    assert by_id["st_npu"].summary == "all 1 operators unknown: the source does not list the operators that it takes"
+    assert by_id["st_npu"].counts == {"delegated": 0, "falls back": 0, "unknown": 1}

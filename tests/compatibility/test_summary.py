@@ -44,6 +44,9 @@ def test_a_file_that_litert_cannot_run_still_has_verdicts():
 
 
 def test_names_from_the_file_cannot_steer_the_terminal():
-    operators = (OperatorVerdict("CUSTOM:\x1b[31m\x9b", 1, "falls back", "not in its list of operators"),)
+    operators = (
+        OperatorVerdict("ADD", 1, "delegated", ""),
+        OperatorVerdict("CUSTOM:\x1b[31m\x9b", 1, "falls back", "not in its list of operators"),
+    )
     text = Compatibility((), "", (DelegateVerdict("x", "X", "source", "", operators),), "", "").text()
     assert r"CUSTOM:\x1b[31m\x9b 1" in text
