@@ -46,8 +46,8 @@ SCORES_FILE = "scores.json"
 LOG_FILE = "log.csv"
 STATE_FOLDER = "state"
 
-_FORMER_DEFAULTS = {"image_feature": "image", "label_feature": "segmentation_mask"}
-"""Values of `data` that older versions wrote for every source, although only tfds uses these keys."""
+FORMER_DEFAULTS = {"image_feature": "image", "label_feature": "segmentation_mask"}
+"""Values of `data` that older versions wrote for every source. Only tfds uses these keys, and null means the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,8 +213,12 @@ def read_training_config(folder: Path) -> TrainConfig:
     path = folder / TRAIN_FILE
     content = read_json(path)
     data = content.get("data")
-    if isinstance(data, dict) and data.get("source") != "tfds":
-        content["data"] = dict(item for item in data.items() if item not in _FORMER_DEFAULTS.items())
+    if isinstance(data, dict):
+        content["data"] = dict(item for item in data.items() if item not in FORMER_DEFAULTS.items())
+    training = content.get("training")
+    if isinstance(training, dict) and str(training.get("batch_norm")).startswith("frozen"):
+        # Older versions accepted both settings; frozen statistics cannot be re-estimated.
+        training["recalibration_batches"] = 0
     try:
         return build(TrainConfig, content)
     except UserError as error:

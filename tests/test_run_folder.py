@@ -70,15 +70,30 @@ def test_features_that_older_versions_wrote_for_every_source_are_left_out(run):
     (run / "train.json").write_text(json.dumps({"data": {"source": "shapes", "val_size": 3} | written}))
     assert open_model(run).data(None) == DataConfig(source="shapes", val_size=3)
     assert open_source(open_model(run).data(None), "val").size == 3
-    (run / "train.json").write_text(json.dumps({"data": {"source": "tfds", "name": "cityscapes"} | written}))
-    assert open_model(run).data(None).label_feature == "segmentation_mask"
+    (run / "train.json").write_text(json.dumps({"data": {"source": "tfds", "name": "oxford_iiit_pet"} | written}))
+    assert open_model(run).data(None) == DataConfig(source="tfds", name="oxford_iiit_pet")
     (run / "train.json").write_text(json.dumps({"data": {"source": "shapes", "label_feature": "mask"}}))
     with pytest.raises(UserError, match="data=shapes does not use it"):
         open_source(open_model(run).data(None), "val")
 
 
+def test_a_run_whose_frozen_statistics_were_to_be_re_estimated_is_still_read(run):
+    """Older versions accepted both settings."""
+    for batch_norm, expected in (("frozen", 0), ("frozen_statistics", 0), ("train", 5)):
+        training = {"batch_norm": batch_norm, "recalibration_batches": 5}
+        (run / "train.json").write_text(json.dumps({"training": training}))
+        assert open_model(run).training.training.recalibration_batches == expected
+
+
+def test_the_number_of_further_neighbors_is_stated(tmp_path):
+    for i in range(13):
+        (tmp_path / f"run{i:02d}").mkdir()
+    with pytest.raises(UserError, match=r"\(found: run00, .*, run09 and 3 more\)"):
+        open_model(tmp_path / "runn")
+
+
 def test_a_missing_run_is_named_with_its_neighbors(run):
-    with pytest.raises(UserError, match=r"^run=.*/runn: no such folder \(found: run\); give a run folder or a"):
+    with pytest.raises(UserError, match=r"^run=.*/runn: no such folder \(found: run\); give a run folder, a \.tflite"):
         open_model(run.with_name("runn"))
     with pytest.raises(UserError, match=r"contains no model\.json"):
         open_model(run.parent)

@@ -1,6 +1,7 @@
 """Import of weights from any supported source into a model."""
 
 from pathlib import Path
+from typing import Literal
 
 from deeplab.errors import UserError
 from deeplab.files import WEIGHTS_FILE, check_weights_file
@@ -39,11 +40,34 @@ def import_weights(model: DeepLab, path: str | Path, *, allow_missing: bool = Fa
     return assign_weights(model, source, allow_missing=allow_missing)
 
 
+def check_source(path: str | Path) -> None:
+    """Check that weights can be read from `path`, see `import_weights`, without a model and before a long work.
+
+    Raises:
+        UserError: there is no such file, or it is damaged or has an unknown format.
+    """
+    if str(path) != "imagenet":
+        path, kind = _find_source(path)
+        if kind == "tflite":
+            read_network(path)
+        elif kind == "h5":
+            read_layers(path)
+
+
 def _read_source(path: str | Path, model: DeepLab) -> SourceWeights:
     """Read the weights for `model` from a source of any format."""
     if str(path) == "imagenet":
         return download_imagenet(model)
-    name, path = str(path), local_file(path)
+    path, kind = _find_source(path)
+    if kind == "h5":
+        layers = read_layers(path)
+        return convert_layers(str(path), layers, model) or SourceWeights(str(path), layers)
+    return source_weights(read_network(path), model) if kind == "tflite" else read_checkpoint(path, model)
+
+
+def _find_source(source: str | Path) -> tuple[Path, Literal["h5", "tflite", "checkpoint"]]:
+    """Return the file or prefix of a source, and its format by its content; checks the checksum of a run folder."""
+    path = local_file(source)
     if (path / WEIGHTS_FILE).is_file():
         check_weights_file(path)
         path = path / WEIGHTS_FILE
@@ -51,12 +75,11 @@ def _read_source(path: str | Path, model: DeepLab) -> SourceWeights:
         with path.open("rb") as file:
             magic = file.read(8)
         if magic == b"\x89HDF\r\n\x1a\n":
-            layers = read_layers(path)
-            return convert_layers(str(path), layers, model) or SourceWeights(str(path), layers)
+            return path, "h5"
         if magic[4:8] == b"TFL3" or path.suffix == ".tflite":
-            return source_weights(read_network(path), model)
+            return path, "tflite"
     if checkpoint_prefix(path):
-        return read_checkpoint(path, model)
+        return path, "checkpoint"
     problem = "has no known weights format" if path.exists() else "no such file or folder"
     remedy = f"give a .tflite or .h5 file, a run folder, a TensorFlow 1 checkpoint, imagenet, {', '.join(PUBLISHED)}"
-    raise UserError(name, problem, remedy)
+    raise UserError(str(source), problem, remedy)

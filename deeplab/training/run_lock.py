@@ -12,7 +12,14 @@ import filelock
 from deeplab.config import TrainConfig, build, to_mapping
 from deeplab.errors import UserError
 from deeplab.files import write_json
-from deeplab.run_folder import STATE_FOLDER, TRAIN_FILE, WEIGHTS_FILE, read_scores, read_training_config
+from deeplab.run_folder import (
+    FORMER_DEFAULTS,
+    STATE_FOLDER,
+    TRAIN_FILE,
+    WEIGHTS_FILE,
+    read_scores,
+    read_training_config,
+)
 from deeplab.training.checkpoint import list_checkpoints
 
 CHANGEABLE_SETTINGS = (
@@ -61,10 +68,10 @@ def check_settings(folder: Path, config: TrainConfig) -> None:
         UserError: a setting differs that affects the weights; the message names it.
     """
     read_scores(folder)  # Raises UserError if the scores of a previous evaluation are damaged.
-    mapping = to_mapping(_with_absolute_paths(config))
+    mapping = to_mapping(_normalized(config))
     path = folder / TRAIN_FILE
     if path.is_file() and ((folder / WEIGHTS_FILE).is_file() or list_checkpoints(folder / STATE_FOLDER)):
-        current, previous = _flatten(mapping), _flatten(to_mapping(_with_absolute_paths(read_training_config(folder))))
+        current, previous = _flatten(mapping), _flatten(to_mapping(_normalized(read_training_config(folder))))
         for key in sorted(current.keys() | previous.keys()):
             if key not in CHANGEABLE_SETTINGS and previous.get(key) != current.get(key):
                 problem = f"was trained with {key}={previous.get(key)}, not {current.get(key)}"
@@ -73,12 +80,17 @@ def check_settings(folder: Path, config: TrainConfig) -> None:
     write_json(path, mapping)
 
 
-def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Return the settings with absolute paths of the data, so that every command finds them from any folder."""
+def _normalized(config: TrainConfig) -> TrainConfig:
+    """Return the settings as they are stored and compared.
+
+    Paths of the data are absolute, so that every command finds them from any folder. Defaults that are written out are
+    null.
+    """
     paths = {key: getattr(config.data, key) for key in ("root", "sbd", "colors")}
     # TFDS also takes URLs (gs://bucket/folder), which are absolute.
     absolute = {key: os.path.abspath(path) for key, path in paths.items() if path is not None and "://" not in path}
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
+    former = dict.fromkeys(key for key, value in FORMER_DEFAULTS.items() if getattr(config.data, key) == value)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute, **former))
 
 
 def first_stage_config(config: TrainConfig) -> TrainConfig:

@@ -10,8 +10,11 @@ import keras
 from deeplab.config import TrainConfig
 from deeplab.config.mapping import require
 from deeplab.data_check.check import check_before_training
+from deeplab.errors import UserError
 from deeplab.evaluation.scores import Scores
-from deeplab.run_folder import SCORES_FILE
+from deeplab.pretrained.importer import check_source
+from deeplab.run_folder import SCORES_FILE, STATE_FOLDER
+from deeplab.training.checkpoint import list_checkpoints
 from deeplab.training.distribution import Workers, broadcast_value, find_workers, report_lost_workers
 from deeplab.training.run_lock import first_stage_config, lock_run_folder
 from deeplab.training.settings import complete_settings
@@ -62,8 +65,21 @@ def _train_stage(
 ) -> dict[int, Scores]:
     """Train one stage, from the weights `pretrained`."""
     run = TrainingRun(config, workers)
+    if workers.is_chief:
+        _check_pretrained(run, pretrained)
     with lock_run_folder(run.folder) if workers.is_chief else nullcontext():
         run.prepare()
         run.restore(pretrained)
         run.fit(callbacks)
         return run.finish()
+
+
+def _check_pretrained(run: TrainingRun, pretrained: str | None) -> None:
+    """Raise UserError if pretrained weights are missing or damaged, before anything is written; for a new run."""
+    if list_checkpoints(run.folder / STATE_FOLDER):
+        return
+    if pretrained is not None:
+        check_source(pretrained)
+    elif run.config.training.quantize_aware:
+        problem = "quantization-aware training needs pretrained weights"
+        raise UserError("pretrained", problem, "set it to the run of a float training")

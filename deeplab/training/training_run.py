@@ -95,7 +95,7 @@ class TrainingRun:
         """Load the last checkpoint, or else the pretrained weights, and broadcast them to all workers.
 
         Raises:
-            UserError: the checkpoint or the pretrained weights do not fit, or they are required and missing.
+            UserError: the checkpoint or the pretrained weights do not fit.
         """
         steps = self.config.training.steps
         if self.workers.is_chief:
@@ -106,9 +106,6 @@ class TrainingRun:
                 print(resuming if self.start < steps else f"run={self.folder} is complete; evaluating it")
             elif pretrained is not None:
                 self._import_weights(pretrained)
-            elif self.config.training.quantize_aware:
-                problem = "quantization-aware training needs pretrained weights"
-                raise UserError("pretrained", problem, "set it to the run of a float training")
             else:
                 warn_about_random_weights(self.config)
         self.start = int(broadcast_value(self.workers, self.start))

@@ -78,6 +78,17 @@ def test_another_numbering_is_proposed_only_if_it_fits_all_masks(config: DataCon
     assert _check(config).problems[0].remedy.startswith("correct these files (3,")
 
 
+def test_no_numbering_is_proposed_for_one_odd_mask(config: DataConfig):
+    """The odd value takes the place of the class that the other masks lack, so that the numbers would fit."""
+    for i in range(4):
+        ids = np.zeros((24, 32))
+        ids[:, :8] = 1
+        if i == 2:
+            ids[0, :16] = 7
+        _save(config, f"p{i}", ids)
+    assert _check(config).problems[0].remedy.startswith("correct these files (1,")
+
+
 def test_black_and_white_masks_are_reported(tmp_path: Path):
     config = make_folder(tmp_path, 4)
     for i in range(4):

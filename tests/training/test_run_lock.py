@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from deeplab.config import TrainConfig, TrainingConfig
+from deeplab.config import DataConfig, TrainConfig, TrainingConfig
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
 from deeplab.training.run_lock import check_settings, lock_run_folder
@@ -51,6 +51,19 @@ def test_settings_that_a_train_json_lacks_take_their_defaults(tmp_path):
     write_json(tmp_path / "train.json", content)
     check_settings(tmp_path, TrainConfig())
     assert read_json(tmp_path / "train.json")["training"]["ema_decay"] == 0.0
+
+
+def test_an_older_run_of_tfds_resumes_without_the_features_that_it_wrote_out(tmp_path):
+    data = DataConfig(source="tfds", name="oxford_iiit_pet")
+    check_settings(tmp_path, TrainConfig(data=data))
+    (tmp_path / "model.weights.h5").touch()
+    content = read_json(tmp_path / "train.json")
+    content["data"] |= {"image_feature": "image", "label_feature": "segmentation_mask"}
+    write_json(tmp_path / "train.json", content)
+    check_settings(tmp_path, TrainConfig(data=data))
+    check_settings(tmp_path, TrainConfig(data=dataclasses.replace(data, image_feature="image")))
+    with pytest.raises(UserError, match=r"was trained with data\.image_feature=None, not photo"):
+        check_settings(tmp_path, TrainConfig(data=dataclasses.replace(data, image_feature="photo")))
 
 
 def test_unknown_setting_in_a_train_json_is_refused_by_name(tmp_path):
