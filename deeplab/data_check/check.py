@@ -10,6 +10,7 @@ from deeplab.data_check.file_problems import orientation_problems, palette_probl
 from deeplab.data_check.image_grid import save_grid
 from deeplab.data_check.problems import example_problems, label_problems, overlap_problems, unlisted_problems
 from deeplab.data_check.statistics import SAMPLE_SIZE, read_stored, scan_split
+from deeplab.datasets.image_files import MissingMasksError
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Example, Source, fingerprint
 from deeplab.errors import UserError
@@ -41,8 +42,7 @@ def check_before_training(config: DataConfig, folder: Path, seed: int = 0, full:
         if trained != identity:
             problem = f"has a training on {trained}, and this check is of {identity}"
             raise UserError(f"run={folder}", problem, "give another folder with run=")
-    unskipped = dataclasses.replace(config, on_unreadable="stop")
-    train, val = (open_source(unskipped, split, seed) for split in (config.train_split, config.val_split))
+    train, val = _open_splits(dataclasses.replace(config, on_unreadable="stop"), seed, full)
     both = f"{fingerprint(train, config)} {fingerprint(val, config)} {full}"
     data_fingerprint = hashlib.sha256(both.encode()).hexdigest()
     previous = None if full else read_stored(DataReport, folder / REPORT_FILE, data_fingerprint)
@@ -97,6 +97,21 @@ def check_data(
     problems.sort(key=lambda problem: problem.severity != "error")
     statistics = (train_scan.statistics, val_scan.statistics)
     return DataReport(train.classes, statistics, tuple(problems)), train_scan.examples
+
+
+def _open_splits(config: DataConfig, seed: int, full: bool) -> list[Source]:
+    """Open both splits; if images have no mask, a full check prints the names of all, of both splits."""
+    sources, errors = [], []
+    for split in (config.train_split, config.val_split):
+        try:
+            sources.append(open_source(config, split, seed))
+        except MissingMasksError as error:
+            errors.append(error)
+            if full:
+                print(f"{error.subject}: no mask for these images of split {split}:", *error.names, sep="\n  ")
+    if errors:
+        raise errors[0]
+    return sources
 
 
 def data_identity(config: DataConfig) -> str:

@@ -179,15 +179,18 @@ def _imbalance(classes: Sequence[str], train: SplitStatistics, val: SplitStatist
         names = ", ".join(classes[i] for i in absent)
         evaluated = [classes[i] for i in absent if val.pixels[i]]
         never_learned = f"{', '.join(evaluated)} would be evaluated but never learned"
-        consequence = never_learned if evaluated else "they cannot be learned"
+        consequence = never_learned if evaluated else f"{names} cannot be learned"
         description = f"{train.name}: no pixel of {names} in {train.checked} checked images"
-        remedy = "add images of them, check the numbering, or remove them from data.classes (rare: check_data=true)"
+        remedy = "add images, check the numbering, or shorten data.classes (rare: check_data=true)"
         problems.append(Problem("warning", description, consequence, remedy))
     unmeasured = [classes[i] for i in range(len(classes)) if pixels[i] and not val.pixels[i]]
     if unmeasured and sum(val.pixels):
         description = f"{val.name}: no pixel of {', '.join(unmeasured)} in {val.checked} checked images"
-        consequence = "their IoU cannot be measured there; a wrong prediction of them counts only for other classes"
-        remedy = "move images of them to the validation split (rare: check_data=true)"
+        consequence = "no IoU can be measured there; a wrong prediction of such a class counts only for other classes"
+        remedy = "move images with it to the validation split (rare: check_data=true)"
+        if train.size is None:
+            # Scenes are drawn as needed.
+            remedy = "set a larger data.val_size"
         problems.append(Problem("warning", description, consequence, remedy))
     largest, share = int(pixels.argmax()), float(pixels.max() / pixels.sum())
     if share > 0.95:

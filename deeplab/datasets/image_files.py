@@ -182,10 +182,24 @@ def shorten(names: Sequence[str], limit: int = 12) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def missing_masks(folder: Path, missing: Sequence[str], total: int, split: str, remedy: str) -> UserError:
+class MissingMasksError(UserError):
+    """Images of a split have no mask.
+
+    Args:
+        names: the names of these images.
+        subject, problem, remedy: as in UserError.
+    """
+
+    def __init__(self, names: Sequence[str], subject: str, problem: str, remedy: str) -> None:
+        super().__init__(subject, problem, remedy)
+        self.names = tuple(names)
+
+
+def missing_masks(folder: Path, missing: Sequence[str], total: int, split: str, remedy: str) -> MissingMasksError:
     """Return the error that the examples `missing`, of `total` in a split, have no mask in `folder`."""
     problem = f"no mask for {len(missing)} of {total} images of split {split}: {shorten(missing, 3)}"
-    return UserError(str(folder), problem, remedy)
+    problem += " (check_data=true lists all)" * (len(missing) > 3)
+    return MissingMasksError(missing, str(folder), problem, remedy)
 
 
 def _available(folder: Path) -> str:

@@ -89,6 +89,16 @@ def test_no_numbering_is_proposed_for_one_odd_mask(config: DataConfig):
     assert _check(config).problems[0].remedy.startswith("correct these files (1,")
 
 
+def test_a_full_check_names_every_image_without_a_mask_in_both_splits(config: DataConfig, tmp_path: Path, capsys):
+    names = open_source(config, "train").names + open_source(config, "val").names
+    for mask in (tmp_path / "masks").iterdir():
+        mask.unlink()
+    with pytest.raises(UserError, match=r"no mask for 4 of 4 images .* and 1 more \(check_data=true lists all\)"):
+        check_before_training(config, tmp_path / "run", full=True)
+    printed = capsys.readouterr().out.splitlines()
+    assert sorted(line.strip() for line in printed if line.startswith("  ")) == sorted(names)
+
+
 def test_black_and_white_masks_are_reported(tmp_path: Path):
     config = make_folder(tmp_path, 4)
     for i in range(4):
