@@ -40,10 +40,10 @@ class DataConfig:
         sbd: folder of the Semantic Boundaries Dataset (its `dataset` folder, or a folder of PNG masks), for the split
             train_aug of voc.
         on_unreadable: stop at an image that cannot be used, or skip it; skipped images are counted and named.
-        resize: how an image becomes what the network sees: none (its own pixels, as in the published protocol), letterbox
-            (scaled to fit into `image_size` with its aspect kept, and padded at the bottom and on the right), or
-            stretch (scaled to `image_size` without keeping the aspect, as most apps do). Augmentation follows. The run
-            is evaluated, exported and used in the same way; scores are always those of the original labels.
+        resize: how an image becomes what the network sees: none (its own pixels, as in the published protocol),
+            letterbox (scaled to fit into `image_size` with its aspect kept, and padded at the bottom and on the right),
+            or stretch (scaled to `image_size` without keeping the aspect, as most apps do). Augmentation follows. The
+            run is evaluated, exported and used in the same way; scores are always those of the original labels.
         image_size: size in pixels that `resize` scales to: in training, evaluation and prediction, and of the exported
             file; null with resize=none.
         cache_memory: share of the machine's memory for resized training images, so that each file is decoded once; 0

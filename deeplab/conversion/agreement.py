@@ -126,7 +126,7 @@ def miou_check(model: TfliteModel, target: VerificationTarget) -> Check:
     reference, limit = target.reference, target.max_miou_drop
     if reference.scores is None:
         return not_checked(CheckId.MIOU_DROP, "no labeled images")
-    scores = evaluate(tflite_predictor(model), reference.examples, reference.scores.classes)
+    scores = evaluate(tflite_predictor(model, reference.fit), reference.examples, reference.scores.classes)
     drop = 100 * (reference.scores.labeled_miou - scores.labeled_miou)
     classes = f"{scores.labeled_classes} of {len(scores.classes)} classes"
     scope = f"over the {classes} in the labels of {len(scores.names)} images"

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from deeplab.config import Fit
 from deeplab.datasets.source import IGNORE_LABEL, Example, Source
 from deeplab.pixels import GRAY, Pixel
-from deeplab.prediction.image_fit import fit_image
+from deeplab.prediction.image_fit import Size, fit_image
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,27 @@ class Calibration:
         return {"seed": self.seed, "images": self.names, "classes": self.classes, "span": span}
 
 
+@dataclass(frozen=True, eq=False)
+class _FittedExample:
+    """An image at the size of the model, its name, and the classes in its label."""
+
+    image: np.ndarray
+    name: str
+    classes: frozenset[int]
+
+
+def _fitted(example: Example, size: Size, padding: Pixel, fit: Fit) -> _FittedExample:
+    classes = frozenset(np.unique(example.label).tolist()) - {IGNORE_LABEL}
+    return _FittedExample(fit_image(example.image, size, fit, padding).image, example.name, classes)
+
+
 def choose_calibration(
     source: Source,
     count: int,
     size: tuple[int, int],
     seed: int,
     padding: Pixel = GRAY,
+    fit: Fit = "auto",
 ) -> Calibration:
     """Choose images whose labels together contain as many classes as possible.
 
@@ -47,22 +63,23 @@ def choose_calibration(
     Args:
         source: training images; augmentation is not applied.
         count: number of images; fewer if the source is smaller.
-        size: (height, width) of the model. Smaller images are padded, larger ones resized.
+        size: (height, width) of the model.
         seed: of the random sample.
         padding: red, green and blue of the padding: `pixels.mean_pixel` of the backbone.
+        fit: how images of other sizes meet the model, see `fit_image`.
     """
     # An endless source is sampled from its first 10,000 examples.
     order = np.random.default_rng(seed).permutation(10_000 if source.size is None else source.size)
-    sample = [source.load(int(i)) for i in order[: 4 * count]]
-    present = {id(e): frozenset(np.unique(e.label)) - {IGNORE_LABEL} for e in sample}
-    chosen: list[Example] = []
+    # Only the fitted images are kept: 64 photos of 12 megapixels have 3 GB.
+    sample = [_fitted(source.load(int(i)), size, padding, fit) for i in order[: 4 * count]]
+    chosen: list[_FittedExample] = []
     covered: frozenset[int] = frozenset()
     while sample and len(chosen) < count:
-        best = max(sample, key=lambda e: len(present[id(e)] - covered))
+        best = max(sample, key=lambda e: len(e.classes - covered))
         sample = [e for e in sample if e is not best]
         chosen.append(best)
-        covered |= present[id(best)]
-    images = tuple(fit_image(e.image, size, padding_value=padding).image.astype(np.float32) for e in chosen)
+        covered |= best.classes
+    images = tuple(e.image.astype(np.float32) for e in chosen)
     return Calibration(with_full_range(images), tuple(e.name for e in chosen), seed, len(covered))
 
 

@@ -4,7 +4,8 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from deeplab.conversion.export_report import Report, print_reports, sha256, vers
 from deeplab.conversion.export_settings import ExportSettings, resolve_settings
 from deeplab.conversion.float_layers import chosen_layers, float_operators
 from deeplab.conversion.keras_reference import KerasReference, load_keras_model, make_reference, needed_logit_offset
+from deeplab.conversion.model_card import write_model_card
 from deeplab.conversion.structure import ExpectedFile
 from deeplab.conversion.timing import median_milliseconds
 from deeplab.conversion.verify import verify
@@ -65,7 +67,7 @@ def export(config: ExportConfig, report_progress: ReportProgress = lambda _: Non
     """
     settings = resolve_settings(config)
     reports = _export(settings, report_progress)
-    _write_pages(settings, report_progress)
+    _write_pages(settings, reports, report_progress)
     return reports
 
 
@@ -78,8 +80,7 @@ def run_export(config: ExportConfig) -> None:
     settings = resolve_settings(config)
     reports = _export(settings, report_progress)
     print_reports(reports, settings.paths.values())
-    for page in _write_pages(settings, report_progress):
-        print(f"written: {os.path.relpath(page)}, which runs the file in a browser")
+    _write_pages(settings, reports, report_progress, lambda page: print(f"written: {os.path.relpath(page)}"))
 
 
 def make_file(prepared: _PreparedModel, expected: ExpectedFile, settings: ExportSettings) -> bytes:
@@ -141,6 +142,7 @@ def _export(settings: ExportSettings, report_progress: ReportProgress) -> tuple[
             with atomic_write(path) as temporary:
                 temporary.write_bytes(files[quantization].content)
             report.save(report_path(path))
+            write_model_card(path, report, settings.config, settings.run, files[quantization])
     failed = {q: report.failed for q, report in reports.items() if report.failed}
     if failed:
         lines = "; ".join(f"{q}: {', '.join(map(str, checks))}" for q, checks in failed.items())
@@ -148,10 +150,40 @@ def _export(settings: ExportSettings, report_progress: ReportProgress) -> tuple[
     return tuple(reports.values())
 
 
-def _write_pages(settings: ExportSettings, report_progress: ReportProgress) -> list[Path]:
-    """Write the page of each file if `page` is set; the files are written already, whatever happens to a page."""
-    paths = settings.paths.values() if settings.config.page else ()
-    return [write_page(PageConfig(str(path)), report_progress) for path in paths]
+def _write_pages(
+    settings: ExportSettings,
+    reports: Sequence[Report],
+    report_progress: ReportProgress,
+    written: Callable[[Path], object] = lambda _: None,
+) -> None:
+    """Write the page of each file if `page` is set, else warn of pages that contain an earlier file.
+
+    The files are written already, whatever happens to a page, and a page that fails does not stop the others.
+
+    Args:
+        settings: of the export.
+        reports: of the written files.
+        report_progress: called with a line of text before a part that takes seconds.
+        written: called with each page that is written.
+
+    Raises:
+        UserError: a page cannot be written.
+    """
+    errors: dict[str, UserError] = {}
+    for path, report in zip(settings.paths.values(), reports, strict=True):
+        page = path.with_suffix(".html")
+        if settings.config.page:
+            try:
+                written(write_page(PageConfig(str(path)), report_progress))
+            except UserError as error:
+                errors[str(error)] = error
+        elif page.is_file() and report.sha256 not in page.read_text(encoding="utf-8", errors="replace"):
+            warnings.warn(f"{page} contains an earlier {path.name}; page=true writes it again", stacklevel=3)
+    if len(errors) > 1:
+        problem = "; ".join(f"{error.subject}: {error.problem}" for error in errors.values())
+        raise UserError("page", f"{len(errors)} pages are not written: {problem}", next(iter(errors.values())).remedy)
+    for error in errors.values():
+        raise error
 
 
 def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:
@@ -162,13 +194,16 @@ def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:
     calibration = None
     if settings.training is not None and not keep_ranges:
         padding = mean_pixel(run.description.config.backbone)
-        calibration = choose_calibration(settings.training, config.calibration_images, size, config.seed, padding)
+        calibration = choose_calibration(
+            settings.training, config.calibration_images, size, config.seed, padding, settings.fit
+        )
     images = calibration.images if calibration else ()
-    reference = make_reference(model, settings.validation, run.description.classes, config, images)
+    reference = make_reference(model, settings.validation, run.description.classes, config, images, settings.fit)
     logit_offset = needed_logit_offset(reference.extremes) if config.output == "logits" else 0.0
     origin = {
         "model": to_mapping(run.description.config),
         "output_stride": config.output_stride,
+        "fit": settings.fit,
         "output": config.output,
         "mask_stride": config.mask_stride,
         "logit_offset": logit_offset,

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deeplab.compatibility.targets import check_image_size, with_target
-from deeplab.config import ExportConfig, Quantization, fixed_height_width, is_given
+from deeplab.config import ExportConfig, Fit, Quantization, is_given
 from deeplab.config.mapping import require
 from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS
 from deeplab.conversion.export_graph import check_mask_stride
 from deeplab.conversion.keras_reference import open_validation
+from deeplab.conversion.output_paths import output_paths
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 from deeplab.files import check_writable
 from deeplab.memory import require_memory
+from deeplab.prediction.image_fit import Size
+from deeplab.prediction.model_input import network_input
 from deeplab.run_folder import TrainedModel, open_model
 
 
@@ -26,6 +29,7 @@ class ExportSettings:
         config: the settings that the user gave, with those of the target.
         run: the opened run folder or .tflite file.
         image_size: (height, width) of the input in pixels.
+        fit: how images of other sizes meet the file, see `deeplab.prediction.image_fit.fit_image`.
         paths: the file to write for each quantization.
         keep_ranges: whether the int8 file keeps the activation ranges of a quantized .tflite file.
         per_tensor: whether each kernel of the int8 file has a single scale.
@@ -36,6 +40,7 @@ class ExportSettings:
     config: ExportConfig
     run: TrainedModel
     image_size: tuple[int, int]
+    fit: Fit
     paths: Mapping[Quantization, Path]
     keep_ranges: bool
     per_tensor: bool
@@ -63,10 +68,10 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
     if run.description.quantized and config.float_layers:
         raise UserError("float_layers", "the run was trained for int8 in all layers", "omit it")
     per_tensor = _per_tensor(config, run)
-    paths = _paths(config, run)
+    paths = output_paths(config, run)
     for path in paths.values():
         check_writable(path)
-    size = _image_size(config, run)
+    size, fit = _input(config, run)
     require_memory("image_size", size, len(run.description.classes))
     check_image_size(config, size)
     check_mask_stride(size, config.mask_stride)
@@ -80,7 +85,8 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
     if calibrated and not run.description.quantized:
         data = run.data(config.data)
         training = open_source(data, data.train_split, config.seed)
-    return ExportSettings(config, run, size, paths, keep_ranges, per_tensor, open_validation(run, config), training)
+    validation = open_validation(run, config)
+    return ExportSettings(config, run, size, fit, paths, keep_ranges, per_tensor, validation, training)
 
 
 def _per_tensor(config: ExportConfig, run: TrainedModel) -> bool:
@@ -99,28 +105,10 @@ def _per_tensor(config: ExportConfig, run: TrainedModel) -> bool:
     return requested or description.per_tensor
 
 
-def _image_size(config: ExportConfig, run: TrainedModel) -> tuple[int, int]:
+def _input(config: ExportConfig, run: TrainedModel) -> tuple[Size, Fit]:
+    """Return (height, width) of the input, and how images meet it."""
     training = run.training
-    default = (training.eval_size or training.training.crop_size) if training else run.network.image_size
-    size = fixed_height_width(default if config.image_size is None else config.image_size)
-    assert size is not None
-    return size
-
-
-def _paths(config: ExportConfig, run: TrainedModel) -> dict[Quantization, Path]:
-    """Return the file to write for each quantization."""
-    if config.out is None:
-        if run.is_tflite:
-            raise UserError("out", "a value is required when run is a .tflite file", "set it with out=FILE.tflite")
-        if config.target is None:
-            return {quantization: run.folder / f"{quantization}.tflite" for quantization in config.quantizations}
-        out = run.folder / f"{config.target}.tflite"
-    else:
-        out = Path(config.out)
-    if out.suffix != ".tflite":
-        raise UserError("out", f"expected a name that ends in .tflite, got {config.out!r}", "change the name")
-    if run.is_tflite and out.exists() and out.samefile(run.path):
-        raise UserError("out", "is the file that is imported", "choose another name")
-    if len(config.quantizations) == 1:
-        return {config.quantizations[0]: out}
-    return {quantization: out.with_name(f"{out.stem}_{quantization}.tflite") for quantization in config.quantizations}
+    default = (training.eval_size or training.training.crop) if training else run.network.image_size
+    given = network_input(run, config.fit, config.image_size, default)
+    assert given.size is not None
+    return given.size, given.fit

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from deeplab.config import ExportConfig, VerifyConfig
+from deeplab.config import ExportConfig, Fit, VerifyConfig
 from deeplab.datasets.open import open_source
 from deeplab.datasets.shapes import shapes_source
 from deeplab.datasets.source import Example, Source
@@ -44,6 +44,7 @@ class KerasReference:
         scores: of the Keras model on `examples`; None without examples.
         builtin_logits: the logits when rounded like the builtin kernels; empty unless the model is quantization-aware.
         extremes: of the logits of each image that the model was run on, including those without `logits`.
+        fit: how `examples` meet the model, see `deeplab.prediction.image_fit.fit_image`.
     """
 
     images: tuple[np.ndarray, ...]
@@ -52,6 +53,7 @@ class KerasReference:
     scores: Scores | None = None
     builtin_logits: tuple[np.ndarray, ...] = ()
     extremes: tuple[LogitExtremes, ...] = ()
+    fit: Fit = "auto"
 
 
 def load_keras_model(
@@ -103,6 +105,7 @@ def make_reference(
     classes: Sequence[str],
     config: ExportConfig | VerifyConfig,
     calibration_images: Sequence[np.ndarray] = (),
+    fit: Fit = "auto",
 ) -> KerasReference:
     """Run the Keras model on the first images of `source`, and measure its mIoU on them.
 
@@ -112,8 +115,9 @@ def make_reference(
         classes: names by id.
         config: states the numbers of images and the seed of drawn scenes.
         calibration_images: `[h, w, 3]` at the input size of the model; only the extremes of their logits are kept.
+        fit: how images of other sizes meet the model.
     """
-    predictor, extremes = keras_predictor(model), []
+    predictor, extremes = keras_predictor(model, fit=fit), []
 
     def run(image: np.ndarray) -> np.ndarray:
         logits = predictor.run(image)
@@ -121,7 +125,7 @@ def make_reference(
         return logits
 
     size, count = model.input_shape[1:3], config.agreement_images
-    images = tuple(first_images(source, count, size, config.seed, predictor.padding_value))
+    images = tuple(first_images(source, count, size, config.seed, predictor.padding_value, fit))
     examples = tuple(source.examples(config.miou_images)) if source else ()
     for image in calibration_images:
         run(image)
@@ -132,17 +136,20 @@ def make_reference(
         scores=evaluate(dataclasses.replace(predictor, run=run), examples, classes) if examples else None,
         builtin_logits=_builtin_logits(model, images),
         extremes=tuple(extremes),
+        fit=fit,
     )
 
 
-def first_images(source: Source | None, count: int, size: Size, seed: int, padding: Pixel = GRAY) -> list[np.ndarray]:
-    """Return the first `count` images of a source, or of drawn scenes if it is None, padded or stretched to `size`.
+def first_images(
+    source: Source | None, count: int, size: Size, seed: int, padding: Pixel = GRAY, fit: Fit = "auto"
+) -> list[np.ndarray]:
+    """Return the first `count` images of a source, or of drawn scenes if it is None, fitted to `size`.
 
     The padding has the bytes nearest to `padding`, because clients take images of bytes.
     """
     red, green, blue = map(round, padding)
     source = source or shapes_source("export", max(32, min(size)), seed)
-    return [fit_image(e.image, size, padding_value=(red, green, blue)).image for e in source.examples(count)]
+    return [fit_image(e.image, size, fit, (red, green, blue)).image for e in source.examples(count)]
 
 
 def logit_extremes(logits: np.ndarray) -> LogitExtremes:

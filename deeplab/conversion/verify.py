@@ -71,7 +71,8 @@ def verify_file(config: VerifyConfig) -> tuple[Check, ...]:
             raise UserError("data", "a source is required without run=", "add data=voc data.root=DIR, or data=folder")
         data = build(DataConfig, config.data, "data") if config.data else None
         source = open_source(data, data.val_split, config.seed) if data else None
-        images = first_images(source, config.agreement_images, model.image_size, config.seed, model.mean_pixel)
+        size, padding = model.image_size, model.mean_pixel
+        images = first_images(source, config.agreement_images, size, config.seed, padding, model.fit)
         return (report, *verify(file, None, images, config.threads))
     target = _target(config, open_model(config.run), model)
     return (report, *verify(file, target, target.reference.images, config.threads))
@@ -135,5 +136,5 @@ def _target(config: VerifyConfig, run: TrainedModel, file: TfliteModel) -> Verif
         quantization_parameters=quantization_parameters(model, logit_offset),
         per_tensor=per_tensor,
     )
-    reference = make_reference(model, open_validation(run, config), classes, config)
+    reference = make_reference(model, open_validation(run, config), classes, config, fit=file.fit)
     return VerificationTarget(expected, reference, config.max_miou_drop)

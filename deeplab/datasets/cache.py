@@ -14,7 +14,7 @@ _FileStates = tuple[tuple[int, int] | None, ...]
 
 
 def cached_source(source: Source, limit: int) -> Source:
-    """Return a source that keeps the examples it has loaded, up to `limit` bytes; the others are loaded again each time.
+    """Return a source that keeps the examples it has loaded, up to `limit` bytes; others are loaded again each time.
 
     The order of a training is a new permutation in each epoch, so that replacing kept examples would gain nothing. An
     example is loaded again if size or modification time of one of its files has changed. A line is logged once the

@@ -1,5 +1,6 @@
 """The candidate models of an evaluation: one for each model, output stride and scale setting."""
 
+import hashlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from deeplab.config import EvaluateConfig, ImageSize, ModelConfig
 from deeplab.errors import UserError
+from deeplab.files import file_sha256
 from deeplab.prediction.image_fit import Size
+from deeplab.prediction.model_input import UNFITTED, ModelInput, file_input, network_input
 from deeplab.prediction.predictor import (
     Predictor,
     keras_predictor,
@@ -35,6 +38,8 @@ class Candidate:
         classes: number of classes; None if a .tflite file does not state it.
         make_predictor: loads the model.
         multiply_adds: returns the multiply-adds for one image of (height, width) pixels.
+        sha256: of the weights or of the .tflite file, which says what the scores belong to.
+        input: how images meet the model.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Candidate:
     classes: int | None
     make_predictor: Callable[[], Predictor]
     multiply_adds: Callable[[Size], int]
+    sha256: str = ""
+    input: ModelInput = UNFITTED
 
     @property
     def single_scale(self) -> bool:
@@ -53,17 +60,18 @@ class Candidate:
         return self.scales == (1.0,) and not self.flip
 
 
-def make_candidates(config: EvaluateConfig, models: Sequence[TrainedModel], image_size: ImageSize) -> list[Candidate]:
+def make_candidates(config: EvaluateConfig, models: Sequence[TrainedModel], eval_size: ImageSize) -> list[Candidate]:
     """Return the candidates that a config requests, in its order; single-scale ones of a model come first.
 
-    `models` are the opened `config.runs`. Images are padded to `image_size`; None runs each at its own size.
+    `models` are the opened `config.runs`. `eval_size` is that of the data, for models that were trained without
+    `data.resize`.
 
     Raises:
         UserError: a model is damaged, or several scales are requested for .tflite files alone.
     """
     found: list[Candidate] = []
     for model, name in zip(models, short_names(config.runs), strict=True):
-        found += _candidates_of(model, name, config, image_size)
+        found += _candidates_of(model, name, config, eval_size)
     if (config.flip or config.scales != (1.0,)) and all(candidate.single_scale for candidate in found):
         problem = "a .tflite file has a fixed input size"
         raise UserError("scales", problem, "give a run, or output_stride= for an official file")
@@ -80,9 +88,7 @@ def short_names(runs: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _candidates_of(
-    model: TrainedModel, name: str, config: EvaluateConfig, image_size: ImageSize
-) -> Iterator[Candidate]:
+def _candidates_of(model: TrainedModel, name: str, config: EvaluateConfig, eval_size: ImageSize) -> Iterator[Candidate]:
     strides = config.output_strides
     if model.is_tflite:
         yield _file_candidate(model, name, config)
@@ -98,11 +104,12 @@ def _candidates_of(
     strides = strides or (16, 8)
     if not model.weights_file.is_file():
         raise UserError(str(model.weights_file), "no such file", "let the training finish, or restore the file")
+    given = network_input(model, config.fit, config.image_size, eval_size)
     for stride in strides:
-        yield _network_candidate(model, name, stride, (1.0,), False, image_size)
+        yield _network_candidate(model, name, stride, (1.0,), False, given)
     if config.flip or config.scales != (1.0,):
         for stride in config.multi_scale_strides or strides:
-            yield _network_candidate(model, name, stride, config.scales, config.flip, image_size)
+            yield _network_candidate(model, name, stride, config.scales, config.flip, given)
 
 
 def _file_candidate(model: TrainedModel, name: str, config: EvaluateConfig) -> Candidate:
@@ -111,14 +118,24 @@ def _file_candidate(model: TrainedModel, name: str, config: EvaluateConfig) -> C
 
     file = TfliteModel(model.tflite, config.threads)
     multiply_adds = file_multiply_adds(file.graph)
-    size, make_predictor = len(model.tflite.content), lambda: tflite_predictor(file, config.fit)
+    given, size = file_input(model, config.fit, file.image_size), len(model.tflite.content)
     return Candidate(
-        name, str(model.path), None, (1.0,), False, size, file.classes, make_predictor, lambda _: multiply_adds
+        name,
+        str(model.path),
+        None,
+        (1.0,),
+        False,
+        size,
+        file.classes,
+        lambda: tflite_predictor(file, given.fit),
+        lambda _: multiply_adds,
+        sha256=hashlib.sha256(model.tflite.content).hexdigest(),
+        input=given,
     )
 
 
 def _network_candidate(
-    model: TrainedModel, name: str, stride: int, scales: tuple[float, ...], flip: bool, image_size: ImageSize
+    model: TrainedModel, name: str, stride: int, scales: tuple[float, ...], flip: bool, given: ModelInput
 ) -> Candidate:
     """Return the candidate of a Keras network at one output stride."""
     config = model.description.config
@@ -126,8 +143,8 @@ def _network_candidate(
     def make_predictor() -> Predictor:
         network = model.load(stride)
         if scales == (1.0,) and not flip:
-            return keras_predictor(network, image_size)
-        return multi_scale_predictor(network, scales, flip, image_size)
+            return keras_predictor(network, given.size, given.fit)
+        return multi_scale_predictor(network, scales, flip, given.size, given.fit)
 
     def multiply_adds(size: Size) -> int:
         views = [(scaled_side(size[0], scale), scaled_side(size[1], scale)) for scale in scales]
@@ -137,7 +154,9 @@ def _network_candidate(
     if scales != (1.0,):
         name += f" scale {scales[0]:g}" if len(scales) == 1 else f" x{len(scales)} scales"
     name, size = name + " + flip" * flip, model.weights_file.stat().st_size
-    return Candidate(name, str(model.path), stride, scales, flip, size, config.classes, make_predictor, multiply_adds)
+    sha256 = file_sha256(model.weights_file)
+    path, classes = str(model.path), config.classes
+    return Candidate(name, path, stride, scales, flip, size, classes, make_predictor, multiply_adds, sha256, given)
 
 
 @lru_cache(maxsize=64)

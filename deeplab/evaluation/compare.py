@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from deeplab.config import EvaluateConfig, fixed_height_width
+from deeplab.config import EvaluateConfig
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Source
 from deeplab.evaluation.candidates import make_candidates
@@ -33,28 +33,28 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
     for name in (EVALUATION_FILE, PAGE_FILE):
         check_writable(out / name)
     data = models[0].data(config.data)
-    image_size = data.eval_size if config.image_size is None else config.image_size
     source = open_source(data, data.val_split, config.seed)
-    candidates = make_candidates(config, models, image_size)
+    candidates = make_candidates(config, models, data.eval_size)
     for candidate in candidates:
         if candidate.classes is not None:
             check_class_count(source.classes, candidate.classes, candidate.name)
-    # Multiply-adds are counted at the padded size, or else at the size of the first image.
-    cost_size = fixed_height_width(image_size) or source.load(0).label.shape
+    # Multiply-adds are counted at the size that images are fitted to, or else at the size of the first image.
+    unsized = any(candidate.input.size is None for candidate in candidates)
+    first: tuple[int, int] = source.load(0).image.shape[:2] if unsized else (0, 0)
     console = plain_console()
     if not console.is_terminal:
         console.width = 160
     rows = []
     for candidate in candidates:
-        rows.append(measure(candidate, source, config, cost_size))
+        rows.append(measure(candidate, source, config, candidate.input.size or first))
         console.print(f"{candidate.name}: mIoU {rows[-1].scores.miou:.2%}", style="dim")
     compared = differences(rows, config.bootstrap_samples, config.seed)
     title = f"{source.name}, {source.size} images"
-    explanations = notes(rows, compared, cost_size)
+    explanations = notes(rows, compared)
     console.print(terminal_table(title, rows, compared, console.width))
     for note in explanations:
         console.print(note, style="dim")
-    write_json(out / EVALUATION_FILE, to_mapping(source.name, rows, compared, cost_size))
+    write_json(out / EVALUATION_FILE, to_mapping(source.name, rows, compared))
     worst, best = _samples(rows[best_row(rows)], source, config.example_images)
     with atomic_write(out / PAGE_FILE) as temporary:
         temporary.write_text(evaluation_page(title, rows, compared, explanations, worst, best), encoding="utf-8")

@@ -36,6 +36,7 @@ class Row:
         interval: of the mIoU; None if no bootstrap was requested.
         milliseconds: median time of the network per image on this machine, over all scales and flips together. It
             excludes reading, padding or stretching, and the argmax.
+        size: (height, width) of an image at which the multiply-adds are counted.
         multiply_adds: per image.
     """
 
@@ -43,6 +44,7 @@ class Row:
     scores: Scores
     interval: Interval | None
     milliseconds: float
+    size: Size
     multiply_adds: int
 
     @property
@@ -59,11 +61,14 @@ class Row:
             "output_stride": candidate.output_stride,
             "scales": list(candidate.scales),
             "flip": candidate.flip,
+            "fit": candidate.input.fit,
+            "image_size": list(candidate.input.size) if candidate.input.size else None,
             **self.scores.to_mapping(),
             "miou_interval": [self.interval.low, self.interval.high] if self.interval else None,
             "milliseconds": self.milliseconds,
             "multiply_adds": self.multiply_adds,
             "bytes": candidate.file_bytes,
+            "sha256": candidate.sha256,
         }
 
 
@@ -92,15 +97,16 @@ class Difference:
         }
 
 
-def measure(candidate: Candidate, source: Source, config: EvaluateConfig, cost_size: Size) -> Row:
-    """Evaluate a candidate on a source; its multiply-adds are counted at `cost_size`, (height, width)."""
+def measure(candidate: Candidate, source: Source, config: EvaluateConfig, size: Size) -> Row:
+    """Evaluate a candidate on a source; its multiply-adds are counted at `size`, (height, width)."""
     if not candidate.single_scale and config.multi_scale_images:
         source = limited(source, config.multi_scale_images)
     predictor, seconds = timed(candidate.make_predictor())
     examples, classes, widths = source.examples(), source.classes, config.trimap_widths
     scores = evaluate(predictor, examples, classes, trimap_widths=widths, progress=candidate.name, total=source.size)
     interval = miou_interval(scores, config.bootstrap_samples, config.seed) if config.bootstrap_samples else None
-    return Row(candidate, scores, interval, 1000 * statistics.median(seconds), candidate.multiply_adds(cost_size))
+    milliseconds = 1000 * statistics.median(seconds)
+    return Row(candidate, scores, interval, milliseconds, size, candidate.multiply_adds(size))
 
 
 def timed(predictor: Predictor) -> tuple[Predictor, list[float]]:
@@ -165,14 +171,17 @@ def terminal_table(title: str, rows: Sequence[Row], differences: Sequence[Differ
     return table
 
 
-def notes(rows: Sequence[Row], differences: Sequence[Difference], size: Size) -> list[str]:
-    """Return the explanations below the table, one sentence each; multiply-adds were counted at `size`."""
+def notes(rows: Sequence[Row], differences: Sequence[Difference]) -> list[str]:
+    """Return the explanations below the table, one sentence each."""
+    sizes = " or ".join(dict.fromkeys(f"{row.size[0]}x{row.size[1]}" for row in rows))
     sentences = [
-        f"MAdds: multiply-adds for an image of {size[0]}x{size[1]} pixels (a .tflite file: of its own input size)",
+        f"MAdds: multiply-adds for an image of {sizes} pixels (a .tflite file: of its own input size)",
         "ms: median network time per image on this machine under its load at the time, all scales and flips together",
     ]
     for row in rows:
-        if row.scores.stretched:
+        if row.candidate.input.fit in ("letterbox", "stretch"):
+            sentences.append(f"{row.name}: images were {row.candidate.input}, and masks returned to the original size")
+        elif row.scores.stretched:
             sentences.append(
                 f"{row.name}: {row.scores.stretched} of {len(row.scores.names)} images were larger than the model's "
                 "input and were stretched to it"
@@ -194,11 +203,11 @@ def notes(rows: Sequence[Row], differences: Sequence[Difference], size: Size) ->
     return sentences
 
 
-def to_mapping(data: str, rows: Sequence[Row], differences: Sequence[Difference], size: Size) -> dict[str, Any]:
-    """Return the content of evaluation.json as JSON-ready values."""
+def to_mapping(data: str, rows: Sequence[Row], differences: Sequence[Difference]) -> dict[str, Any]:
+    """Return the content of evaluation.json as JSON-ready values; `size` is that of the first row."""
     return {
         "data": data,
-        "size": list(size),
+        "size": list(rows[0].size),
         "rows": [row.to_mapping() for row in rows],
         "differences": [difference.to_mapping(rows) for difference in differences],
     }

@@ -1,33 +1,36 @@
-"""Padding and stretching: how an image of any size meets a network of fixed input size, and the way back."""
+"""Padding, letterboxing and stretching: how an image of any size meets a network, and the way back to its pixels."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from deeplab.config import Fit
+from deeplab.config import Fit, Resize
+from deeplab.datasets.resizing import Size, content_size, resize_image
 from deeplab.errors import UserError
 from deeplab.pixels import PIXEL_MEAN, Pixel
 
-Size = tuple[int, int]
-"""(height, width) in pixels."""
+_STRIP = 64
+"""Number of rows of a large image whose scores are in memory at a time."""
 
 
 @dataclass(frozen=True)
 class FittedImage:
-    """An image `[H, W, 3]` at the input size of a network, and the (h, w) of the original image.
+    """An image `[H, W, 3]` at the input size of a network.
 
-    If it was not stretched to the input size, it was padded or left unchanged.
+    Attributes:
+        image: the fitted image.
+        size: (height, width) of the original image.
+        content: (height, width) of the part at the top left that shows the original image; padding fills the rest.
     """
 
     image: np.ndarray
     size: Size
-    stretched: bool
+    content: Size
 
 
 def needs_stretching(size: Size, model_size: Size | None, fit: Fit) -> bool:
     """Return whether `fit_image` stretches an image of (h, w) pixels."""
-    if model_size is None or size == model_size or fit == "pad":
+    if model_size is None or size == model_size or fit in ("pad", "letterbox"):
         return False
     return fit == "stretch" or size[0] > model_size[0] or size[1] > model_size[1]
 
@@ -38,15 +41,15 @@ def fit_image(
     fit: Fit = "auto",
     padding_value: float | Pixel = PIXEL_MEAN,
 ) -> FittedImage:
-    """Pad or stretch an image to the input size of a network.
+    """Pad, letterbox or stretch an image to the input size of a network.
 
     Args:
         image: `[h, w, 3]` uint8, RGB.
         model_size: (H, W) of the network; None for a network of any size, which takes the image unchanged.
         fit: "pad" adds `padding_value` at the bottom and on the right, as the official DeepLab evaluation does.
-            "stretch" resizes without keeping the aspect ratio, as the on-device runners do (here with the bilinear
-            filter of Pillow, which averages when it shrinks). "auto" pads an image that is small enough and stretches a
-            larger one.
+            "letterbox" first scales the image, up or down, to the largest size of its aspect that fits. "stretch"
+            scales without keeping the aspect, as the on-device runners do. "auto" pads an image that is small enough
+            and stretches a larger one. All scaling is that of the training (`datasets.resizing.resize_image`).
         padding_value: the pixel that the network normalizes to zero: a gray value, or red, green and blue
             (`pixels.mean_pixel`). A padded image stays uint8 if these are integers, else it becomes float32.
 
@@ -56,44 +59,63 @@ def fit_image(
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise UserError("image", f"expected [h, w, 3] uint8, got {list(image.shape)} {image.dtype}", "give RGB images")
     size: Size = (image.shape[0], image.shape[1])
-    if model_size is None or size == model_size:
-        return FittedImage(image, size, stretched=False)
+    if model_size is None:
+        return FittedImage(image, size, size)
+    resize: Resize = "letterbox" if fit == "letterbox" else "none"
     if needs_stretching(size, model_size, fit):
-        # First the columns, then the rows: in one call, Pillow 13 chooses the order by the sizes, and the bytes differ.
-        narrow = Image.fromarray(image).resize((model_size[1], size[0]), Image.Resampling.BILINEAR)
-        stretched = narrow.resize(model_size[::-1], Image.Resampling.BILINEAR)
-        return FittedImage(np.asarray(stretched), size, stretched=True)
-    if size[0] > model_size[0] or size[1] > model_size[1]:
+        resize = "stretch"
+    content = content_size(size, model_size, resize)
+    if content[0] > model_size[0] or content[1] > model_size[1]:
         problem = f"{size[0]}x{size[1]} pixels exceed the model's input of {model_size[0]}x{model_size[1]}"
-        raise UserError("image", problem, "use fit=stretch, tiles, or a model of any size")
+        raise UserError("image", problem, "use fit=letterbox, fit=stretch, tiles, or a model of any size")
+    resized = resize_image(image, content)
+    if content == model_size:
+        return FittedImage(resized, size, content)
     value = np.asarray(padding_value, np.float32)
     padded = np.full((*model_size, 3), value, np.uint8 if (value == np.rint(value)).all() else np.float32)
-    padded[: size[0], : size[1]] = image
-    return FittedImage(padded, size, stretched=False)
+    padded[: content[0], : content[1]] = resized
+    return FittedImage(padded, size, content)
 
 
 def scores_at_image_size(scores: np.ndarray, fitted: FittedImage) -> np.ndarray:
     """Return the class scores at the size of the original image, `[h, w, classes]` float32.
 
-    `scores` are those of the fitted image, `[h', w', classes]`, at its size or smaller with aligned corners. Those of a
-    padded image are enlarged with aligned corners, then cropped.
+    `scores` are those of the fitted image, `[h', w', classes]`, at its size or smaller with aligned corners. They are
+    interpolated bilinearly at the centers of the original pixels; the scores of the padding are left out.
     """
-    height, width = fitted.size if fitted.stretched else fitted.image.shape[:2]
-    return resize_and_crop(scores, (height, width), fitted.size)
+    scores, (rows, columns) = np.asarray(scores, np.float32), _positions(scores.shape, fitted)
+    if scores.shape[:2] == fitted.image.shape[:2] and fitted.content == fitted.size:
+        return scores[: fitted.size[0], : fitted.size[1]]
+    # Columns first, while there are few rows.
+    return _interpolate(_interpolate(scores, columns, 1), rows, 0)
+
+
+def class_ids_at_image_size(scores: np.ndarray, fitted: FittedImage) -> np.ndarray:
+    """Return the argmax of `scores_at_image_size`, `[h, w]` uint8, without the memory and the time for all scores.
+
+    The scores of a photo of 12 megapixels and 21 classes have 1 GB. Here a strip of rows is in memory at a time, with
+    the classes that can win in it: usually a few.
+    """
+    scores, (rows, columns) = np.asarray(scores, np.float32), _positions(scores.shape, fitted)
+    if scores.shape[:2] == fitted.image.shape[:2] and fitted.content == fitted.size:
+        return scores[: fitted.size[0], : fitted.size[1]].argmax(-1).astype(np.uint8)
+    can_win, ids = _possible_winners(scores).any(axis=1), np.empty(fitted.size, np.uint8)
+    for start in range(0, fitted.size[0], _STRIP):
+        strip = rows[start : start + _STRIP]
+        first, last = int(strip[0]), int(strip[-1])
+        classes = np.flatnonzero(can_win[first : last + 1].any(axis=0)).astype(np.uint8)
+        part = _interpolate(scores[first : last + 2, :, classes], columns, 1)
+        ids[start : start + _STRIP] = classes[_interpolate(part, strip - first, 0).argmax(-1)]
+    return ids
 
 
 def ids_at_image_size(ids: np.ndarray, fitted: FittedImage) -> np.ndarray:
     """Return class ids `[h', w']` of the fitted image at the original size `[h, w]`, by nearest neighbor.
 
-    Those of a padded image are enlarged with aligned corners if they are smaller than it, and cropped.
+    Ids smaller than the fitted image have aligned corners with it.
     """
-    if fitted.stretched:
-        # The nearest of the old rows and columns, with pixel centers at half integers as in Pillow.
-        sizes = zip(ids.shape, fitted.size, strict=True)
-        return ids[np.ix_(*(((np.arange(new) + 0.5) * old // new).astype(np.intp) for old, new in sizes))]
-    steps = ((old - 1) / max(new - 1, 1) for old, new in zip(ids.shape, fitted.image.shape, strict=False))
-    nearest = (np.floor(np.arange(n) * step + 0.5).astype(np.intp) for n, step in zip(fitted.size, steps, strict=True))
-    return ids[np.ix_(*nearest)]
+    rows, columns = (np.floor(positions + 0.5).astype(np.intp) for positions in _positions(ids.shape, fitted))
+    return ids[np.ix_(rows, columns)]
 
 
 def resize_and_crop(scores: np.ndarray, size: Size, crop: Size) -> np.ndarray:
@@ -101,18 +123,42 @@ def resize_and_crop(scores: np.ndarray, size: Size, crop: Size) -> np.ndarray:
 
     The resize is bilinear with aligned corners, as DeepLab resizes its logits.
     """
-    scores = np.asarray(scores, np.float32)
-    if scores.shape[:2] != size:
-        # Columns first, while there are few rows.
-        for axis in (1, 0):
-            scores = _interpolate(scores, size[axis], crop[axis], axis)
-    return scores[: crop[0], : crop[1]]
+    return scores_at_image_size(scores, FittedImage(np.empty((*size, 0)), crop, crop))
 
 
-def _interpolate(x: np.ndarray, size: int, count: int, axis: int) -> np.ndarray:
-    """Return the first `count` of `size` samples of `x` along `axis`, with aligned corners."""
+def _positions(shape: tuple[int, ...], fitted: FittedImage) -> tuple[np.ndarray, ...]:
+    """Return the rows and the columns of the original pixels in an output of the network, as fractions.
+
+    Args:
+        shape: of the output, `[h', w', ...]`; its corners are aligned with those of the fitted image.
+        fitted: the image; its content and the original have pixel centers at i + 1/2, and thus aligned borders.
+    """
+    positions = []
+    sizes = zip(shape, fitted.image.shape, fitted.content, fitted.size, strict=False)
+    for samples, full, content, size in sizes:
+        inside = np.clip((np.arange(size) + 0.5) * (content / size) - 0.5, 0, content - 1)
+        positions.append(inside * ((samples - 1) / max(full - 1, 1)))
+    return tuple(positions)
+
+
+def _possible_winners(scores: np.ndarray) -> np.ndarray:
+    """Return whether a class can win between neighboring scores `[h', w', classes]`, of the same shape.
+
+    An interpolated score lies between its four neighbors. A class whose four scores are all below the lowest of another
+    class cannot win.
+    """
+    low, high = scores, scores
+    for axis in (0, 1):
+        following = np.minimum(np.arange(scores.shape[axis]) + 1, scores.shape[axis] - 1)
+        low, high = np.minimum(low, low.take(following, axis)), np.maximum(high, high.take(following, axis))
+    # More than the rounding errors of the interpolation.
+    margin = np.float32(1e-5) * np.abs(scores).max()
+    return np.asarray(~(high < low.max(-1, keepdims=True) - margin))
+
+
+def _interpolate(x: np.ndarray, position: np.ndarray, axis: int) -> np.ndarray:
+    """Return the samples of `x` at the positions `[n]` along `axis`, between 0 and its size - 1."""
     last = x.shape[axis] - 1
-    position = np.arange(count) * (last / max(size - 1, 1))
     low = np.minimum(position.astype(np.intp), last)
     weight = (position - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(3)])
     lower, result = np.take(x, low, axis), np.take(x, np.minimum(low + 1, last), axis)

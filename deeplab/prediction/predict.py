@@ -15,6 +15,7 @@ from deeplab.datasets.image_files import read_image, shorten
 from deeplab.errors import UserError
 from deeplab.files import check_writable, write_json
 from deeplab.prediction.inputs import Input, find_inputs
+from deeplab.prediction.model_input import ModelInput, file_input, network_input
 from deeplab.prediction.predictor import Predictor, keras_predictor, tflite_predictor
 from deeplab.prediction.tiles import predict_in_tiles
 from deeplab.rendering import masks
@@ -100,7 +101,7 @@ class _Model:
     def size_notes(self) -> list[str]:
         """Return how the sizes of the images differed from those of the network or of the evaluation."""
         size = self.predictor.image_size
-        if self.stretched and self.config.fit == "auto" and size:
+        if self.stretched and self.predictor.fit == "auto" and size:
             problem = f"{self.stretched} image(s) or frame(s) larger than the file's input of {_text(size)} pixels"
             return [f"{problem} were stretched to it; tile={min(size)} keeps their resolution"]
         if self.training is None:
@@ -110,6 +111,8 @@ class _Model:
                 f"the run was evaluated on images scaled by data.min_resize_value={self.training.data.min_resize_value}"
             )
             return [f"{scaled}, but these were not scaled"]
+        if self.predictor.fit in ("letterbox", "stretch"):
+            return []
         evaluated = fixed_height_width(self.training.eval_size)
         if size != evaluated:
             evaluation = f"at {_text(evaluated)} pixels" if evaluated else "with each image at its own size"
@@ -150,6 +153,7 @@ def _open_model(config: PredictConfig) -> _Model:
 
     file = TfliteModel(trained.tflite, config.threads)
     side = min(file.image_size)
+    fit = _checked_for_tiles(file_input(trained, config.fit, file.image_size), config).fit
     if config.tile is not None and config.tile > side and config.fit != "stretch":
         # Tiles exist to keep the resolution; larger ones would be stretched.
         raise UserError("tile", f"{config.tile} pixels exceed the file's input of {side}", f"use tile={side}")
@@ -158,21 +162,27 @@ def _open_model(config: PredictConfig) -> _Model:
         # A network that cannot be imported has classes without names.
         with suppress(UserError):
             classes = trained.description.classes
-    return _Model(config, tflite_predictor(file, config.fit), classes)
+    return _Model(config, tflite_predictor(file, fit), classes)
 
 
 def _open_run(trained: TrainedModel, config: PredictConfig) -> _Model:
-    """Load the network of a run folder; images are padded to the size at which it was evaluated."""
+    """Load the network of a run folder; images are fitted as in its training, to the size at which it was evaluated."""
     training = trained.training if (trained.path / TRAIN_FILE).is_file() else None
-    size = config.image_size
-    if size is None and training:
-        size = training.eval_size
-        evaluated = fixed_height_width(size)
-        if evaluated and config.tile and config.tile < max(evaluated):
-            # Padding small tiles to the size of the evaluation would waste the memory that they save.
-            size = config.tile
-    predictor = keras_predictor(trained.load(config.output_stride), size, config.fit)
+    given = network_input(trained, config.fit, config.image_size, training.eval_size if training else None)
+    size = _checked_for_tiles(given, config).size
+    if config.image_size is None and size and config.tile and config.tile < max(size):
+        # Padding small tiles to the size of the evaluation would waste the memory that they save.
+        size = (config.tile, config.tile)
+    predictor = keras_predictor(trained.load(config.output_stride), size, given.fit)
     return _Model(config, predictor, trained.description.classes, training)
+
+
+def _checked_for_tiles(given: ModelInput, config: PredictConfig) -> ModelInput:
+    """Return `given`; raise UserError if tiles are requested of a model that expects whole images at its size."""
+    if config.tile is not None and (given.fit == "letterbox" or (given.fit == "stretch" and config.fit == "auto")):
+        problem = f"whole images are {given}, so that tiles would show the network another scale"
+        raise UserError("tile", problem, "remove tile, or add fit=pad")
+    return given
 
 
 def _predict_image(source: Input, model: _Model) -> np.ndarray:

@@ -13,6 +13,7 @@ from deeplab.pixels import GRAY, Pixel, mean_pixel
 from deeplab.prediction.image_fit import (
     FittedImage,
     Size,
+    class_ids_at_image_size,
     fit_image,
     ids_at_image_size,
     needs_stretching,
@@ -33,11 +34,11 @@ class Predictor:
     Attributes:
         run: the model: maps `[H, W, 3]` at its input size (uint8, or float32 0..255 if padded with a fractional
             `padding_value`) to class scores `[h', w', classes]` float32 or class ids `[H, W]` of an integer dtype.
-        image_size: (H, W) to pad or stretch images to; None for no such size.
+        image_size: (H, W) to fit images to; None for no such size.
         fit: how images of other sizes are fitted, see `fit_image`.
         padding_value: red, green and blue of the padding.
-        accepts_larger: whether the model accepts images larger than `image_size`. They are then neither padded nor
-            stretched, unless `fit` is "stretch".
+        accepts_larger: whether the model accepts images larger than `image_size`. They then run at their own size if
+            `fit` is "auto" or "pad".
     """
 
     run: Callable[[np.ndarray], np.ndarray]
@@ -55,7 +56,7 @@ class Predictor:
         output, fitted = self._run(image)
         if output.dtype.kind in "iu":
             return ids_at_image_size(output, fitted).astype(np.uint8)
-        return np.argmax(scores_at_image_size(output, fitted), axis=-1).astype(np.uint8)
+        return class_ids_at_image_size(output, fitted)
 
     def scores(self, image: np.ndarray) -> np.ndarray:
         """Return the class scores of the model, `[h, w, classes]` float32, for an image `[h, w, 3]` uint8 RGB.
@@ -85,11 +86,11 @@ class Predictor:
         """Return the size to fit `image` to; None to run it at its own size."""
         size = self.image_size
         larger = size is not None and (image.shape[0] > size[0] or image.shape[1] > size[1])
-        return None if larger and self.accepts_larger and self.fit != "stretch" else size
+        return None if larger and self.accepts_larger and self.fit in ("auto", "pad") else size
 
 
 def tflite_predictor(model: "TfliteModel", fit: Fit = "auto") -> Predictor:
-    """Return a predictor that runs a .tflite file; `fit` states how images of other sizes are fitted."""
+    """Return a predictor that runs a .tflite file; `fit` is how images of other sizes meet it; "auto": as it states."""
     from deeplab.tflite.interpreter import dequantize
 
     padding = model.padding
@@ -105,7 +106,7 @@ def tflite_predictor(model: "TfliteModel", fit: Fit = "auto") -> Predictor:
             return stored.reshape(model.mask_size)
         return np.asarray(dequantize(stored, model.output.quantization)[0])
 
-    return Predictor(run, model.image_size, fit, model.mean_pixel)
+    return Predictor(run, model.image_size, model.fit if fit == "auto" else fit, model.mean_pixel)
 
 
 def keras_predictor(model: Any, image_size: ImageSize = None, fit: Fit = "auto") -> Predictor:
@@ -113,9 +114,9 @@ def keras_predictor(model: Any, image_size: ImageSize = None, fit: Fit = "auto")
 
     Args:
         model: maps RGB float32 0..255 `[b, h, w, 3]` to logits `[b, h, w, classes]`, at a fixed size or any.
-        image_size: pad images to this size (513 in the official evaluation on VOC); larger images run at their own
-            size. None takes the fixed size of the model, if it has one.
-        fit: how images of other sizes are fitted to a model of fixed size.
+        image_size: fit images to this size (513 in the official evaluation on VOC); with fit "auto" or "pad" larger
+            images run at their own size. None takes the fixed size of the model, if it has one.
+        fit: how images meet this size, see `fit_image`.
 
     Raises:
         UserError: `image_size` differs from the fixed size of the model.
@@ -150,17 +151,20 @@ def scaled_side(side: int, scale: float) -> int:
     return int((side - 1) * scale + 1)
 
 
-def multi_scale_predictor(model: Any, scales: Sequence[float], flip: bool, image_size: ImageSize = None) -> Predictor:
+def multi_scale_predictor(
+    model: Any, scales: Sequence[float], flip: bool, image_size: ImageSize = None, fit: Fit = "auto"
+) -> Predictor:
     """Return a predictor that averages the class probabilities over scales and flips of each image.
 
-    As in the papers (DeepLabv3, arXiv:1706.05587, sec. 4.1), the image (padded to `image_size`) is resized, the logits
+    As in the papers (DeepLabv3, arXiv:1706.05587, sec. 4.1), the image (fitted to `image_size`) is resized, the logits
     are resized back to its size, and their softmax is averaged. Both resizes align the corners.
 
     Args:
         model: a Keras model of any input size: RGB float32 0..255 `[b, h, w, 3]` to logits `[b, h, w, classes]`.
         scales: factors on height and width; the papers use 0.5, 0.75, 1, 1.25, 1.5 and 1.75.
         flip: also run the left-right flipped image at each scale.
-        image_size: pad images to this size first; None runs each at its own size.
+        image_size: fit images to this size first; None runs each at its own size.
+        fit: how images meet this size, see `fit_image`.
 
     Raises:
         UserError: the model has a fixed input size.
@@ -194,7 +198,7 @@ def multi_scale_predictor(model: Any, scales: Sequence[float], flip: bool, image
         mean: Any = sum(probabilities(batch, size) for size in sizes) / len(scales)
         return np.asarray(mean)
 
-    return Predictor(run, fixed_height_width(image_size), padding_value=_padding(model), accepts_larger=True)
+    return Predictor(run, fixed_height_width(image_size), fit, _padding(model), accepts_larger=True)
 
 
 def _padding(model: Any) -> Pixel:

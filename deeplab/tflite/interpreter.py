@@ -33,7 +33,7 @@ class TfliteModel:
         kernels: "xnnpack" or "builtin". They round differently in quantized files.
 
     Attributes:
-        name, graph, metadata, origin: those of the file.
+        name, graph, metadata, origin, fit: those of the file.
         input, output: the tensors.
         image_size: (height, width) of the input in pixels.
         mask_size: (height, width) of the output.
@@ -48,6 +48,7 @@ class TfliteModel:
     def __init__(self, source: TfliteSource, threads: int = 2, kernels: Kernels = "xnnpack") -> None:
         file = open_tflite(source)
         self.name, self.graph, self.metadata, self.origin = file.name, file.graph, file.metadata, file.origin
+        self.fit = file.fit
         self.input, self.output = _input_and_output(self.name, self.graph)
         self.image_size = (self.input.shape[1], self.input.shape[2])
         self.mask_size = (self.output.shape[1], self.output.shape[2])

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deeplab.config import ModelConfig, TrainConfig
+from deeplab.config import ModelConfig, TrainConfig, fixed_height_width
 from deeplab.data_check.check import check_before_training
 from deeplab.data_check.class_weights import class_weights, training_counts
 from deeplab.datasets.open import open_source, open_training_source
@@ -149,8 +149,14 @@ class TrainingRun:
                 set_trainable(network, settings)
                 reestimate_batch_norm(network, self._images(settings.recalibration_batches))
             self.validator.set_weights(network.get_weights())
-            description = ModelDescription(self.config.network, self.train_source.classes, settings.quantize_aware)
-            description = dataclasses.replace(description, per_tensor=settings.quantization.per_tensor)
+            description = ModelDescription(
+                self.config.network,
+                self.train_source.classes,
+                settings.quantize_aware,
+                settings.quantization.per_tensor,
+                self.config.data.fit,
+                fixed_height_width(self.config.data.image_size),
+            )
             save_model(self.folder, network, description)
             scores = self.validator.evaluate()
             save_scores(self.folder, {str(stride): score.to_mapping() for stride, score in scores.items()})

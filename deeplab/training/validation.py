@@ -34,7 +34,9 @@ class Validator:
         settings = config.training
         quantized = {"quantized": settings.quantize_aware, "per_tensor": settings.quantization.per_tensor}
         self.networks = {s: build_network(config.network, s, **quantized) for s in config.output_stride}
-        self._predictors = {s: keras_predictor(network, config.eval_size) for s, network in self.networks.items()}
+        self._predictors = {
+            s: keras_predictor(network, config.eval_size, config.data.fit) for s, network in self.networks.items()
+        }
 
     @property
     def network(self) -> keras.Model:

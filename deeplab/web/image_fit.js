@@ -1,10 +1,23 @@
 // How an image of any size meets the input of the .tflite file, and the way back: deeplab/prediction/image_fit.py in
 // JavaScript. Every sum is rounded as Pillow and NumPy round it, so that the class ids equal those of predict.py.
 
-/** Whether the image is stretched to the input size; otherwise it is padded or left unchanged. */
+/** Whether the image is stretched to the input size; otherwise it is letterboxed, padded or left unchanged. */
 function needsStretching(size, input, fit) {
-  if ((size.width === input.width && size.height === input.height) || fit === "pad") return false;
+  if (size.width === input.width && size.height === input.height) return false;
+  if (fit === "pad" || fit === "letterbox") return false;
   return fit === "stretch" || size.width > input.width || size.height > input.height;
+}
+
+/** Return the size of the part of the input, at its top left, that shows the image; padding fills the rest. */
+function contentSize(size, input, fit) {
+  if (needsStretching(size, input, fit)) return { width: input.width, height: input.height };
+  if (fit !== "letterbox") return { width: size.width, height: size.height };
+  // The largest size of this aspect that fits, rounded to whole pixels.
+  const scaled = (side, by, of) => Math.max(Math.floor((2 * side * by + of) / (2 * of)), 1);
+  if (size.height * input.width >= size.width * input.height) {
+    return { width: scaled(size.width, input.height, size.height), height: input.height };
+  }
+  return { width: input.width, height: scaled(size.height, input.width, size.width) };
 }
 
 /**
@@ -15,19 +28,19 @@ function needsStretching(size, input, fit) {
  * @param {Uint8ClampedArray} pixels RGBA, [h, w, 4].
  * @returns {Uint8Array} RGB at the new size, [h', w', 3].
  */
-function stretch(pixels, size, input) {
-  const columns = filterWeights(size.width, input.width);
-  const narrow = new Uint8Array(size.height * input.width * 3);
+function resizePixels(pixels, size, content) {
+  const columns = filterWeights(size.width, content.width);
+  const narrow = new Uint8Array(size.height * content.width * 3);
   for (let y = 0, to = 0; y < size.height; y++) {
-    for (let x = 0; x < input.width; x++) {
+    for (let x = 0; x < content.width; x++) {
       const from = (y * size.width + columns.first[x]) * 4;
       for (let c = 0; c < 3; c++) narrow[to++] = filtered(pixels, from + c, 4, columns, x);
     }
   }
-  const rows = filterWeights(size.height, input.height);
-  const result = new Uint8Array(input.height * input.width * 3);
-  const stride = input.width * 3;
-  for (let y = 0, to = 0; y < input.height; y++) {
+  const rows = filterWeights(size.height, content.height);
+  const result = new Uint8Array(content.height * content.width * 3);
+  const stride = content.width * 3;
+  for (let y = 0, to = 0; y < content.height; y++) {
     for (let x = 0; x < stride; x++) result[to++] = filtered(narrow, rows.first[y] * stride + x, stride, rows, y);
   }
   return result;
@@ -70,17 +83,26 @@ function filterWeights(oldSize, newSize) {
 }
 
 /**
- * Return class ids of the size of the image from those of the file, by nearest neighbor.
+ * Return the rows or columns of the original pixels in an output of the file, as fractions.
  *
- * Those of a padded image are enlarged with aligned corners if they are smaller than the input, and cropped.
+ * The image and its content have pixel centers at i + 1/2; the output has aligned corners with the input.
  */
-function idsAtImageSize(ids, mask, input, size, stretched) {
-  const nearest = (i, old, full, new_) =>
-    stretched ? Math.floor(((i + 0.5) * old) / new_) : Math.floor(i * ((old - 1) / Math.max(full - 1, 1)) + 0.5);
-  const columns = Array.from({ length: size.width }, (_, x) => nearest(x, mask.width, input.width, size.width));
+function positionsIn(samples, full, content, size) {
+  const step = (samples - 1) / Math.max(full - 1, 1);
+  const scale = content / size;
+  return Float64Array.from({ length: size }, (_, i) => {
+    return Math.min(Math.max((i + 0.5) * scale - 0.5, 0), content - 1) * step;
+  });
+}
+
+/** Return class ids of the size of the image from those of the file, by nearest neighbor. */
+function idsAtImageSize(ids, mask, input, content, size) {
+  const nearest = (position) => Math.floor(position + 0.5);
+  const columns = positionsIn(mask.width, input.width, content.width, size.width).map(nearest);
+  const rows = positionsIn(mask.height, input.height, content.height, size.height).map(nearest);
   const result = new Uint8Array(size.width * size.height);
   for (let y = 0, to = 0; y < size.height; y++) {
-    const row = nearest(y, mask.height, input.height, size.height) * mask.width;
+    const row = rows[y] * mask.width;
     for (const column of columns) result[to++] = ids[row + column];
   }
   return result;
@@ -89,15 +111,16 @@ function idsAtImageSize(ids, mask, input, size, stretched) {
 /**
  * Return the class ids of the size of the image from the scores of the file.
  *
- * The scores are enlarged with aligned corners (to the input size, of which the image is the top left part, or to the
- * size of a stretched image); each pixel gets the class of its highest score, of equal ones the first.
+ * The scores are interpolated at the centers of the pixels of the image; each pixel gets the class of its highest score,
+ * of equal ones the first.
  *
  * @param {Float32Array} scores [h', w', classes].
- * @param {{width: number, height: number}} full the size that the scores are enlarged to.
+ * @param {{width: number, height: number}} content the part of the input that shows the image.
  */
-function bestClasses(scores, mask, classes, full, size) {
+function bestClasses(scores, mask, classes, input, content, size) {
   const ids = new Uint8Array(size.width * size.height);
-  if (mask.width === full.width && mask.height === full.height) {
+  const unscaled = content.width === size.width && content.height === size.height;
+  if (mask.width === input.width && mask.height === input.height && unscaled) {
     for (let y = 0, to = 0; y < size.height; y++) {
       for (let x = 0, from = y * mask.width * classes; x < size.width; x++, from += classes) {
         let best = 0;
@@ -107,8 +130,8 @@ function bestClasses(scores, mask, classes, full, size) {
     }
     return ids;
   }
-  const columns = alignedPositions(mask.width, full.width, size.width);
-  const rows = alignedPositions(mask.height, full.height, size.height);
+  const columns = cellsOf(positionsIn(mask.width, input.width, content.width, size.width), mask.width);
+  const rows = cellsOf(positionsIn(mask.height, input.height, content.height, size.height), mask.height);
   const candidates = new Uint8Array(mask.width * classes);
   const counts = new Int32Array(mask.width);
   for (let y = 0, to = 0, known = -1; y < size.height; y++) {
@@ -146,17 +169,10 @@ function between(low, high, weight) {
   return Math.fround(Math.fround(Math.fround(high - low) * weight) + low);
 }
 
-/** Return, for the first `count` of `newSize` samples, the position in `oldSize` samples with aligned corners. */
-function alignedPositions(oldSize, newSize, count) {
-  const last = oldSize - 1;
-  const step = last / Math.max(newSize - 1, 1);
-  const low = new Int32Array(count);
-  const weight = new Float32Array(count);
-  for (let i = 0; i < count; i++) {
-    low[i] = Math.min(Math.trunc(i * step), last);
-    weight[i] = i * step - low[i];
-  }
-  return { low, weight };
+/** Return the index below each position among `samples` samples, and the weight of the following one. */
+function cellsOf(positions, samples) {
+  const low = Int32Array.from(positions, (position) => Math.min(Math.trunc(position), samples - 1));
+  return { low, weight: Float32Array.from(positions, (position, i) => position - low[i]) };
 }
 
 /**

@@ -92,6 +92,15 @@ function showStatus(text, failed = false) {
   statusLine.classList.toggle("failed", failed);
 }
 
+/** State why there is no mask, and remove the last image: it is not what the user chose. */
+function showFailure(text) {
+  if (document.documentElement.dataset.state === "error") return; // Without a model, the status already says why.
+  frame.hidden = true;
+  element("hint").hidden = false;
+  drawLegend([]);
+  showStatus(text, true);
+}
+
 // From a file to the screen.
 
 let lastShown = 0;
@@ -111,14 +120,13 @@ async function show(blob, remark = "") {
     if (number === lastShown) draw(result, performance.now() - started, remark);
     result.bitmap.close();
   } catch (error) {
-    // Without a model, the status already says why.
-    if (number === lastShown && document.documentElement.dataset.state !== "error") showStatus(error.message, true);
+    if (number === lastShown) showFailure(`${blob.name || "This file"}: ${error.message}`);
   } finally {
     if (number === lastShown) document.body.classList.remove("busy");
   }
 }
 
-function draw({ width, height, ids, bitmap, milliseconds, stretched, transparent }, total, remark) {
+function draw({ width, height, ids, bitmap, milliseconds, fitted, transparent }, total, remark) {
   const scale = Math.min(1, MAX_DRAWN_SIDE / Math.max(width, height));
   const [drawnWidth, drawnHeight] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
   for (const canvas of [imageCanvas, maskCanvas]) [canvas.width, canvas.height] = [drawnWidth, drawnHeight];
@@ -132,10 +140,10 @@ function draw({ width, height, ids, bitmap, milliseconds, stretched, transparent
   const found = shares.map(({ name, share }) => `${name} ${percent(share)}`).join(", ");
   imageCanvas.setAttribute("aria-label", `Image with its mask: ${found}`);
   const { input } = facts;
-  const fitted = stretched ? `, stretched to ${input.width} × ${input.height}` : "";
+  const resized = fitted ? `, ${fitted} to ${input.width} × ${input.height}` : "";
   const times = `model ${milliseconds.toFixed(1)} ms, in all ${total.toFixed(0)} ms`;
   const read = transparent ? ", transparent parts read as black" : "";
-  showStatus(`${remark}${width} × ${height} pixels${fitted}${read}. Time: ${times}.`);
+  showStatus(`${remark}${width} × ${height} pixels${resized}${read}. Time: ${times}.`);
 }
 
 /** Draw the class colors; class 0, the background, stays transparent. */
@@ -207,7 +215,7 @@ function showFirst(files) {
   const all = [...(files ?? [])];
   const image = all.find((file) => file.type.startsWith("image/")) ?? all[0];
   if (image) show(image, all.length > 1 ? `One of ${all.length} files: ` : "");
-  else if (document.documentElement.dataset.state === "ready") showStatus("There is no image file in it.", true);
+  else showFailure("There is no image file in it.");
 }
 
 element("file").addEventListener("change", (event) => {

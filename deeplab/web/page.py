@@ -21,6 +21,7 @@ from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.files import atomic_write, check_writable, read_json
 from deeplab.pixels import PIXEL_MEAN, PIXEL_STD
+from deeplab.prediction.model_input import file_input
 from deeplab.rendering.html import render_page
 from deeplab.rendering.masks import color_map
 from deeplab.run_folder import open_model
@@ -81,7 +82,8 @@ def write_page(config: PageConfig, report_progress: Callable[[str], object] = la
     file = open_tflite(source)
     model = TfliteModel(file, threads=1)
     check_dtypes(file.name, model.input.dtype, model.output.dtype)
-    html = _render(source, model, file, config.fit, _example(config.example, model), report_progress)
+    fit = file_input(open_model(source), config.fit, model.image_size).fit
+    html = _render(source, model, file, fit, _example(config.example, model), report_progress)
     with atomic_write(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return path

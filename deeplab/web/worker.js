@@ -2,8 +2,8 @@
 //
 // The page joins LiteRT.js, image_fit.js and this file to one script: a worker of a page that was opened from a file may
 // not load further scripts. Messages in: one {wasm, file, facts}, then {id, blob} for each image. Messages out: {ready},
-// then {id, width, height, ids, milliseconds, stretched, transparent, bitmap} or {id, error} for each image; {failed} if
-// the file cannot run.
+// then {id, width, height, ids, milliseconds, fitted, transparent, bitmap} or {id, error} for each image; {failed} if the
+// file cannot run. `fitted` is "stretched", "letterboxed", or empty if the image was neither.
 
 /** Runs before the first image: the first inferences take several times as long as later ones. */
 const WARM_UP_RUNS = 2;
@@ -24,32 +24,39 @@ async function load(message) {
   facts = message.facts;
   inputTables = normalizationTables();
   outputTable = dequantizationTable();
-  setGlobalLiteRt(new LiteRt(await ModuleFactory({ wasmBinary: message.wasm })));
+  setGlobalLiteRt(new LiteRt(await ModuleFactory({ wasmBinary: message.wasm, printErr: log })));
   // Without a GPU: its kernels round differently, and the class ids would depend on the device.
   getGlobalLiteRt().setDefaultEnvironment(await Environment.create({ webGpuDevice: null }));
   model = await loadAndCompile(new Uint8Array(message.file), { accelerator: "wasm" });
   for (let i = 0; i < WARM_UP_RUNS; i++) await run(emptyInput());
 }
 
+/** Print a line of LiteRT.js, which writes what it does ("INFO: ...") to the same stream as its errors. */
+function log(line) {
+  (/^(INFO|VERBOSE)\b/.test(line) ? console.debug : console.error)(line);
+}
+
 async function segment(blob) {
   // The pixels as they are stored, upright, as predict.py reads them: without conversion to the screen's colors.
   const options = { colorSpaceConversion: "none", imageOrientation: "from-image" };
   const bitmap = await createImageBitmap(blob, options).catch(() => {
-    throw new Error("This is not an image that the browser can decode.");
+    throw new Error("not an image that the browser can decode");
   });
   const size = { width: bitmap.width, height: bitmap.height };
-  const stretched = needsStretching(size, facts.input, facts.fit);
-  if (!stretched && (size.width > facts.input.width || size.height > facts.input.height)) {
+  const content = contentSize(size, facts.input, facts.fit);
+  if (content.width > facts.input.width || content.height > facts.input.height) {
     const limit = `${facts.input.width} × ${facts.input.height}`;
     throw new Error(`The image has ${size.width} × ${size.height} pixels, the file accepts ${limit} with fit=pad.`);
   }
   const pixels = pixelsOf(bitmap);
-  const input = prepared(pixels, size, stretched);
+  const input = prepared(pixels, size, content);
   const started = performance.now();
   const stored = await run(input);
   const milliseconds = performance.now() - started;
-  const ids = classIds(stored, size, stretched);
-  return { ...size, ids, milliseconds, stretched, transparent: isTransparent(pixels), bitmap };
+  const ids = classIds(stored, size, content);
+  const stretched = needsStretching(size, facts.input, facts.fit) ? "stretched" : "";
+  const fitted = facts.fit === "letterbox" ? "letterboxed" : stretched;
+  return { ...size, ids, milliseconds, fitted, transparent: isTransparent(pixels), bitmap };
 }
 
 /** Return the pixels of a bitmap, RGBA [h, w, 4]. */
@@ -73,11 +80,12 @@ function emptyInput() {
   return input.map((_, i) => padding[i % 3]);
 }
 
-/** Return the input for RGBA pixels, [H, W, 3]: stretched, or padded at the bottom and on the right. */
-function prepared(pixels, size, stretched) {
+/** Return the input for RGBA pixels, [H, W, 3]: resized to the content, and padded at the bottom and on the right. */
+function prepared(pixels, size, content) {
   const input = emptyInput();
-  const [source, channels] = stretched ? [stretch(pixels, size, facts.input), 3] : [pixels, 4];
-  const { width, height } = stretched ? facts.input : size;
+  const unscaled = content.width === size.width && content.height === size.height;
+  const [source, channels] = unscaled ? [pixels, 4] : [resizePixels(pixels, size, content), 3];
+  const { width, height } = content;
   for (let y = 0, from = 0; y < height; y++) {
     for (let x = 0, to = y * facts.input.width * 3; x < width; x++, from += channels, to += 3) {
       for (let c = 0; c < 3; c++) {
@@ -99,11 +107,11 @@ async function run(input) {
 }
 
 /** Return the class ids of the image, [h, w]. */
-function classIds(stored, size, stretched) {
-  const output = facts.output;
-  if (output.labels) return idsAtImageSize(stored, output, facts.input, size, stretched);
+function classIds(stored, size, content) {
+  const { input, output } = facts;
+  if (output.labels) return idsAtImageSize(stored, output, input, content, size);
   const scores = outputTable ? Float32Array.from(stored, (value) => outputTable[value]) : stored;
-  return bestClasses(scores, output, output.classes, stretched ? size : facts.input, size);
+  return bestClasses(scores, output, output.classes, input, content, size);
 }
 
 function normalizationTables() {

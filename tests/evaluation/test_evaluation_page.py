@@ -58,7 +58,7 @@ def content(rows: list[Row]) -> str:
         "test/val & more",
         rows,
         differences(rows, 50, 0),
-        notes(rows, differences(rows, 50, 0), (48, 60)),
+        notes(rows, differences(rows, 50, 0)),
         samples,
         samples,
     )

@@ -89,9 +89,7 @@ def test_differences_are_later_minus_earlier_rows_on_shared_images():
 
 def test_json_contains_rows_and_differences():
     evaluated = rows()
-    mapping = json.loads(
-        json.dumps(to_mapping("test/val", evaluated, differences(evaluated, 50, 0), (10, 20)), allow_nan=False)
-    )
+    mapping = json.loads(json.dumps(to_mapping("test/val", evaluated, differences(evaluated, 50, 0)), allow_nan=False))
     assert mapping["rows"][0]["miou"] == 1.0
     assert mapping["rows"][0]["per_class"] == {"background": 1.0, "bright": 1.0, "never": None}
     assert mapping["rows"][0]["output_stride"] == 16
@@ -127,7 +125,7 @@ def test_notes_name_rows_with_stretched_or_fewer_images():
     small = measure(candidate("small", 128, size=(12, 10)), SOURCE, config, (10, 20))
     averaged = measure(candidate("averaged", 128, scales=2), SOURCE, config, (10, 20))
     assert small.interval is None
-    text = " ".join(notes([small, averaged], differences([small, averaged], 10, 0), (10, 20)))
+    text = " ".join(notes([small, averaged], differences([small, averaged], 10, 0)))
     assert "small: 6 of 6 images" in text
     assert "first 4 of 6 images: averaged" in text
     # The labels contain the first two of the three classes.

@@ -5,6 +5,7 @@ import pytest
 
 from deeplab.errors import UserError
 from deeplab.prediction.image_fit import (
+    class_ids_at_image_size,
     fit_image,
     ids_at_image_size,
     needs_stretching,
@@ -24,7 +25,7 @@ def test_small_image_is_padded_with_gray_at_the_bottom_and_on_the_right():
     np.testing.assert_array_equal(fitted.image[:3, :4], image)
     assert (fitted.image[3:] == 127.5).all()
     assert (fitted.image[:, 4:] == 127.5).all()
-    assert not fitted.stretched
+    assert fitted.content == fitted.size == (3, 4)
 
 
 def test_padding_with_an_integer_keeps_uint8():
@@ -37,20 +38,20 @@ def test_padding_with_an_integer_keeps_uint8():
 def test_large_image_is_stretched(size):
     fitted = fit_image(random_image(*size), (5, 6))
     assert fitted.image.shape == (5, 6, 3)
-    assert fitted.stretched
+    assert fitted.content == (5, 6)
     assert needs_stretching(size, (5, 6), "auto")
 
 
 def test_image_is_unchanged_at_the_input_size_or_for_a_model_of_any_size():
     image = random_image(5, 6)
-    for size, fit in [((5, 6), "auto"), ((5, 6), "stretch"), (None, "stretch"), (None, "pad")]:
+    for size, fit in [((5, 6), "auto"), ((5, 6), "stretch"), ((5, 6), "letterbox"), (None, "stretch"), (None, "pad")]:
         fitted = fit_image(image, size, fit)
         assert fitted.image is image
-        assert not fitted.stretched
+        assert fitted.content == fitted.size == (5, 6)
 
 
 def test_stretch_enlarges_a_small_image():
-    assert fit_image(random_image(3, 3), (5, 6), "stretch").stretched
+    assert fit_image(random_image(3, 3), (5, 6), "stretch").content == (5, 6)
 
 
 def test_pad_refuses_a_large_image():
@@ -109,10 +110,74 @@ def test_resize_and_crop_equals_the_corner_of_the_full_resize():
     )
 
 
-def test_scores_of_a_stretched_image_are_resized_to_its_size():
-    fitted = fit_image(random_image(9, 5), (3, 3))
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+def test_scores_return_to_the_centers_of_the_original_pixels(fit):
+    """9 rows become 3 rows with centers at 1, 4 and 7: rows 0 and 8 are beyond the outer centers."""
+    fitted = fit_image(random_image(9, 9), (3, 3), fit)
     ramp = np.broadcast_to(np.arange(3.0)[:, None, None], (3, 3, 2))
-    np.testing.assert_allclose(scores_at_image_size(ramp, fitted)[:, 0, 0], np.arange(9) / 4, atol=1e-6)
+    expected = [0, 0, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2, 2]
+    np.testing.assert_allclose(scores_at_image_size(ramp, fitted)[:, 0, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "target", "content"),
+    [
+        # 100 * 65 / 211 = 30.8, 60 * 65 / 170 = 22.9, 20 * 65 / 50 = 26: rounded to whole pixels.
+        ((100, 211), (65, 65), (31, 65)),
+        ((170, 60), (65, 65), (65, 23)),
+        ((20, 50), (65, 65), (26, 65)),
+        ((65, 65), (65, 65), (65, 65)),
+        # 3000x4000 into 257x513: the height limits, 4000 * 257 / 3000 = 342.7.
+        ((3000, 4000), (257, 513), (257, 343)),
+        # A half is rounded up: 3 * 5 / 6 = 2.5.
+        ((3, 6), (5, 5), (3, 5)),
+        # At least one pixel remains.
+        ((2, 4000), (65, 65), (1, 65)),
+    ],
+)
+def test_a_letterboxed_image_has_the_largest_size_of_its_aspect(size, target, content):
+    fitted = fit_image(random_image(*size), target, "letterbox", 99)
+    assert (fitted.image.shape, fitted.content, fitted.size) == ((*target, 3), content, size)
+    assert (fitted.image[content[0] :] == 99).all()
+    assert (fitted.image[:, content[1] :] == 99).all()
+    inside = fitted.image[: content[0], : content[1]]
+    expected = pass_of_the_bilinear_filter(random_image(*size), content[1], 1)
+    np.testing.assert_array_equal(inside, pass_of_the_bilinear_filter(expected, content[0], 0))
+
+
+@pytest.mark.parametrize("outputs", [(65, 65), (17, 17)])
+@pytest.mark.parametrize(
+    ("size", "fit"), [((150, 400), "letterbox"), ((400, 150), "letterbox"), ((150, 400), "stretch")]
+)
+def test_an_edge_returns_to_its_place_within_half_an_input_pixel(size, fit, outputs):
+    """Scores that equal the brightness of the fitted image, at full size or at mask_stride=4, return at every edge."""
+    for axis, side in enumerate(size):
+        # At mask_stride=4 the last score of a short side can lie in the padding.
+        for edge in (side // 7, side // 2, side - side // 7)[: 3 if outputs == (65, 65) else 2]:
+            image = np.zeros((*size, 3), np.uint8)
+            image[(slice(edge, None), slice(None))[:: 1 - 2 * axis]] = 255
+            fitted = fit_image(image, (65, 65), fit, 0)
+            stride = 64 // (outputs[0] - 1)
+            bright = fitted.image[::stride, ::stride, 0].astype(np.float32)
+            found = class_ids_at_image_size(np.stack([255 - bright, bright], axis=-1), fitted)
+            line = found.take(found.shape[1 - axis] // 3, 1 - axis)
+            pixel = side / fitted.content[axis]
+            assert abs(np.count_nonzero(line == 0) - edge) <= 0.5 * pixel * stride + 0.5
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "pad"])
+@pytest.mark.parametrize("outputs", [(65, 65), (17, 17)])
+def test_class_ids_equal_the_argmax_of_all_scores(fit, outputs):
+    """Smooth scores, of which few classes can win in a strip of rows, scores of noise, and tied scores."""
+    rng = np.random.default_rng(3)
+    smooth = np.kron(rng.normal(size=(4, 4, 21)), np.ones((17, 17, 1)))[: outputs[0], : outputs[1]]
+    for scores in (smooth, rng.normal(size=(*outputs, 21)), rng.integers(0, 2, (*outputs, 21))):
+        fitted = fit_image(random_image(*((60, 40) if fit == "pad" else (301, 200))), (65, 65), fit)
+        scores = scores.astype(np.float32)
+        expected = scores_at_image_size(scores, fitted).argmax(-1)
+        found = class_ids_at_image_size(scores, fitted)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_ids_of_a_padded_image_are_enlarged_with_aligned_corners():

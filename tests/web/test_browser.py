@@ -138,6 +138,31 @@ def test_fit_is_that_of_predict(browser, workshop, tmp_path):
     page.close()
 
 
+@pytest.mark.parametrize("kind", ["int8", "mask_stride 4", "labels at mask_stride 4"])
+def test_a_letterboxed_image_has_the_class_ids_of_predict(browser, workshop, tmp_path, kind):
+    content = workshop.file(kind)
+    page = opened(browser, tmp_path, content, fit="letterbox")
+    predict = tflite_predictor(TfliteModel(content, threads=1), "letterbox")
+    # Landscape and portrait, larger and smaller than the input, and of its size.
+    for size in ((90, 211), (170, 60), (20, 50), (65, 65)):
+        image = pixels(*size)
+        expected = predict(image)
+        assert len(np.unique(expected)) > 2
+        np.testing.assert_array_equal(page.segment(encoded(image)).ids, expected, err_msg=str(size))
+    (tmp_path / "image.png").write_bytes(encoded(pixels(90, 211)))
+    page.choose_files("#file", [tmp_path / "image.png"])
+    page.wait_until("/^211 × 90 pixels, letterboxed to 65 × 65/.test(document.getElementById('status').textContent)")
+    page.close()
+
+
+def test_the_page_fits_images_as_the_file_states(browser, workshop, tmp_path):
+    stated = write_metadata(workshop.file("int8"), LABELS, files={"origin.json": b'{"fit": "letterbox"}'})
+    page = opened(browser, tmp_path, stated)
+    expected = tflite_predictor(TfliteModel(workshop.file("int8"), threads=1), "letterbox")(pixels(90, 211))
+    np.testing.assert_array_equal(page.segment(encoded(pixels(90, 211))).ids, expected)
+    page.close()
+
+
 def test_images_are_upright_and_other_files_are_refused(browser, workshop, tmp_path):
     content = workshop.file("int8")
     page = opened(browser, tmp_path, content)
@@ -153,6 +178,35 @@ def test_images_are_upright_and_other_files_are_refused(browser, workshop, tmp_p
     with pytest.raises(RuntimeError, match="not an image that the browser can decode"):
         page.segment(b"text")
     assert page.state() == "ready"
+    page.close()
+
+
+def test_a_file_that_is_no_image_removes_the_last_image(browser, workshop, tmp_path):
+    page = opened(browser, tmp_path, workshop.file("int8"))
+    (tmp_path / "image.png").write_bytes(encoded(pixels(40, 65)))
+    (tmp_path / "notes.txt").write_text("text")
+    shown = "!document.getElementById('frame').hidden && document.querySelectorAll('#legend li').length > 0"
+    hint = "!document.getElementById('hint').hidden && !document.getElementById('no-classes').hidden"
+    for refuse, message in (
+        (lambda: page.choose_files("#file", [tmp_path / "notes.txt"]), "notes.txt: not an image that the browser"),
+        (lambda: page.evaluate("document.dispatchEvent(new DragEvent('drop'))"), "There is no image file in it."),
+    ):
+        page.choose_files("#file", [tmp_path / "image.png"])
+        page.wait_until(shown)
+        refuse()
+        page.wait_until(f"{hint} && document.getElementById('frame').hidden")
+        assert page.evaluate("document.querySelectorAll('#legend li').length") == 0
+        assert status(page).startswith(message)
+        assert page.evaluate("document.getElementById('status').classList.contains('failed')")
+    assert page.state() == "ready"
+    page.close()
+
+
+def test_the_console_has_no_errors(browser, workshop, tmp_path):
+    page = opened(browser, tmp_path, workshop.file("int8"))
+    page.segment(encoded(pixels(40, 65)))
+    assert any(text.startswith("INFO: ") for kind, text in page.console if kind == "debug")
+    assert [text for kind, text in page.console if kind in ("error", "warning")] == []
     page.close()
 
 
