@@ -29,7 +29,12 @@ def start(command: str, folder: Path) -> "subprocess.Popen[str]":
     first, *rest = shlex.split(command)
     arguments = [*shlex.split(ALIASES.get(first, first)), *rest]
     last = {argument.partition("=")[0]: argument for argument in arguments}
-    source = "from deeplab.cli.app import main; print('started', flush=True); main()"
+    source = (
+        "from deeplab.cli.app import Interruption, main\n"
+        "start = Interruption.start\n"
+        "Interruption.start = lambda self: (start(self), print('started', flush=True))\n"
+        "main()"
+    )
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "CUDA_VISIBLE_DEVICES": ""}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(
@@ -98,16 +103,14 @@ def test_a_full_disk_is_one_line_and_leaves_no_partial_file(command, world, smal
 )
 @pytest.mark.slow
 def test_a_command_killed_at_a_random_time_leaves_no_partial_result(number, command, out, world):
-    moment = random.Random(f"{number} {command}").uniform(0.1, 12)
+    moment = random.Random(f"{number} {command}").uniform(0, 8)
     process = start(command, world)
     time.sleep(moment)
     process.send_signal(number)
     code, lines = finish(process)
-    if number == signal.SIGKILL:
-        assert code in (0, 1, -signal.SIGKILL)
-    else:
-        assert code in (0, 1, 128 + number)
-        assert code != 128 + number or lines[-1].startswith("interrupted")
+    # A command may end before the signal arrives.
+    assert code in (0, -number if number == signal.SIGKILL else 128 + number), lines
+    assert code <= 0 or lines[-1] == "interrupted"
     results = [path for path in (world / out).rglob("*") if path.is_file()]
     visible = [path for path in results if not path.name.startswith(".")]
     assert all(path.stat().st_size for path in visible)
