@@ -23,6 +23,7 @@ from deeplab.config import (
     is_given,
 )
 from deeplab.errors import UserError
+from deeplab.plan.choice import is_planned
 from deeplab.published_weights import local_file
 from deeplab.run_folder import TRAIN_FILE, open_model
 
@@ -93,6 +94,12 @@ class Command:
 
 def _check_train(config: TrainConfig) -> None:
     """Missing data are reported by their source, and published weights downloaded, before TensorFlow is loaded."""
+    if config.data.resize != "none" and is_given(config, "data.eval_size"):
+        problem = f"data.resize={config.data.resize} scales images to data.image_size in the evaluation too"
+        raise UserError("data.eval_size", problem, "remove data.eval_size")
+    if config.plan and config.check_data:
+        raise UserError("plan", "cannot be combined with check_data=true", "run one command for each")
+    is_planned(config)
     if config.data.root is not None and not Path(config.data.root).is_dir():
         from deeplab.datasets.open import open_source
 
@@ -160,7 +167,8 @@ COMMANDS: dict[str, Command] = {
             {"": Job(TrainConfig, "deeplab.training.train:run_training", _check_train)},
             (
                 ("data=voc data.root=VOCdevkit pretrained=imagenet", "PASCAL VOC by the published recipe"),
-                ("data=folder data.root=DIR training.steps=2000", "your own images/ and masks/"),
+                ("data=folder data.root=DIR", "your own images/ and masks/, by a plan for 30 minutes"),
+                ("data=folder data.root=DIR minutes=60 plan=true", "only print the plan"),
                 ("experiment=voc_finetune data=folder data.root=DIR pretrained=official", "from official weights"),
                 ("data=folder data.root=DIR check_data=true", "only check the data"),
             ),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,18 @@ class LogitExtremes:
 
 
 @dataclass(frozen=True)
+class LabeledExamples:
+    """The first `count` examples of a source, read at each iteration: 50 photos of 12 megapixels have 2.4 GB."""
+
+    source: Source
+    count: int
+
+    def __iter__(self) -> Iterator[Example]:
+        """Read the examples in order."""
+        return self.source.examples(self.count)
+
+
+@dataclass(frozen=True)
 class KerasReference:
     """The outputs of the Keras model.
 
@@ -49,7 +61,7 @@ class KerasReference:
 
     images: tuple[np.ndarray, ...]
     logits: tuple[np.ndarray, ...]
-    examples: tuple[Example, ...] = ()
+    examples: LabeledExamples | tuple[Example, ...] = ()
     scores: Scores | None = None
     builtin_logits: tuple[np.ndarray, ...] = ()
     extremes: tuple[LogitExtremes, ...] = ()
@@ -126,7 +138,7 @@ def make_reference(
 
     size, count = model.input_shape[1:3], config.agreement_images
     images = tuple(first_images(source, count, size, config.seed, predictor.padding_value, fit))
-    examples = tuple(source.examples(config.miou_images)) if source else ()
+    examples = LabeledExamples(source, config.miou_images) if source and config.miou_images else ()
     for image in calibration_images:
         run(image)
     return KerasReference(

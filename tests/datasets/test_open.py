@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deeplab.config import DataConfig
-from deeplab.datasets.open import open_source, skipping
+from deeplab.datasets.open import open_source, open_training_source, skipping
 from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
 from tests.datasets.test_voc import make_devkit
@@ -88,3 +88,23 @@ def test_keys_of_other_sources_are_refused(tmp_path: Path):
         open_source(DataConfig(source="tfds", name="voc_segmentation", colors="colors.yaml"), "train")
     with pytest.raises(UserError, match=r"data.download: data=voc does not use it"):
         open_source(DataConfig(source="voc", root=str(tmp_path), download=True), "train")
+
+
+def test_only_training_images_are_resized_and_each_is_decoded_once(tmp_path: Path):
+    year = make_devkit(tmp_path, ("a", "b", "c"))
+    size = open_source(DataConfig(source="voc", root=str(tmp_path)), "train").load(1).label.shape
+    config = DataConfig(source="voc", root=str(tmp_path), resize="stretch", image_size=(40, 70))
+    source = open_training_source(config)
+    assert source.load(1).image.shape == (40, 70, 3)
+    assert open_source(config, "train").load(1).label.shape == size
+    assert open_source(config, "val").load(0).label.shape == size
+    (year / "JPEGImages/c.jpg").unlink()
+    assert source.load(1).label.shape == (40, 70)
+    with pytest.raises(UserError, match=r"c.jpg: no such file"):
+        source.load(2)
+    assert open_training_source(dataclasses.replace(config, cache_memory=0)).load(1).label.shape == (40, 70)
+
+
+def test_drawn_scenes_are_not_resized():
+    with pytest.raises(UserError, match=r"data.resize: data=shapes does not use it"):
+        open_training_source(DataConfig(resize="letterbox", image_size=65))

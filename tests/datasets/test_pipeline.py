@@ -39,7 +39,9 @@ def test_batches_are_the_augmented_examples_of_their_positions():
         for i in range(3):
             position = 3 * number + i
             example = _load(index_at(10, 7, position))
-            expected_image, expected_label = augment(example.image, example.label, (7, position), CONFIG.augment, (33, 33))
+            expected_image, expected_label = augment(
+                example.image, example.label, (7, position), CONFIG.augment, (33, 33)
+            )
             np.testing.assert_array_equal(image[i], expected_image)
             np.testing.assert_array_equal(label[i], expected_label)
 

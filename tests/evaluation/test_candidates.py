@@ -8,6 +8,8 @@ import pytest
 from deeplab.config import EvaluateConfig
 from deeplab.errors import UserError
 from deeplab.evaluation.candidates import Candidate, file_multiply_adds, make_candidates, short_names
+from deeplab.files import read_json, write_json
+from deeplab.prediction.model_input import ModelInput
 from deeplab.run_folder import open_model
 from deeplab.tflite.flatbuffer import read_graph
 
@@ -19,7 +21,7 @@ def run(make_run) -> str:
     return str(make_run(("background", "a", "b")))
 
 
-def candidates(config: EvaluateConfig, image_size: int = 33) -> list[Candidate]:
+def candidates(config: EvaluateConfig, image_size: int | None = 33) -> list[Candidate]:
     return make_candidates(config, [open_model(run) for run in config.runs], image_size)
 
 
@@ -100,6 +102,25 @@ def test_scales_require_a_keras_network(official_models):
     path = str(official_models / OFFICIAL)
     with pytest.raises(UserError, match="fixed input size"):
         candidates(EvaluateConfig(path, flip=True), 513)
+
+
+def test_images_meet_each_model_as_in_its_training(run, tmp_path):
+    resized = tmp_path / "resized"
+    shutil.copytree(run, resized)
+    write_json(resized / "model.json", read_json(resized / "model.json") | {"fit": "letterbox", "image_size": [65, 97]})
+    both = candidates(EvaluateConfig((str(resized), run), output_stride=16), 33)
+    assert [candidate.input for candidate in both] == [
+        ModelInput("letterbox", (65, 97)),
+        ModelInput("auto", (33, 33)),
+    ]
+    predictor = both[0].make_predictor()
+    assert (predictor.image_size, predictor.fit) == ((65, 97), "letterbox")
+    text = "made for images letterboxed to 65x97, but used with images stretched to 49x49"
+    with pytest.warns(UserWarning, match=text):
+        (other,) = candidates(EvaluateConfig(str(resized), output_stride=16, fit="stretch", image_size=49))
+    assert other.input == ModelInput("stretch", (49, 49))
+    with pytest.raises(UserError, match=r"fit=letterbox: the size is unknown; add image_size="):
+        candidates(EvaluateConfig(run, output_stride=16, fit="letterbox"), None)
 
 
 class FakeTensor:

@@ -209,3 +209,11 @@ def test_two_stages_start_from_imagenet_weights_and_name_their_splits():
     assert config.first_stage["data"]["train_split"] == "train_aug"
     assert from_command_line("data=voc").data.train_split == "auto"
     assert TrainingConfig().weight_decay is None
+
+
+def test_the_crop_has_the_size_of_resized_images_unless_it_is_given():
+    data = {"source": "folder", "root": "x", "resize": "letterbox", "image_size": [129, 257]}
+    assert completed(data=data).training.crop == (129, 257)
+    assert completed(data=data | {"image_size": 257}).training.crop_size == 257
+    assert completed(data=data, training={"crop_size": 97}).training.crop_size == 97
+    assert completed(data={"source": "folder", "root": "x"}).training.crop_size == 513
