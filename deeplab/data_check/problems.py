@@ -120,13 +120,16 @@ def label_problems(classes: Sequence[str], scan: SplitScan, val: SplitStatistics
     train = scan.statistics
     checked = f"{train.checked} checked images"
     present = np.flatnonzero(train.pixels)
+    remedy = "masks must hold class ids, and 255 only for pixels to ignore"
     if not len(present):
         if train.checked and not train.ignored:
             return []
-        remedy = "masks must hold class ids, and 255 only for pixels to ignore"
         description = f"{train.name}: no labeled pixel in {checked}"
         return [Problem("error", description, "there is nothing to learn", remedy, tuple(scan.unlabeled))]
     problems = []
+    if val.ignored and not any(val.pixels):
+        description = f"{val.name}: no labeled pixel in {val.checked} checked images"
+        problems.append(Problem("error", description, "there is nothing to evaluate", remedy))
     if len(present) == 1:
         problems.append(_single_class(classes, scan, int(present[0])))
     if scan.unlabeled:

@@ -15,6 +15,8 @@ OPTIONS = {
     "AVERAGE_POOL_2D": "Pool2D",
     "CONCATENATION": "Concatenation",
     "CONV_2D": "Conv2D",
+    "MAX_POOL_2D": "Pool2D",
+    "MUL": "Mul",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
     "MEAN": "Reducer",
     "RESIZE_BILINEAR": "ResizeBilinear",

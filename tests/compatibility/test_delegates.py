@@ -85,12 +85,17 @@ def join(count, image=F32, axis=3, **options):
     return operator_file("CONCATENATION", [image] * count, type(image)(image.dtype, shape), axis=axis, **options)
 
 
-def add(image, version=1, **options):
-    return operator_file("ADD", [image, image], image, version, **options)
+def add(image, version=1, name="ADD", **options):
+    return operator_file(name, [image, image], image, version, **options)
 
 
-def pool(image, **options):
-    return unary("AVERAGE_POOL_2D", image, filterWidth=2, filterHeight=2, strideW=1, strideH=1, **options)
+def cut(image):
+    shape = (1, 4, 4, image.shape[3])
+    return operator_file("SLICE", [image, constant([0] * 4), constant(shape)], type(image)(image.dtype, shape))
+
+
+def pool(image, name="AVERAGE_POOL_2D", **options):
+    return unary(name, image, filterWidth=2, filterHeight=2, strideW=1, strideH=1, **options)
 
 
 ORDER = ("gpu_classic", "gpu_ml_drift", "xnnpack", "nnapi", "hexagon", "qnn", "mediatek", "st_npu", "edgetpu", "coreml")
@@ -109,6 +114,7 @@ CASES = {
     "unequal dilation": (conv(I8, version=3, dilationHFactor=2, dilationWFactor=1), "DDDDFDDUFF"),
     "no bias": (conv(bias=None), "DDFFFDDFF."),
     "computed kernel": (conv(weights=floats(8, 3, 3, 8)), "DDF.FDDFFF"),
+    "int8 kernel of one scale, float image": (conv(weights=kernel(8, 3, 3, 8, dtype="int8")), "UU.UFUUFFU"),
     "int8 kernel, float image": (conv(weights=I8_CHANNELS), "UUDUFUUFFU"),
     "free batch size": (conv(bytes8(*X, dynamic=True), version=3), "..." + "DDFDFFF"),
     "version 7": (conv(version=7), "FFDFFDDFFF"),
@@ -142,6 +148,7 @@ CASES = {
     "mean, computed axes, int8": (mean(I8, computed=True, version=2), "FFFDFDDU.F"),
     "pad": (pad(), "DDDDFDDFFD"),
     "pad, rank 3": (pad(floats(8, 8, 8), ((1, 1), (1, 1), (0, 0))), "DDDDFDDFFF"),
+    "pad, rank 3, height only": (pad(floats(8, 8, 8), ((0, 0), (1, 1), (0, 0))), "DDDDFDDFFF"),
     "pad, rank 2": (pad(floats(8, 8), ((1, 1), (0, 0))), "FFDDFDDFFF"),
     "pad the batch": (pad(paddings=((1, 0), (0, 0), (0, 0), (0, 0))), "DDDDFDDFFF"),
     "pad the batch, int8": (pad(I8, ((1, 0), (0, 0), (0, 0), (0, 0)), version=2), "DDDDDDDUFF"),
@@ -175,6 +182,26 @@ CASES = {
     "pool, fused": (pool(F32, fusedActivationFunction=RELU6), "DDDDFDDFFF"),
     "pool, fused, int8": (pool(I8, fusedActivationFunction=RELU6), "DDFDFDDUFF"),
     "add": (add(F32), "DDDDFDDFFD"),
+    "add, int8": (add(I8), "DDDDDDDUDF"),
+    "subtract": (add(F32, name="SUB"), "..DDFDDFFF"),
+    "subtract, int8": (add(I8, name="SUB"), "..DDDDDUDF"),
+    "multiply": (add(F32, name="MUL"), "DDDDFDDFFD"),
+    "multiply, int8": (add(I8, name="MUL"), "DDDDDDDUDF"),
+    "largest": (pool(F32, "MAX_POOL_2D"), "DDDDFDDFFD"),
+    "largest, int8": (pool(I8, "MAX_POOL_2D"), "DDDDDDDUDF"),
+    "ReLU": (unary("RELU", F32), "DDDDFDDFFD"),
+    "ReLU, int8": (unary("RELU", I8, version=2), "DDFDDDDUDF"),
+    "ReLU6": (unary("RELU6", F32), "DDDDFD.FFD"),
+    "ReLU6, int8": (unary("RELU6", I8, version=2), "DDFDDD.UDF"),
+    "hard swish": (unary("HARD_SWISH", F32), "DDDDFDDFFD"),
+    "hard swish, int8": (unary("HARD_SWISH", I8), "DDFDDDDUFF"),
+    "logistic": (unary("LOGISTIC", F32), "DDDDFDDFFD"),
+    "logistic, int8": (unary("LOGISTIC", I8, PROBABILITIES), "DDDDDDDUDF"),
+    "slice": (cut(F32), "DDDDFDDFFF"),
+    "slice, int8": (cut(I8), "DDDDDDDUDF"),
+    "join, int8": (join(2, I8), "DDDDDDDUDF"),
+    "pad, int8": (pad(I8), "DDDDDDDUDF"),
+    "pool": (pool(F32), "DDDDFDDFFD"),
     "add, int16": (add(bytes8(*X, dtype="int16")), "FFFFFDDFFF"),
     "add, int64": (add(bytes8(*X, dtype="int64")), "FFFFFDF.FF"),
     "add, sign bit": (add(F32, fusedActivationFunction=SIGN_BIT), "F" + "." * 9),

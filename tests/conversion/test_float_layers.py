@@ -83,6 +83,15 @@ def test_a_requested_float_layer_that_is_int8_fails_the_check(workshop):
     assert checks[CheckId.FLOAT_OPERATORS].state == "failed"
 
 
+def test_a_kernel_of_several_scales_fails_the_check_of_a_per_tensor_file(workshop):
+    expected = dataclasses.replace(workshop.target("int8").expected, per_tensor=True)
+    checks = {c.id: c for c in structure_checks(TfliteModel(workshop.file("int8")), expected)}
+    # Each convolution has a kernel and a bias with a scale per channel; those of one channel have one.
+    kernels = [op for op in read_graph(workshop.bare("int8")).operators if "CONV_2D" in op.name]
+    assert checks[CheckId.SEVERAL_SCALES].state == "failed"
+    assert checks[CheckId.SEVERAL_SCALES].measured == 2 * len(kernels)
+
+
 def test_a_layer_that_is_not_a_separate_operator_is_rejected(workshop):
     images = [np.zeros((SIZE, SIZE, 3), np.float32)]
     with pytest.raises(UserError, match=r"backbone_stem_bn: not a separate operator.*such as backbone_stem"):

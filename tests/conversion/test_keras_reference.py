@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from deeplab.config import ExportConfig
+from deeplab.config import ExportConfig, ModelConfig
 from deeplab.conversion.keras_reference import (
     LogitExtremes,
     first_images,
@@ -11,8 +11,9 @@ from deeplab.conversion.keras_reference import (
     make_reference,
     needed_logit_offset,
 )
-from deeplab.datasets.shapes import shapes_source
+from deeplab.datasets.shapes import CLASSES, shapes_source
 from deeplab.datasets.source import Example, Source
+from deeplab.model.build import build_model
 
 
 def test_clearly_positive_winners_need_no_logit_offset():
@@ -62,6 +63,13 @@ def test_images_are_padded_with_the_bytes_nearest_to_the_mean_of_the_backbone():
     (padded,) = first_images(shapes_source("val", 40), 1, (64, 64), 0, (123.68, 116.779, 103.939))
     assert padded.dtype == np.uint8
     assert np.unique(padded[40:].reshape(-1, 3), axis=0).tolist() == [[124, 117, 104]]
+
+
+def test_the_padding_of_the_compared_images_is_that_of_the_network():
+    network = ModelConfig(backbone="vgg16", depth_multiplier=0.05, head="v1", aspp_rates=(6,), aspp_channels=8)
+    config = ExportConfig("run", agreement_images=1, miou_images=0)
+    reference = make_reference(build_model(network, 16, 65), shapes_source("val", 40), CLASSES, config)
+    assert np.unique(reference.images[0][40:].reshape(-1, 3), axis=0).tolist() == [[124, 117, 104]]
 
 
 def test_scenes_are_drawn_if_there_is_no_source():

@@ -198,7 +198,7 @@ def test_images_in_both_splits_are_reported_by_name_and_by_content(config: DataC
     # The copy replaces the only validation image with the class stem.
     overlap, absent = _check(config).problems
     assert overlap.files == ("p0 = p5",)
-    assert "no pixel of stem in 2 checked images" in absent.description
+    assert f"{root.name}/val: no pixel of stem in 2 checked images" in absent.description
 
 
 def test_nearly_equal_images_in_both_splits_are_reported_by_name(config: DataConfig):
@@ -219,6 +219,11 @@ def test_images_with_only_ignored_pixels_are_reported(config: DataConfig):
     assert problem.severity == "warning"
     assert "1 of 4 checked images have only ignored pixels" in problem.description
     assert problem.files == ("p1",)
+    for i in (4, 5):
+        _save(config, f"p{i}", np.full((24, 32), 255))
+    (problem,) = [problem for problem in _check(config).problems if "/val: " in problem.description]
+    assert problem.severity == "error"
+    assert "/val: no labeled pixel in 2 checked images" in problem.description
     for i in range(4):
         _save(config, f"p{i}", np.full((24, 32), 255))
     assert "no labeled pixel" in _check(config).errors[0].description
@@ -231,6 +236,8 @@ def test_a_single_class_is_an_error_and_an_absent_class_a_warning(config: DataCo
     assert problem.severity == "warning"
     assert "no pixel of stem" in problem.description
     assert "stem would be evaluated but never learned" in problem.consequence
+    _save(config, "p5", np.asarray(Image.open(Path(config.root or "") / "masks/p0.png")))
+    assert _only_problem(_check(config)).consequence == "stem cannot be learned"
     for i in range(4):
         _save(config, f"p{i}", np.zeros((24, 32)))
     assert "the masks hold only background" in _check(config).errors[0].description
@@ -308,6 +315,31 @@ def test_a_check_of_other_data_does_not_replace_that_of_a_training(
     capsys.readouterr()
     check_before_training(other, run, full=True)
     assert f"Replacing the data check of data=folder data.root={tmp_path} in {run}" in capsys.readouterr().out
+
+
+def test_problems_of_the_files_themselves_are_reported_for_both_splits(config: DataConfig):
+    root = Path(config.root or "")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for i in (1, 5):
+        Image.open(root / f"images/p{i}.jpg").save(root / f"images/p{i}.jpg", exif=exif)
+    for split in ((0, 1), (4, 5)):
+        for i, colors in zip(split, ([0, 0, 0, 128, 0, 0, 9, 9, 9], [0, 0, 0, 0, 128, 0, 9, 9, 9]), strict=True):
+            mask = Image.open(root / f"masks/p{i}.png")
+            mask.putpalette(colors)
+            mask.save(root / f"masks/p{i}.png")
+    (root / "images/phone.heic").write_bytes(b"1")
+    descriptions = [problem.description for problem in _check(config).problems]
+    assert sorted(text.partition(f"{root.name}/")[2] for text in descriptions) == [
+        "train: 1 files next to the images and masks are not used",
+        "train: 1 of 4 checked images have an EXIF orientation",
+        "train: the masks have 2 different palettes",
+        "val: 1 of 2 checked images have an EXIF orientation",
+        "val: the masks have 2 different palettes",
+    ]
+    splits = [open_source(config, split) for split in ("train", "val")]
+    problems = check_data(*splits, None, color_masks=True)[0].problems
+    assert not [problem for problem in problems if "palettes" in problem.description]
 
 
 def test_real_images_have_no_errors(voc_root: Path, tmp_path: Path):

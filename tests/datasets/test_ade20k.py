@@ -71,6 +71,9 @@ def test_a_wrong_list_of_classes_is_refused(config: DataConfig):
     path.write_text(text.rpartition("150\t")[0])
     with pytest.raises(UserError, match=r"objectInfo150.txt: expected the columns Idx, ..., Name and a line for each"):
         open_source(config, "train")
+    path.write_text(text.replace("Name", "Label", 1))
+    with pytest.raises(UserError, match=r"objectInfo150.txt: expected the columns Idx, ..., Name"):
+        open_source(config, "train")
     path.write_text(text.replace("sky", "wall, partition"))
     assert read_classes(path)[:3] == ("wall", "building", "wall, partition")
     path.unlink()

@@ -71,6 +71,26 @@ def test_label_ids_become_train_ids(config: DataConfig):
     assert source.load(1).label[0, [0, 15]].tolist() == [11, 255]
 
 
+def test_label_ids_come_first_where_all_kinds_of_files_exist(config: DataConfig):
+    label = open_source(config, "train").files[1]
+    write_polygons(Path(str(label).replace("labelIds.png", "polygons.json")), [rectangle("sky", 0, 0, 15, 11)])
+    train_ids = str(label).replace("labelIds", "labelTrainIds")
+    Image.fromarray(np.full(SIZE, 5, np.uint8)).save(train_ids)
+    assert open_source(config, "train").load(0).label[0, [0, 15]].tolist() == [0, 13]
+    label.unlink()
+    assert open_source(config, "train").load(0).label[0, [0, 15]].tolist() == [5, 5]
+
+
+def test_coarse_annotations_have_their_own_folder_and_endings(config: DataConfig, tmp_path: Path):
+    for path in list((tmp_path / "gtFine").rglob("*labelIds.png")):
+        coarse = Path(str(path).replace("gtFine", "gtCoarse"))
+        coarse.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(street(7, 0).astype(np.uint8)).save(coarse)
+    coarse = DataConfig(source="cityscapes", root=str(tmp_path), name="gtCoarse")
+    assert open_source(coarse, "train").load(0).label[0, [0, 15]].tolist() == [0, 255]
+    assert open_source(config, "train").load(0).label[0, [0, 15]].tolist() == [0, 13]
+
+
 def test_the_table_of_ids_is_the_published_one():
     """The train ids of labels.py in cityscapesScripts, by label id 0..33."""
     published = [255] * 7 + [0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
@@ -97,7 +117,7 @@ def test_polygons_are_drawn_in_order_where_there_is_no_label_image(config: DataC
     write_polygons(
         path,
         [
-            rectangle("road", 0, 0, 15, 11),
+            rectangle("road", 0, 0, 15, 9),
             rectangle("cargroup", 4, 2, 9, 6),
             rectangle("license plate", 5, 3, 6, 4),
             rectangle("static", 12, 0, 13, 11),
@@ -107,6 +127,7 @@ def test_polygons_are_drawn_in_order_where_there_is_no_label_image(config: DataC
     expected = np.zeros(SIZE, np.uint8)
     expected[2:7, 4:10] = 13  # the later polygon covers the earlier one; its border belongs to it
     expected[:, 12:14] = 255  # a label that is not evaluated
+    expected[10:] = 255  # no polygon
     np.testing.assert_array_equal(open_source(config, "train").load(0).label, expected)
 
 

@@ -49,8 +49,8 @@ INSTANCES = [
     polygon(103, 1, 13, square(0, 0, 20, 20)),
     crowd(104, 1, 1, (56, 60)),
     crowd(105, 1, 13, (52, 56)),
-    # Image 2 has 999 pixels of a tv; image 3 has 5,000 pixels of a crowd only; image 4 has no object.
-    polygon(106, 2, 72, square(0, 0, 37, 27), area=999),
+    # Image 2 has 1000 pixels of a tv; image 3 has 5,000 pixels of a crowd only; image 4 has no object.
+    polygon(106, 2, 72, square(0, 0, 40, 25), area=1000),
     {**crowd(107, 3, 1, (0, 50)), "area": 5000},
     polygon(108, 5, 7, square(10, 10, 50, 40), area=1200),
 ]
@@ -107,6 +107,30 @@ def test_training_images_need_more_than_1000_pixels_of_the_classes(tmp_path: Pat
     assert "Reading" not in capsys.readouterr().out.partition("val2017.json")[2]
 
 
+def test_images_may_lie_below_images_and_keep_their_stored_orientation(tmp_path: Path):
+    config = make_coco(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "train2017").rename(tmp_path / "images/train2017")
+    source = open_source(config, "train")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (WIDTH, HEIGHT)).save(source.files[0], exif=exif)
+    assert source.load(0).image.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_compressed_run_length_encoding_is_decoded(tmp_path: Path):
+    coco = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
+    config = make_coco(tmp_path)
+
+    def compress(content: dict) -> None:
+        shape = content["annotations"][3]["segmentation"]
+        shape["counts"] = coco.frPyObjects(dict(shape), *shape["size"])["counts"].decode()
+
+    expected = open_source(config, "train").load(0).label
+    change(config, "instances", compress)
+    np.testing.assert_array_equal(open_source(config, "train").load(0).label, expected)
+
+
 def make_panoptic(config: DataConfig) -> np.ndarray:
     """Add panoptic annotations: id 7 a cat, 300 a tree, 70000 a crowd of persons, 0 nothing; return the ids."""
     root = Path(config.root or "")
@@ -139,6 +163,21 @@ def test_panoptic_colors_are_decoded(tmp_path: Path):
     label = source.load(0).label
     for value, class_id in ((7, 8), (300, 0), (70000, 255), (0, 255)):
         assert (label[ids == value] == class_id).all()
+
+
+def test_only_segments_of_the_classes_count_for_the_1000_pixels(tmp_path: Path):
+    config = make_coco(tmp_path)
+    make_panoptic(config)
+
+    def resize(content: dict) -> None:
+        for image, areas in zip(content["annotations"], ((900, 5000, 0), (900, 0, 5000), (1001, 0, 0)), strict=False):
+            for segment, area in zip(image["segments_info"], areas, strict=True):
+                segment["area"] = area
+
+    # Cat, tree and crowd: the tree of image 1 and the crowd of image 2 do not count.
+    change(config, "panoptic", resize)
+    source = open_source(DataConfig(source="coco_voc", root=config.root, name="panoptic"), "train")
+    assert source.names == ("000000000003", "000000000004", "000000000005")
 
 
 def test_wrong_panoptic_files_are_reported(tmp_path: Path):

@@ -104,6 +104,14 @@ def test_images_in_sub_folders_are_used_or_named(tmp_path: Path):
     (tmp_path / "train.txt").write_text("p0\np0.jpg\n")
     with pytest.raises(UserError, match=r"train.txt: names p0 twice"):
         open_source(config, "train")
+    (tmp_path / "train.txt").write_text("p3\n")
+    assert open_source(config, "train").names == ("p3",)
+    for part, suffix in (("images", "jpg"), ("masks", "png")):
+        (tmp_path / part / "town").mkdir()
+        (tmp_path / f"{part}/p0.{suffix}").rename(tmp_path / f"{part}/town/p3.{suffix}")
+    # Now two images are called p3.
+    with pytest.raises(UserError, match=r"train.txt: names p3, not in"):
+        open_source(config, "train")
 
 
 def test_cities_below_a_split_are_used_and_loose_images_next_to_it_are_named(tmp_path: Path):
@@ -113,6 +121,7 @@ def test_cities_below_a_split_are_used_and_loose_images_next_to_it_are_named(tmp
             (tmp_path / part / split / "city").mkdir(parents=True)
             (tmp_path / f"made/{part}/p{i}.{suffix}").rename(tmp_path / f"{part}/{split}/city/p{i}.{suffix}")
     config = DataConfig(source="folder", root=str(tmp_path), classes=NAMES)
+    (tmp_path / "images/._p0.jpg").write_bytes(b"written by a copying program")
     assert (open_source(config, "train").names, open_source(config, "val").names) == (("p0",), ("p1",))
     Image.new("RGB", (32, 24)).save(tmp_path / "images/extra.gif")
     with pytest.raises(UserError, match=r"images: 1 images next to the folder train belong to no split: extra.gif"):
@@ -126,7 +135,7 @@ def test_gif_images_and_names_with_spaces_are_used(tmp_path: Path):
     for part, suffix in (("images", "jpg"), ("masks", "png")):
         (tmp_path / f"{part}/p1.{suffix}").rename(tmp_path / f"{part}/a dog 1.{suffix}")
     (tmp_path / "train.txt").write_text("\ufeffp0.gif\r\na dog 1\r\n")
-    (tmp_path / "val.txt").write_text("p2.jpg masks/p2.png\n")
+    (tmp_path / "val.txt").write_text("p2.jpg masks/mask_of_p2.png\n")
     source = open_source(config, "train")
     assert source.names == ("p0", "a dog 1")
     assert source.load(0).image.shape == (24, 32, 3)

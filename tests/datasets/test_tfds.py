@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core.download import downloader
 
 from deeplab.config import DataConfig
 from deeplab.datasets import tfds as module
@@ -152,6 +153,11 @@ def test_the_masks_of_the_pets_and_of_cityscapes_are_mapped(tmp_path: Path):
     source = source_of_builder(builder, "train", dataclasses.replace(config, classes=None))
     assert source.classes == ("background", "pet")
     assert source.load(0).label.tolist() == [[1, 0, 255], [1, 1, 0]]
+    listed = source_of_builder(builder, "train", dataclasses.replace(config, label_ids=(3, 1)))
+    assert listed.load(0).label.tolist() == [[1, 255, 0], [1, 1, 255]]
+    assert listed.unlisted_values(0).tolist() == [2, 2]
+    with pytest.raises(UserError, match=r"data.label_ids=\[3\]: expected 2 values, got 1"):
+        source_of_builder(builder, "train", dataclasses.replace(config, label_ids=(3,)))
     config = build(tmp_path / "four", "oxford_iiit_pet", feature, stored + 1)
     builder = tfds.builder_from_directory(str(tmp_path / "four/oxford_iiit_pet/1.0.0"))
     with pytest.raises(UserError, match=r"expected mask values 1\.\.3, got 4"):
@@ -163,7 +169,10 @@ def test_the_masks_of_the_pets_and_of_cityscapes_are_mapped(tmp_path: Path):
 
 
 def test_a_set_that_is_not_prepared_is_not_downloaded_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    retries = [downloader.MAX_RETRIES]
+
     def offline(*_: object) -> None:
+        retries.append(downloader.MAX_RETRIES)
         raise OSError("Failed to resolve the host")
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", offline)
@@ -173,6 +182,9 @@ def test_a_set_that_is_not_prepared_is_not_downloaded_unless_asked(tmp_path: Pat
     with pytest.raises(UserError, match=r"voc_segmentation: cannot be prepared \(Failed to resolve the host\)"):
         open_source(dataclasses.replace(config, download=True), "train")
     assert not list(tmp_path.iterdir())
+    # Few retries in between; TFDS itself has its own number again.
+    assert retries[1:] == [4]
+    assert downloader.MAX_RETRIES == retries[0] > 4
 
 
 def test_a_failed_preparation_keeps_complete_downloads_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -175,6 +175,10 @@ CONTRADICTIONS = [
     refused("train training.result=best", "training.result: expected last, unless training.evaluate_every"),
     refused("train training.quantize_aware=true training.precision=mixed_float16", "training.precision: expected"),
     refused("train training.quantize_aware=true training.recalibration_batches=3", "training.recalibration_batches"),
+    refused(
+        "train training.batch_norm=frozen_statistics training.recalibration_batches=3",
+        "training.recalibration_batches: expected 0 with training.batch_norm=frozen_statistics",
+    ),
     refused("train model.head=v1 model.aspp_rates=[6,12]", "model.aspp_rates: expected one rate with head v1"),
     refused("train model.head=v2 model.aspp_rates=[]", "model.aspp_rates: expected a rate per branch"),
     refused(

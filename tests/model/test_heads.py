@@ -79,6 +79,22 @@ def test_v2_on_vgg16_has_two_hidden_layers_per_rate():
     np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["v1", "v2", "v3"])
+@pytest.mark.parametrize("backbone", ["resnet101", "vgg16"])
+def test_the_initial_logits_are_small_and_the_hidden_layers_keep_the_magnitude(name, backbone):
+    """Classifiers start with 0.01 (tensorflow/models research/deeplab, model.py), cut at two deviations: 0.88 of it."""
+    keras.utils.set_random_seed(2)
+    high = keras.Input((9, 9, 64))
+    config = ModelConfig(head=name, aspp_rates=(3,), backbone=backbone, aspp_channels=128, classes=21)
+    model = keras.Model(high, HEADS[name](Features(high, high, high), config, 16))
+    kernels = {layer.name: np.asarray(layer.kernel) for layer in model.layers if isinstance(layer, layers.Conv2D)}
+    assert kernels["logits"].std() == pytest.approx(0.0088, rel=0.05)
+    # He et al., arXiv:1502.01852, eq. 10: the variance is 2 / inputs.
+    for hidden in {"fc6", "fc7"} & set(kernels):
+        inputs = np.prod(kernels[hidden].shape[:3])
+        assert kernels[hidden].std() == pytest.approx(np.sqrt(2 / inputs), rel=0.05)
+
+
 def test_only_vgg16_drops_hidden_values_of_v1_and_v2():
     """In the published prototxts, dropout follows fc6 and fc7 of VGG-16; those of ResNet-101 have none."""
     for backbone, count in (("resnet101", 0), ("vgg16", 4)):

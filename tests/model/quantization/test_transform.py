@@ -25,6 +25,8 @@ TINY = ModelConfig(
     depth_multiplier=0.1, aspp_rates=(2,), aspp_channels=8, decoder_channels=8, low_level_channels=8, classes=5
 )
 BETA = ModelConfig(backbone="resnet50_beta", depth_multiplier=0.05, head="v3", aspp_rates=(), aspp_channels=8)
+# Its activations belong to its convolutions.
+VGG = ModelConfig(backbone="vgg16", depth_multiplier=0.05, head="v1", aspp_rates=(6,), aspp_channels=8)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def networks():
     return plain, aware
 
 
-@pytest.mark.parametrize("config", [TINY, BETA], ids=["mobilenet_v2", "resnet50_beta"])
+@pytest.mark.parametrize("config", [TINY, BETA, VGG], ids=["mobilenet_v2", "resnet50_beta", "vgg16"])
 def test_without_rounding_the_logits_are_those_of_the_float_network(config):
     plain = randomize(build_model(config, 16), seed=1)
     # Logits of magnitude 1, for the absolute tolerance of 1e-5.
