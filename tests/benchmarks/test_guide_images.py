@@ -1,0 +1,31 @@
+"""The chart of the guide shows every row of the evaluations, and works as a file of its own."""
+
+import json
+import xml.etree.ElementTree as ET
+
+from benchmarks.guide_images import chart, group
+
+
+def test_rows_that_differ_in_size_have_one_number(tmp_path):
+    rows = [
+        {"name": f"os{stride}_{size}.tflite", "miou": 0.5 + stride / 100, "miou_interval": [0.4, 0.7]}
+        for stride in (16, 8)
+        for size in (257, 513)
+    ]
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path, half in zip(paths, (rows[:2], rows[2:]), strict=True):
+        path.write_text(json.dumps({"rows": half}))
+    svg, groups = chart(paths, {row["name"]: 5.0 * (i + 1) for i, row in enumerate(rows)})
+    assert groups == ["os16", "os8"]
+    root = ET.fromstring(svg)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "--c0:" in root.find("{http://www.w3.org/2000/svg}style").text
+    titles = {title.text for title in root.iter("{http://www.w3.org/2000/svg}title")}
+    assert titles == {row["name"] for row in rows}
+    labels = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert labels.count("1") == labels.count("2") == 2
+
+
+def test_a_group_is_a_name_without_its_size():
+    assert group("depth1.0_os16_257.tflite") == "depth1.0_os16"
+    assert group("demo OS16") == "demo OS16"
