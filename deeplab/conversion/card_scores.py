@@ -65,7 +65,7 @@ def network_scores(run: TrainedModel, report: Report) -> CardScores:
     evaluation.json comes first, because it has intervals; a row counts if its weights are those of the run.
     """
     stride = report.origin["output_stride"]
-    command = f"python evaluate.py run={run.path.name} output_stride={stride} measures it"
+    command = f"python evaluate.py run={report.settings.get('run', run.path.name)} output_stride={stride} measures it"
     sha256 = file_sha256(run.weights_file)
     row, data = _row(run, sha256, stride)
     if row is not None:
