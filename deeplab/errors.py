@@ -5,6 +5,8 @@ import re
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, marks that reverse the direction of writing, and bytes that are not valid UTF-8."""
 
+_MAX_LENGTH = 800
+
 
 class UserError(Exception):
     """A mistake in the input, reported as one line: `subject: problem; remedy`.
@@ -19,7 +21,8 @@ class UserError(Exception):
     """
 
     def __init__(self, subject: str, problem: str, remedy: str = "") -> None:
-        self.subject, self.problem, self.remedy = (_single_line(text) for text in (subject, problem, remedy))
+        self.subject, self.problem = _shortened(_single_line(subject)), _shortened(_single_line(problem))
+        self.remedy = _single_line(remedy)
         super().__init__(f"{self.subject}: {self.problem}" + (f"; {self.remedy}" if self.remedy else ""))
 
     def about(self, subject: str) -> "UserError":
@@ -43,6 +46,11 @@ class InterruptedRunError(UserError):
 def printable(text: str) -> str:
     """Return `text` with escaped control characters, with which a file name could steer a terminal."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _shortened(text: str) -> str:
+    """Return `text` without its middle if a value in it, such as a number of a thousand digits, makes it too long."""
+    return text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH // 2]} ... {text[-_MAX_LENGTH // 4 :]}"
 
 
 def _single_line(text: str) -> str:

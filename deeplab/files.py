@@ -1,6 +1,7 @@
 """Atomic file writes, and JSON files."""
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -39,6 +40,8 @@ def atomic_write(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Pat
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     _remove_abandoned(path.parent)
     owner = f"{_system()}-{os.getpid()}-{next(_numbers)}"
     temporary = path.parent / f".{path.name[:45]}.{owner}.deeplab{suffix}"

@@ -20,3 +20,10 @@ def test_line_breaks_are_joined_and_spaces_in_names_are_kept():
 def test_a_problem_can_be_reported_about_another_subject():
     error = UserError("the model", "damaged", "copy it again").about("m.tflite")
     assert str(error) == "m.tflite: damaged; copy it again"
+
+
+def test_a_long_value_loses_its_middle():
+    line = str(UserError("steps", f"expected an integer, got {'1' * 5000}.", "correct it"))
+    assert line.startswith("steps: expected an integer, got 111")
+    assert line.endswith("1.; correct it")
+    assert len(line) < 800

@@ -17,7 +17,7 @@ from deeplab.cli.commands import COMMANDS, Command
 from deeplab.cli.help import command_help, overview
 from deeplab.cli.settings import compose_settings, config_folder, given_keys
 from deeplab.config import build, record_given
-from deeplab.errors import InterruptedRunError, UserError
+from deeplab.errors import InterruptedRunError, UserError, printable
 from deeplab.files import remove_temporaries
 from deeplab.interruption import Interruption
 from deeplab.quiet import quiet, restore_output
@@ -129,7 +129,8 @@ def _end_with(failure: BaseException) -> NoReturn:
         case OSError() if failure.errno in _OS_REMEDIES:
             # Writers that are deleted with data left would report the same error again, after ours.
             sys.unraisablehook = lambda _: None
-            subject = str(failure.filename or "disk")
+            # The second name is the target of a temporary file that cannot be renamed.
+            subject = str(failure.filename2 or failure.filename or "disk")
             _exit_with(UserError(subject, str(failure.strerror), _OS_REMEDIES[failure.errno]))
     # TensorFlow's own error for memory; importing it for its class would take seconds.
     if isinstance(failure, MemoryError) or type(failure).__name__ == "ResourceExhaustedError":
@@ -172,7 +173,7 @@ def _run(command: Command, settings: dict[str, Any] | None, given: set[str]) -> 
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"warning: {printable(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 def _exit_with(error: UserError) -> NoReturn:

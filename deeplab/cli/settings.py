@@ -21,6 +21,7 @@ from deeplab.errors import CONTROL, UserError
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[\w-]+)*")
 _INTEGER = re.compile(r"[+-]?(0|[1-9]\d*(_\d+)*)")
 _NUMBER = re.compile(r"[+-]?((\d+\.\d*|\.\d+)(e[+-]?\d+)?|\d+e[+-]?\d+|inf|nan)", re.IGNORECASE)
+_MAX_DIGITS = 1000
 _WORDS = {"null": None, "true": True, "false": False}
 _SHELL = re.compile(r"\$\{|\$\w+/|~(/|$)")
 """What a shell would have replaced. Without quotes it does; here it would become a folder of this name."""
@@ -48,6 +49,7 @@ def compose_settings(name: str, arguments: Sequence[str], folder: Path) -> dict[
         UserError: an argument that is not a setting, or an unknown choice of a config group.
     """
     show = "--cfg" in arguments
+    groups = {path.name for path in folder.iterdir() if path.is_dir()}
     choices: dict[str, str] = {}
     values: dict[str, Any] = {}
     for argument in arguments:
@@ -57,7 +59,7 @@ def compose_settings(name: str, arguments: Sequence[str], folder: Path) -> dict[
         if key in choices or key in values:
             # As in hydra, so that scripts can append settings; but not silently.
             warnings.warn(f"{key} is given twice; {argument} counts", stacklevel=2)
-        if (folder / key).is_dir():
+        if key in groups:
             choices[key] = _choice(key, value, folder)
         else:
             values[key] = _parse(argument, value)
@@ -127,7 +129,8 @@ def _scalar(text: str) -> Any:
     """Return a plain word as null, true, false, an integer, a number, or the text itself."""
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
-    if _INTEGER.fullmatch(text):
+    # Python converts no longer ones; as text they are refused by the setting.
+    if len(text) < _MAX_DIGITS and _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _NUMBER.fullmatch(text) else text
 

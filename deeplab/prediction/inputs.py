@@ -2,10 +2,12 @@
 
 import glob
 import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deeplab.datasets.image_files import IMAGE_SUFFIXES, read_list
+from deeplab.datasets.image_files import IMAGE_SUFFIXES, read_list, shorten
 from deeplab.errors import UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
@@ -33,7 +35,7 @@ def find_inputs(pattern: str) -> list[Input]:
             VOCdevkit (`VOC2012/ImageSets/Segmentation/test.txt`), whose order is kept.
 
     Raises:
-        UserError: no such file, or no images or videos among the files.
+        UserError: no such file, or no images or videos among the files. A warning names what a folder contains besides.
     """
     path = Path(pattern)
     if path.is_file() and path.suffix == ".txt" and path.absolute().parts[-3:-1] == ("ImageSets", "Segmentation"):
@@ -46,16 +48,37 @@ def find_inputs(pattern: str) -> list[Input]:
     else:
         files = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())
         if not files:
-            raise UserError(f"images={pattern}", "no such file or folder, and no file matches it", "check the path")
+            raise UserError(f"images={pattern}", _why_no_file(path), "check the path")
         root = Path(os.path.commonpath([p.parent for p in files]))
     known = [p for p in files if p.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES}]
     if not known:
         raise UserError(f"images={pattern}", f"no image or video among {len(files)} file(s)", f"supported {_SUPPORTED}")
+    if path.is_dir():
+        _name_unused(pattern, path, known)
     stems = [p.relative_to(root).with_suffix("").as_posix() for p in known]
     return [
         Input(p, stem if stems.count(stem) == 1 else f"{stem}_{p.suffix[1:]}", p.suffix.lower() in VIDEO_SUFFIXES)
         for p, stem in zip(known, stems, strict=True)
     ]
+
+
+def _why_no_file(path: Path) -> str:
+    """Return why a path is neither a file nor a folder."""
+    if path.is_symlink() and not path.exists():
+        return "is a link to a file that does not exist"
+    return "is no regular file" if path.exists() else "no such file or folder, and no file matches it"
+
+
+def _name_unused(pattern: str, folder: Path, used: Sequence[Path]) -> None:
+    """Warn about the entries of a folder that are not used, such as sub-folders; hidden ones are not counted."""
+    unused = sorted({p.name for p in folder.iterdir() if not p.name.startswith(".")} - {p.name for p in used})
+    if unused:
+        remedy = f"; for files in sub-folders give a pattern such as '{folder}/**/*.jpg'"
+        warnings.warn(
+            f"images={pattern}: not used: {shorten(unused, 5)}"
+            + remedy * any((folder / name).is_dir() for name in unused),
+            stacklevel=3,
+        )
 
 
 def _listed_images(path: Path) -> list[Input]:

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from deeplab.config import PredictConfig, TrainConfig, fixed_height_width, is_given
 from deeplab.datasets.image_files import read_image, shorten
-from deeplab.errors import UserError
+from deeplab.errors import UserError, printable
 from deeplab.files import check_writable, write_json
 from deeplab.prediction.inputs import Input, find_inputs
 from deeplab.prediction.model_input import ModelInput, file_input, network_input
@@ -42,6 +42,9 @@ def run_prediction(config: PredictConfig) -> dict[str, dict[str, float]]:
     """
     inputs = find_inputs(config.images)
     check_writable(Path(config.out) / SHARES_FILE)
+    if Path(config.images).is_dir() and Path(config.images).resolve() == Path(config.out).resolve():
+        problem = f"{config.out} is the folder of the images: the next run would take the masks for images"
+        raise UserError("out", problem, "choose another folder")
     if config.format == "voc":
         _check_voc_inputs(inputs, config)
     model = _open_model(config)
@@ -188,7 +191,10 @@ def _checked_for_tiles(given: ModelInput, config: PredictConfig) -> ModelInput:
 def _predict_image(source: Input, model: _Model) -> np.ndarray:
     """Write the files of one image; return the number of pixels of each id, `[256]`."""
     image, out = read_image(source.path), Path(model.config.out)
-    ids = model.predict(image)
+    try:
+        ids = model.predict(image)
+    except UserError as error:
+        raise (error.about(str(source.path)) if error.subject == "image" else error) from error
     if model.config.format == "voc":
         masks.save_png(masks.color_mask(ids), out / f"{source.path.stem}.png")
         return masks.count_pixels(ids)
@@ -204,7 +210,7 @@ def _predict_video(source: Input, model: _Model, bar: Progress) -> np.ndarray:
     from deeplab.prediction import video
 
     properties, out = video.describe_video(source.path), Path(model.config.out)
-    task = bar.add_task(source.path.name, total=properties.frames)
+    task = bar.add_task(printable(source.path.name), total=properties.frames)
     counts = np.zeros(256, np.int64)
     with (
         video.overlay_writer(out / f"{source.name}_overlay.mp4", properties) as overlays,
@@ -231,7 +237,7 @@ def _report(shares: dict[str, dict[str, float]], config: PredictConfig) -> None:
     write_json(out / SHARES_FILE, shares)
     for name in list(shares)[:20]:
         text = ", ".join(f"{c} {masks.share_text(share)}" for c, share in shares[name].items())
-        console.print(f"{name}: {text}", soft_wrap=True)
+        console.print(f"{printable(name)}: {text}", soft_wrap=True)
     if len(shares) > 20:
         console.print(f"... and {len(shares) - 20} more, all in {out / SHARES_FILE}", soft_wrap=True)
     console.print(f"wrote the masks and overlays of {len(shares)} input(s) to {out}", style="dim", soft_wrap=True)

@@ -1,5 +1,6 @@
 """A row of the hostile suite: a command, the line that it must end with, and what it may write."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,16 @@ def replace(path: str, old: str, new: str) -> Change:
 def remove(path: str) -> Change:
     """Remove a file."""
     return lambda world: (world / path).unlink()
+
+
+def link(path: str, target: str) -> Change:
+    """Create a symbolic link."""
+    return lambda world: (world / path).symlink_to(target)
+
+
+def fifo(path: str) -> Change:
+    """Create a named pipe, which a reader waits for."""
+    return lambda world: os.mkfifo(world / path)
 
 
 def folder(path: str) -> Change:

@@ -19,8 +19,14 @@ def inputs_of(pattern: Path) -> list[tuple[str, str, bool]]:
 
 
 def test_folder_yields_its_images_and_videos_sorted(tmp_path):
-    touch(tmp_path, "b.JPG", "a.png", "film.mp4", "notes.txt", "deeper/c.png")
+    touch(tmp_path, "b.JPG", "a.png", "film.mp4", ".hidden")
     assert inputs_of(tmp_path) == [("a.png", "a", False), ("b.JPG", "b", False), ("film.mp4", "film", True)]
+
+
+def test_a_folder_names_what_it_does_not_use(tmp_path):
+    touch(tmp_path, "a.png", "b.heic", "deeper/c.png", ".hidden")
+    with pytest.warns(UserWarning, match=r"not used: b\.heic, deeper; for files in sub-folders give a pattern"):
+        assert inputs_of(tmp_path) == [("a.png", "a", False)]
 
 
 def test_brackets_in_a_file_name_are_not_a_pattern(tmp_path):
