@@ -1,12 +1,12 @@
 """Writes the images of the guides in docs/ from a run folder, and the chart from evaluations and times.
 
     python -m benchmarks.guide_images pages RUN OUT
-    python -m benchmarks.guide_images chart OUT.svg evaluation.json... --times times.json
+    python -m benchmarks.guide_images chart OUT.svg evaluation.json... --times TABLE.md
 
 `pages` needs Chromium and, in RUN, data_check.png, training.html and evaluation.html: it writes the sheet of labeled
 samples and screenshots of the pages as small PNG files. `chart` draws mIoU with its interval against milliseconds for
-the rows of evaluations; the times are {row name: milliseconds}. Rows whose names differ only in the size at their end
-(depth1.0_os16_257.tflite) have one number and color.
+the rows of evaluations; TABLE.md is what `python -m benchmarks.export_speed` printed for the same files. Rows whose
+names differ only in the size at their end (depth1.0_os16_257.tflite) have one number and color.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _STYLE = Path(__file__).parents[1] / "deeplab" / "rendering" / "templates" / "st
 def write_pages(run: Path, out: Path) -> None:
     """Write the data-check sheet and a screenshot of each page of a run."""
     with Image.open(run / "data_check.png") as sheet:
-        save_small(sheet.convert("RGB"), out / "data_check.png")
+        save_small(sheet.convert("RGB"), out / "data_check.png", 800)
     with chromium() as browser:
         for name, (file, height) in PAGES.items():
             page = browser.open(run / name, WIDTH, height)
@@ -46,10 +46,10 @@ def write_pages(run: Path, out: Path) -> None:
             page.close()
 
 
-def save_small(image: Image.Image, path: Path) -> None:
-    """Write an image as PNG with at most `WIDTH` columns and 256 colors."""
-    if image.width > WIDTH:
-        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
+def save_small(image: Image.Image, path: Path, width: int = WIDTH) -> None:
+    """Write an image as PNG with at most `width` columns and 256 colors."""
+    if image.width > width:
+        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
     with atomic_write(path) as temporary:
         image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
 
@@ -70,6 +70,14 @@ def chart(evaluations: Sequence[Path], times: Mapping[str, float]) -> tuple[str,
         for row in rows
     ]
     return standalone(str(scatter(points, "ms per image", "mIoU"))), groups
+
+
+def read_times(table: str) -> dict[str, float]:
+    """Return the milliseconds of each file in the table that `benchmarks.export_speed` prints."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
+    heading, *values = rows
+    name, milliseconds = heading.index("model"), heading.index("ms")
+    return {row[name]: float(row[milliseconds]) for row in values}
 
 
 def group(name: str) -> str:
@@ -100,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.part == "pages":
         write_pages(given.run, given.out)
         return
-    svg, groups = chart(given.evaluations, read_json(given.times))
+    svg, groups = chart(given.evaluations, read_times(given.times.read_text(encoding="utf-8")))
     with atomic_write(given.out) as temporary:
         temporary.write_text(svg, encoding="utf-8")
     for number, name in enumerate(groups, 1):

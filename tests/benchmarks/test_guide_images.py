@@ -3,7 +3,7 @@
 import json
 import xml.etree.ElementTree as ET
 
-from benchmarks.guide_images import chart, group
+from benchmarks.guide_images import chart, group, read_times
 
 
 def test_rows_that_differ_in_size_have_one_number(tmp_path):
@@ -29,3 +29,14 @@ def test_rows_that_differ_in_size_have_one_number(tmp_path):
 def test_a_group_is_a_name_without_its_size():
     assert group("depth1.0_os16_257.tflite") == "depth1.0_os16"
     assert group("demo OS16") == "demo OS16"
+
+
+def test_times_are_read_from_the_table_of_export_speed():
+    table = """load of the machine: 1.0 on 2 cores
+
+| model | input | output | bytes | device | threads | ms | speed relative to the first (quartiles) |
+|---|---|---|---|---|---|---|---|
+| os16_257.tflite | uint8 257x257 | uint8 65x65 | 1,000 | x86_64 CPU | 1 | 14.5 | 1.00 (1.00-1.00) |
+| os8_257.tflite | uint8 257x257 | uint8 65x65 | 1,000 | x86_64 CPU | 1 | 40.0 | 0.36 (0.35-0.37) |
+"""
+    assert read_times(table) == {"os16_257.tflite": 14.5, "os8_257.tflite": 40.0}
