@@ -103,6 +103,22 @@ def curves(lines: Sequence[tuple[int, Sequence[tuple[float, float]]]], x_label: 
         return _svg(figure, repr(lines))
 
 
+def sparkline(points: Sequence[tuple[float, float]], end: float) -> Markup:
+    """Draw a small line without axes through (x, y) points, x from 0 to `end` and y from 0 to 1, and a dot at its end.
+
+    NaN is skipped; empty without points.
+    """
+    placed = [(4 + 152 * x / end, 29 - 26 * y) for x, y in points if not math.isnan(y)]
+    if not placed:
+        return Markup()
+    line, (x, y) = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed), placed[-1]
+    return Markup(
+        '<svg viewBox="0 0 160 32" role="img"><path d="M4 29.5H156" style="stroke: var(--line)"/>'
+        f'<polyline points="{line}" style="fill: none; stroke: var(--c0); stroke-width: 2"/>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill: var(--c0)"/></svg>'
+    )
+
+
 def bars(names: Sequence[str], values: Sequence[tuple[int, Sequence[float]]]) -> Markup:
     """Draw groups of horizontal bars; the maximum of each group is printed at its right.
 

@@ -7,20 +7,21 @@ from pathlib import Path
 from deeplab.files import atomic_write
 
 
-def start_table(path: Path, columns: Sequence[str], start: int) -> list[list[str]]:
+def start_table(path: Path, columns: Sequence[str], start: int) -> None:
     """Create the table, or remove the rows after step `start`, which a resumed training writes again.
 
-    Returns:
-        The kept rows. Incomplete rows of an interrupted training are removed too.
+    Incomplete rows of an interrupted training are removed too. Columns that the table of an older version lacks at its
+    end are filled with NaN.
     """
     rows = []
     if path.is_file():
         with path.open(newline="") as file:
-            complete = [row for row in csv.reader(file) if len(row) == len(columns) and row[0].isdecimal()]
-        rows = [row for row in complete if int(row[0]) <= start]
+            header, *found = list(csv.reader(file)) or [[]]
+        if header == list(columns[: len(header)]):
+            complete = [row for row in found if len(row) == len(header) and row[0].isdecimal()]
+            rows = [row + ["nan"] * (len(columns) - len(header)) for row in complete if int(row[0]) <= start]
     with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
-    return rows
 
 
 def append_row(path: Path, row: Sequence[object]) -> None:

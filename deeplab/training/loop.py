@@ -62,8 +62,11 @@ def run_loop(
     callbacks: Sequence[keras.callbacks.Callback],
     start: int = 0,
     user_callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> None:
+) -> int:
     """Make the updates `start` to `config.steps`, with the calls to callbacks that Keras `fit` makes.
+
+    Returns the number of updates made in all, with those before `start`: less than `config.steps` if a callback stopped
+    the training.
 
     A callback receives the index of the update, from 0, and `UpdateLogs` with "loss", "cross_entropy", "learning_rate"
     and "images_per_second" (the mean since the previous update at which logs are due). It stops the training with
@@ -86,7 +89,7 @@ def run_loop(
         callback.on_train_begin({})
     try:
         previous: UpdateLogs | None = None
-        first, since = start, time.perf_counter()
+        first, since, done = start, time.perf_counter(), start
         for index in range(start, config.steps):
             done = index + 1
             for callback in all_callbacks:
@@ -107,6 +110,7 @@ def run_loop(
                 break
             if due:
                 first, since = done, time.perf_counter()
+        return done
     finally:
         for callback in all_callbacks:
             callback.on_train_end({})

@@ -30,6 +30,7 @@ def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
     - `data.train_split=auto` is replaced by the name of the split.
     - `training.crop_size` is the size that `data.resize` scales images to, unless it was given by hand.
     - `training.weight_decay=null` is replaced by the published value of the network.
+    - `training.result=null` is replaced by best with `training.patience`, else by last.
 
     Every worker must call this; only the chief reads `pretrained`.
 
@@ -54,6 +55,9 @@ def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, train_split=split))
         count = open_source(config.data, split).size
         lines.append(f"data.train_split={split}: {count} images")
+    if config.training.result is None:
+        result = "last" if config.training.patience is None else "best"
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, result=result))
     if config.training.weight_decay is None:
         decay = published_weight_decay(config.network)
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, weight_decay=decay))

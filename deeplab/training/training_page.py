@@ -1,6 +1,8 @@
-"""training.html: the progress of a training, in one file that needs neither a network nor a server."""
+"""training.html: the progress and the result of a training, in one file that needs neither a network nor a server."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,25 @@ from markupsafe import Markup
 
 from deeplab.config import TrainConfig
 from deeplab.datasets.source import Example
+from deeplab.evaluation.confusion import class_counts, iou_of_labeled
+from deeplab.evaluation.scores import Scores
 from deeplab.files import atomic_write
-from deeplab.rendering.charts import curves
+from deeplab.rendering.charts import curves, sparkline
 from deeplab.rendering.html import image_triple, render_page
 from deeplab.run_folder import LOG_FILE
 from deeplab.training.csv_log import read_table
-from deeplab.training.validation import VALIDATION_FILE
+from deeplab.training.forecast import Forecast, duration
+from deeplab.training.notices import is_weak, notices
+from deeplab.training.validation_table import ValidationTable, read_validations
 
 PAGE = "training.html"
 MAX_POINTS = 150
 """Maximum number of points of a curve; each is the median of a part of the log."""
 REFRESH_SECONDS = 60
 """Interval at which a browser reloads the page until the training is complete."""
+
+Predictions = Sequence[tuple[Example, np.ndarray]]
+"""Validation images with their predicted class ids `[h, w]` uint8."""
 
 
 class TrainingPage(keras.callbacks.Callback):
@@ -33,6 +42,7 @@ class TrainingPage(keras.callbacks.Callback):
         config: TrainConfig,
         examples: Sequence[Example],
         predict: Callable[[np.ndarray], np.ndarray],
+        forecast: Forecast,
     ) -> None:
         """Create the callback.
 
@@ -41,22 +51,38 @@ class TrainingPage(keras.callbacks.Callback):
             config: settings of the training.
             examples: validation images to show.
             predict: predicts the class ids `[h, w]` of an image `[h, w, 3]` uint8 with the current weights.
+            forecast: forecasts the time left.
         """
         super().__init__()
         self.folder, self.config, self.examples, self.predict = folder, config, examples, predict
+        self.forecast = forecast
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Write the page if it is due."""
         done, settings = batch + 1, self.config.training
         evaluated = settings.evaluate_every is not None and done % settings.evaluate_every == 0
-        if evaluated or done % settings.save_every == 0 or done == settings.steps:
+        complete = done == settings.steps or self.model.stop_training
+        if evaluated or complete or done % settings.save_every == 0:
             predictions = [(example, self.predict(example.image)) for example in self.examples]
-            with atomic_write(self.folder / PAGE) as temporary:
-                temporary.write_text(training_page(self.folder, self.config, done, predictions), encoding="utf-8")
+            left = None if complete else self.forecast.seconds_left()
+            write_page(self.folder, self.config, done, predictions, complete=complete, seconds_left=left)
+
+
+def write_page(folder: Path, config: TrainConfig, done: int, predictions: Predictions, **state: Any) -> None:
+    """Write `training_page` into the run folder."""
+    with atomic_write(folder / PAGE) as temporary:
+        temporary.write_text(training_page(folder, config, done, predictions, **state), encoding="utf-8")
 
 
 def training_page(
-    folder: Path, config: TrainConfig, done: int, predictions: Sequence[tuple[Example, np.ndarray]]
+    folder: Path,
+    config: TrainConfig,
+    done: int,
+    predictions: Predictions,
+    *,
+    complete: bool = False,
+    seconds_left: float | None = None,
+    scores: Mapping[int, Scores] | None = None,
 ) -> str:
     """Return the page as HTML, with the curves of log.csv and validation.csv in `folder`.
 
@@ -64,38 +90,105 @@ def training_page(
         folder: the run folder.
         config: settings of the training.
         done: number of completed updates.
-        predictions: validation images with their predicted class ids `[h, w]` uint8.
+        predictions: validation images to show.
+        complete: whether no update is left.
+        seconds_left: forecast of the time left; None if unknown.
+        scores: scores of the final weights by output stride; None before the end.
     """
-    steps = config.training.steps
-    log, validation = read_table(folder / LOG_FILE), read_table(folder / VALIDATION_FILE)
-    validated = validation.pop("step", [])
-    mious = {column.removeprefix("miou_os"): values for column, values in validation.items() if values}
+    log, validations = read_table(folder / LOG_FILE), read_validations(folder, done)
     lines = [
-        (number, [(step, 100 * miou) for step, miou in zip(validated, values, strict=True)])
-        for number, values in enumerate(mious.values(), 1)
+        (number, [(float(step), 100 * miou) for step, miou in zip(validations.steps, values, strict=True)])
+        for number, values in enumerate(validations.mious.values(), 1)
     ]
+    classes = _class_rows(validations, scores)
     return render_page(
         "training.html",
-        title=f"Training {folder.name}: step {done} of {steps}",
-        refresh_seconds=REFRESH_SECONDS if done < steps else None,
+        title=f"{folder.name}: {'complete' if complete else f'step {done:,} of {config.training.steps:,}'}",
+        refresh_seconds=None if complete else REFRESH_SECONDS,
+        state=_state(config, done, complete, seconds_left, datetime.now()),
+        progress=100 * done / config.training.steps,
         summary=_summary(config),
-        scores=[
-            f"mIoU at output stride {stride}: {values[-1]:.2%} after step {validated[-1]:.0f}"
-            for stride, values in mious.items()
-        ],
-        names={number: f"output stride {stride}" for number, stride in enumerate(mious, 1)},
-        miou_chart=curves(lines, "step", "mIoU, %"),
+        tiles=_tiles(config, validations, log, scores, seconds_left),
+        notices=list(notices(validations, log, config.training).values()),
+        names={number: f"output stride {stride}" for number, stride in enumerate(validations.mious, 1)},
+        miou_chart=curves(lines, "step", "mIoU, %") if validations.steps else None,
+        classes=[row for row in classes if row["now"] is not None],
+        unlabeled=[row["name"] for row in classes if row["now"] is None],
         charts={
-            heading: _log_chart(log, column)
-            for heading, column in (
-                ("Loss, including weight decay", "loss"),
-                ("Learning rate", "learning_rate"),
-                ("Speed", "images_per_second"),
+            heading: _log_chart(log, column, unit)
+            for heading, column, unit in (
+                ("Loss, including weight decay", "loss", "loss"),
+                ("Learning rate", "learning_rate", "learning rate"),
+                ("Speed", "images_per_second", "images per second"),
             )
             if log.get(column)
         },
+        predicted="prediction of the final weights" if scores else "current prediction",
         examples=[image_triple(example.name, example.image, example.label, ids) for example, ids in predictions],
     )
+
+
+def _state(config: TrainConfig, done: int, complete: bool, seconds_left: float | None, now: datetime) -> str:
+    """Return where the training stands and when it will end, as a sentence."""
+    settings = config.training
+    if complete:
+        if done >= settings.steps:
+            return f"Complete after {done:,} steps."
+        reason = f": {settings.patience} validations in a row without a better mIoU" if settings.patience else ""
+        return f"Stopped early after {done:,} of {settings.steps:,} steps{reason}."
+    if seconds_left is None:
+        return f"Running, as of {now:%H:%M}."
+    end = now + timedelta(seconds=seconds_left)
+    day = "" if end.date() == now.date() else f"{end:%d %b} "
+    return f"About {duration(seconds_left)} left, until about {day}{end:%H:%M} (as of {now:%H:%M})."
+
+
+def _tiles(
+    config: TrainConfig,
+    validations: ValidationTable,
+    log: Mapping[str, Sequence[float]],
+    scores: Mapping[int, Scores] | None,
+    seconds_left: float | None,
+) -> list[tuple[str, str, str]]:
+    """Return the main figures, each as (name, value, note)."""
+    tiles = []
+    for stride, score in (scores or {}).items():
+        tiles.append(("Result", f"{score.miou:.1%}", f"mIoU at output stride {stride}, {_images(score)}"))
+    stride, best = config.output_stride[0], validations.best
+    if best is not None:
+        if not scores:
+            now = f"mIoU at output stride {stride}, step {validations.steps[-1]:,}"
+            tiles.append(("Last validation", f"{validations.deciding[-1]:.1%}", now))
+        text = f"mIoU at output stride {stride}, step {validations.steps[best]:,}"
+        tiles.append(("Best validation", f"{validations.deciding[best]:.1%}", text))
+    if seconds_left is not None:
+        tiles.append(("Time left", duration(seconds_left), "forecast with all validations"))
+    if log.get("images_per_second"):
+        tiles.append(("Speed", f"{np.median(log['images_per_second'][-20:]):.1f}", "images per second"))
+    return tiles
+
+
+def _images(scores: Scores) -> str:
+    count = len(scores.names)
+    return f"{count:,} image{'s' * (count != 1)}"
+
+
+def _class_rows(validations: ValidationTable, scores: Mapping[int, Scores] | None) -> list[dict[str, Any]]:
+    """Return name, curve and last IoU of each class; the IoU is None for classes that the labels do not contain."""
+    ious = {name: (values, values[-1] if values else math.nan) for name, values in validations.ious.items()}
+    miou = validations.deciding[-1] if validations.steps else math.nan
+    if scores:
+        final = next(iter(scores.values()))
+        last = iou_of_labeled(class_counts(final.matrix))
+        ious = {n: (validations.ious.get(n, []), float(v)) for n, v in zip(final.classes, last, strict=True)}
+        miou = final.miou
+    rows = []
+    for name, (values, now) in ious.items():
+        points = [(float(step), iou) for step, iou in zip(validations.steps, values, strict=False)]
+        known = None if math.isnan(now) else f"{now:.1%}"
+        curve = sparkline(points, points[-1][0]) if points else None
+        rows.append({"name": name, "curve": curve, "now": known, "weak": is_weak(now, miou)})
+    return rows
 
 
 def thin_out(points: Sequence[tuple[float, float]], limit: int = MAX_POINTS) -> list[tuple[float, float]]:
@@ -108,11 +201,12 @@ def _summary(config: TrainConfig) -> str:
     model, settings = config.network, config.training
     return (
         f"{model.backbone} with head {model.head}, {model.classes} classes, on {config.data.source}; batches of "
-        f"{settings.batch_size} crops of {settings.crop[0]}x{settings.crop[1]} pixels at output stride {settings.output_stride}; "
+        f"{settings.batch_size} crops of {settings.crop[0]}x{settings.crop[1]} pixels at output stride "
+        f"{settings.output_stride}; "
         f"{settings.optimizer} with initial learning rate {settings.learning_rate:g}."
     )
 
 
-def _log_chart(log: dict[str, list[float]], column: str) -> Markup:
+def _log_chart(log: Mapping[str, Sequence[float]], column: str, unit: str) -> Markup:
     points = thin_out(list(zip(log["step"], log[column], strict=True)))
-    return curves([(1, points)], "step", column.replace("_", " "))
+    return curves([(1, points)], "step", unit)

@@ -15,19 +15,23 @@ from deeplab.data_check.check import check_before_training
 from deeplab.data_check.class_weights import class_weights, training_counts
 from deeplab.datasets.open import open_source, open_training_source
 from deeplab.datasets.pipeline import iterate, training_batches
-from deeplab.datasets.source import Source
+from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
 from deeplab.evaluation.scores import Scores
 from deeplab.memory import require_memory
 from deeplab.model.batch_norm_statistics import reestimate_batch_norm, unfold_batch_norm
 from deeplab.model.quantization.transform import measure_ranges
 from deeplab.pixels import mean_pixel
+from deeplab.plan.choice import is_planned
+from deeplab.plan.plan import PLAN_FILE
 from deeplab.pretrained import import_weights
 from deeplab.run_folder import LOG_FILE, STATE_FOLDER, ModelDescription, load_weights, save_model, save_scores
 from deeplab.training.batch_norm_warnings import warn_about_batch_norm
 from deeplab.training.callbacks import CsvLog, ProgressBar, SaveCheckpoints, TensorBoardLog
 from deeplab.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from deeplab.training.distribution import Workers, broadcast_from_chief, broadcast_value, distribute_batches
+from deeplab.training.early_stopping import EarlyStopping
+from deeplab.training.forecast import Forecast
 from deeplab.training.interrupt import StopOnSignal
 from deeplab.training.loop import run_loop
 from deeplab.training.optimizer import set_trainable
@@ -35,7 +39,7 @@ from deeplab.training.run_lock import check_settings
 from deeplab.training.settings import warn_about_random_weights
 from deeplab.training.train_state import make_train_state
 from deeplab.training.train_step import averaged_variables, make_train_step
-from deeplab.training.training_page import TrainingPage
+from deeplab.training.training_page import TrainingPage, write_page
 from deeplab.training.validation import BEST_WEIGHTS_FILE, ValidationCallback, Validator
 
 KEPT_CHECKPOINTS = 2
@@ -57,6 +61,8 @@ class TrainingRun:
         state: network, optimizer and moving averages.
         validator: evaluates on the validation split; None except on the chief.
         start: number of updates made before this process continues.
+        done: number of updates made so far.
+        is_complete: whether no update is left, because all are made or the training stopped early.
     """
 
     def __init__(self, config: TrainConfig, workers: Workers) -> None:
@@ -66,11 +72,14 @@ class TrainingRun:
             UserError: the data cannot be opened, their classes do not match the settings, or a batch exceeds the
                 memory.
         """
-        self.workers, self.folder, self.start = workers, Path(config.run), 0
+        self.workers, self.folder = workers, Path(config.run)
+        self.start, self.done, self.is_complete = 0, 0, False
+        self._early_stopping = EarlyStopping(self.folder, config.training, workers)
         self.train_source = open_training_source(config.data, config.seed)
         self.val_source = open_source(config.data, config.data.val_split, config.seed)
         self.config = dataclasses.replace(config, model=_match_classes(config.network, self.train_source))
         settings = config.training
+        _check_rare_classes(settings.augment.rare_classes, self.train_source)
         size, images = settings.crop, settings.batch_size // settings.accumulation
         remedy = "use a smaller crop_size or batch_size, or a larger accumulation"
         require_memory("training.crop_size", size, self.config.network.classes, images, remedy)
@@ -97,20 +106,22 @@ class TrainingRun:
         Raises:
             UserError: the checkpoint or the pretrained weights do not fit.
         """
-        steps = self.config.training.steps
         if self.workers.is_chief:
             checkpoints = list_checkpoints(self.folder / STATE_FOLDER)
             if checkpoints:
                 self.start = load_checkpoint(checkpoints[-1], self.state.parts)
-                resuming = f"resuming run={self.folder} from step {self.start}"
-                print(resuming if self.start < steps else f"run={self.folder} is complete; evaluating it")
             elif pretrained is not None:
                 self._import_weights(pretrained)
             else:
                 warn_about_random_weights(self.config)
-        self.start = int(broadcast_value(self.workers, self.start))
+        self.start = self.done = int(broadcast_value(self.workers, self.start))
         broadcast_from_chief(self.workers, [v for part in self.state.parts.values() for v in part])
-        warn_about_batch_norm(self.state.model, self.config.training, self.workers.replicas)
+        self.is_complete = self.start >= self.config.training.steps or self._early_stopping.has_stopped(self.start)
+        if self.workers.is_chief and self.start:
+            resuming = f"resuming run={self.folder} from step {self.start}"
+            print(f"run={self.folder} is complete; evaluating it" if self.is_complete else resuming)
+        follows_plan = is_planned(self.config) and (self.folder / PLAN_FILE).is_file()
+        warn_about_batch_norm(self.state.model, self.config.training, self.workers.replicas, not follows_plan)
 
     def fit(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Make the remaining updates.
@@ -119,7 +130,7 @@ class TrainingRun:
             UserError: the loss is not finite, or a signal stopped the training.
         """
         settings = self.config.training
-        if self.start >= settings.steps:
+        if self.is_complete:
             return
         weights = self._class_weights()
         with self.workers.strategy.scope():
@@ -130,11 +141,11 @@ class TrainingRun:
             return self._training_batches(start=first, replicas=replicas, local_replicas=replica_ids)
 
         stop = StopOnSignal(self._save_checkpoint)
-        # Checkpoints are saved last, when everything else of the update is on disk.
+        # Checkpoints are saved after everything else of the update is on disk.
         save = SaveCheckpoints(self._save_checkpoint, settings.save_every, settings.steps)
         batches = iterate(distribute_batches(self.workers, make_batches))
-        recording = [*self._callbacks(), stop, save]
-        run_loop(step, batches, self.state.model, settings, recording, self.start, callbacks)
+        recording = [*self._callbacks(), save, stop]
+        self.done = run_loop(step, batches, self.state.model, settings, recording, self.start, callbacks)
         stop.raise_if_stopped()
 
     def finish(self) -> dict[int, Scores]:
@@ -160,6 +171,8 @@ class TrainingRun:
             save_model(self.folder, network, description)
             scores = self.validator.evaluate()
             save_scores(self.folder, {str(stride): score.to_mapping() for stride, score in scores.items()})
+            predictions = [(example, self.validator.predict(example.image)) for example in self._preview()]
+            write_page(self.folder, self.config, self.done, predictions, complete=True, scores=scores)
         # A barrier: a worker that ended before the chief would look like a lost one.
         broadcast_value(self.workers, 0)
         return scores
@@ -201,32 +214,37 @@ class TrainingRun:
             weights = class_weights(training_counts(self.config.data, self.folder, self.config.seed), setting)
         return tuple(broadcast_value(self.workers, weights).tolist())
 
+    def _preview(self) -> list[Example]:
+        """Return the validation images to show."""
+        count, size = self.config.training.preview_images, self.val_source.size
+        return list(self.val_source.examples(count if size is None else min(count, size)))
+
     def _save_checkpoint(self, step: int) -> None:
         if self.workers.is_chief:
             save_checkpoint(self.folder / STATE_FOLDER, step, self.state.parts, KEPT_CHECKPOINTS)
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
-        """Return the callbacks that record the training; none except on the chief."""
+        """Return the callbacks that record the training and stop it; workers other than the chief record nothing."""
         if self.validator is None:
-            return []
-        settings, validator = self.config.training, self.validator
-        examples = list(
-            self.val_source.examples(min(settings.preview_images, self.val_source.size or settings.preview_images))
-        )
+            return [self._early_stopping]
+        settings, validator, examples = self.config.training, self.validator, self._preview()
 
         def predict(image: np.ndarray) -> np.ndarray:
             validator.set_weights(self.state.weights())
             return validator.predict(image)
 
-        bar = ProgressBar(settings.steps, self.start, settings.log_every)
+        forecast = Forecast(settings, self.start, self.val_source.size)
+        bar = ProgressBar(settings.steps, self.start, settings.log_every, forecast)
         board = TensorBoardLog(self.folder, settings.log_every, settings.save_every, examples, predict)
         reports = [bar.show_validation, board.write_validation]
         return [
+            forecast,
             bar,
             CsvLog(self.folder / LOG_FILE, settings.log_every, self.start),
-            ValidationCallback(self.folder, self.config, validator, self.state.weights, self.start, reports),
+            ValidationCallback(self.folder, self.config, validator, self.state.weights, self.start, reports, forecast),
+            self._early_stopping,
             board,
-            TrainingPage(self.folder, self.config, examples, predict),
+            TrainingPage(self.folder, self.config, examples, predict, forecast),
         ]
 
 
@@ -237,3 +255,11 @@ def _match_classes(model: ModelConfig, source: Source) -> ModelConfig:
         problem = f"expected {classes}, the number of classes of {source.name}, got {model.classes}"
         raise UserError("model.classes", problem, "leave it out")
     return dataclasses.replace(model, classes=classes)
+
+
+def _check_rare_classes(rare_classes: Sequence[int], source: Source) -> None:
+    """Raise UserError if a rare class is no class of the data."""
+    unknown = [class_id for class_id in rare_classes if class_id >= len(source.classes)]
+    if unknown:
+        problem = f"expected class ids of {source.name}, 0 to {len(source.classes) - 1}, got {unknown[0]}"
+        raise UserError("training.augment.rare_classes", problem, f"class 0 is {source.classes[0]}")

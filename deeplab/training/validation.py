@@ -1,5 +1,7 @@
 """Evaluation on the validation split, during a training and at its end; the best weights are kept."""
 
+import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,18 @@ from deeplab.evaluation.scores import Scores
 from deeplab.files import atomic_write, write_json
 from deeplab.model.quantization.transform import build_network
 from deeplab.prediction.predictor import keras_predictor
-from deeplab.training.csv_log import append_row, start_table
+from deeplab.run_folder import LOG_FILE
+from deeplab.training.csv_log import read_table
+from deeplab.training.forecast import Forecast
+from deeplab.training.notices import notices
+from deeplab.training.validation_table import (
+    ValidationTable,
+    append_validation,
+    read_validations,
+    start_validation_table,
+)
 
-VALIDATION_FILE, BEST_FILE, BEST_WEIGHTS_FILE = "validation.csv", "best.json", "best.weights.h5"
+BEST_FILE, BEST_WEIGHTS_FILE = "best.json", "best.weights.h5"
 
 
 class Validator:
@@ -37,6 +48,11 @@ class Validator:
         self._predictors = {
             s: keras_predictor(network, config.eval_size, config.data.fit) for s, network in self.networks.items()
         }
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by id."""
+        return self._source.classes
 
     @property
     def network(self) -> keras.Model:
@@ -76,28 +92,47 @@ class ValidationCallback(keras.callbacks.Callback):
         weights: Callable[[], list[np.ndarray]],
         start: int,
         reports: Sequence[Callable[[int, dict[int, float]], None]],
+        forecast: Forecast,
     ) -> None:
-        """`weights` returns those to evaluate; `reports` are called with the step and the mIoU by output stride."""
+        """Create the callback.
+
+        Args:
+            folder: the run folder.
+            config: settings of the training.
+            validator: evaluates the weights.
+            weights: returns those to evaluate.
+            start: number of updates made before.
+            reports: called with the step and the mIoU by output stride.
+            forecast: measures how long a validation takes.
+        """
         super().__init__()
         self.folder, self.validator, self.weights, self.reports = folder, validator, weights, reports
-        self.every, self.images = config.training.evaluate_every, config.training.evaluate_images
-        columns = ("step", *(f"miou_os{stride}" for stride in config.output_stride))
-        rows = start_table(folder / VALIDATION_FILE, columns, start)
-        self.best = max((float(row[1]) for row in rows), default=-1.0)
+        self.settings, self.forecast, self.noticed = config.training, forecast, set[str]()
+        start_validation_table(folder, config.output_stride, validator.classes, start)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Evaluate if due."""
-        done = batch + 1
-        if self.every is None or done % self.every:
+        done, every = batch + 1, self.settings.evaluate_every
+        if every is None or done % every:
             return
+        begin = time.perf_counter()
         self.validator.set_weights(self.weights())
-        mious = {stride: scores.miou for stride, scores in self.validator.evaluate(self.images).items()}
-        first = next(iter(mious.values()))
-        if first > self.best:
-            self.best = first
+        scores = self.validator.evaluate(self.settings.evaluate_images)
+        mious = {stride: score.miou for stride, score in scores.items()}
+        append_validation(self.folder, done, scores)
+        validations = read_validations(self.folder)
+        if validations.since_best == 0:
             with atomic_write(self.folder / BEST_WEIGHTS_FILE, suffix=".weights.h5") as temporary:
                 self.validator.network.save_weights(temporary)
             write_json(self.folder / BEST_FILE, {"step": done, "miou": {str(s): m for s, m in mious.items()}})
-        append_row(self.folder / VALIDATION_FILE, [done, *(f"{miou:.6f}" for miou in mious.values())])
+        self.forecast.add_validation(time.perf_counter() - begin)
         for report in self.reports:
             report(done, mious)
+        self._warn(validations)
+
+    def _warn(self, validations: ValidationTable) -> None:
+        """Show each kind of notice once, when it applies for the first time."""
+        for kind, text in notices(validations, read_table(self.folder / LOG_FILE), self.settings).items():
+            if kind not in self.noticed:
+                self.noticed.add(kind)
+                warnings.warn(text, stacklevel=2)

@@ -1,9 +1,13 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from deeplab.config import TrainingConfig
 from deeplab.datasets.source import Example
 from deeplab.training.callbacks import CsvLog, ProgressBar, SaveCheckpoints, TensorBoardLog
+from deeplab.training.forecast import Forecast
 
 
 def logs(loss: float) -> dict[str, float]:
@@ -45,6 +49,14 @@ def test_checkpoints_are_saved_at_the_interval_and_at_the_end():
     assert saved == [5, 7]
 
 
+def test_a_checkpoint_is_saved_at_the_update_at_which_a_callback_stops_the_training():
+    saved: list[int] = []
+    callback = SaveCheckpoints(saved.append, every=5, steps=7)
+    callback.set_model(SimpleNamespace(stop_training=True))
+    callback.on_train_batch_end(2)
+    assert saved == [3]
+
+
 def test_tensorboard_has_scalars_and_panels_of_image_label_and_prediction(tmp_path):
     example = Example(np.full((6, 4, 3), 200, np.uint8), np.zeros((6, 4), np.uint8), "one")
     callback = TensorBoardLog(tmp_path, 2, 4, [example], lambda image: np.ones(image.shape[:2], np.uint8))
@@ -68,8 +80,11 @@ def test_tensorboard_has_scalars_and_panels_of_image_label_and_prediction(tmp_pa
     np.testing.assert_array_equal(panel[2, 9], [164, 100, 100])
 
 
-def test_progress_is_printed_as_lines_without_a_terminal(capsys):
-    steps(ProgressBar(steps=5, start=0, every=2), 0, 5)
+def test_progress_is_printed_as_lines_without_a_terminal(capsys, monkeypatch):
+    forecast = Forecast(TrainingConfig(steps=5))
+    monkeypatch.setattr(forecast, "seconds_left", lambda: 180.0)
+    steps(ProgressBar(steps=5, start=0, every=2, forecast=forecast), 0, 5)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "step 2/5  loss 2.000  8.0 images/s"
+    assert lines[0] == "step 2/5  loss 2.000  8.0 images/s  about 3 min left"
+    assert lines[-1] == "step 5/5  loss 5.000  8.0 images/s"
     assert [line.split()[1] for line in lines] == ["2/5", "4/5", "5/5"]

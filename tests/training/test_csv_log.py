@@ -3,10 +3,10 @@ from deeplab.training.csv_log import append_row, read_table, start_table
 
 def test_table_keeps_rows_up_to_the_start_and_grows(tmp_path):
     path = tmp_path / "t.csv"
-    assert start_table(path, ("step", "loss"), 0) == []
+    start_table(path, ("step", "loss"), 0)
     for step in (1, 2, 3):
         append_row(path, [step, step / 2])
-    assert start_table(path, ("step", "loss"), 2) == [["1", "0.5"], ["2", "1.0"]]
+    start_table(path, ("step", "loss"), 2)
     append_row(path, [5, 7])
     assert read_table(path) == {"step": [1.0, 2.0, 5.0], "loss": [0.5, 1.0, 7.0]}
 
@@ -14,5 +14,6 @@ def test_table_keeps_rows_up_to_the_start_and_grows(tmp_path):
 def test_incomplete_row_is_left_out(tmp_path):
     (tmp_path / "t.csv").write_text("step,loss\n1,0.5\n2")
     assert read_table(tmp_path / "t.csv") == {"step": [1.0], "loss": [0.5]}
-    assert start_table(tmp_path / "t.csv", ("step", "loss"), 9) == [["1", "0.5"]]
+    start_table(tmp_path / "t.csv", ("step", "loss"), 9)
+    assert (tmp_path / "t.csv").read_text().splitlines() == ["step,loss", "1,0.5"]
     assert read_table(tmp_path / "missing.csv") == {}

@@ -8,6 +8,7 @@ import pytest
 from deeplab.config import TrainingConfig
 from deeplab.errors import UserError
 from deeplab.training.callbacks import CsvLog, ProgressBar, SaveCheckpoints
+from deeplab.training.forecast import Forecast
 from deeplab.training.loop import run_loop
 
 
@@ -87,7 +88,7 @@ def test_logs_are_read_when_due_and_otherwise_after_the_next_update_is_dispatche
     device = FakeDevice([1.0] * 11)
     config = TrainingConfig(steps=11, log_every=4, save_every=6, evaluate_every=9)
     callbacks = [
-        ProgressBar(config.steps, 0, config.log_every),
+        ProgressBar(config.steps, 0, config.log_every, Forecast(config)),
         CsvLog(tmp_path / "log.csv", config.log_every, 0),
         SaveCheckpoints(lambda step: None, config.save_every, config.steps),
     ]

@@ -145,14 +145,16 @@ def test_moving_average_is_saved_and_the_best_weights_are_kept(tmp_path):
     raw = [checkpoint[name] for name in checkpoint.files if name.startswith("model/")]
     assert any(a.shape == b.shape and not np.array_equal(a, b) for a, b in zip(raw, weights, strict=False))
     rows = (tmp_path / "run" / "validation.csv").read_text().splitlines()
-    assert rows[0] == "step,miou_os16,miou_os8"
+    assert rows[0].startswith("step,miou_os16,miou_os8,iou_background,iou_")
     assert [row.split(",")[0] for row in rows[1:]] == ["3", "6"]
     best = json.loads((tmp_path / "run" / "best.json").read_text())
     first, second = (float(row.split(",")[1]) for row in rows[1:])
     assert best["step"] == (6 if second > first else 3)
     page = (tmp_path / "run" / "training.html").read_text()
     assert "Validation mIoU" in page
-    assert page.count("<svg") == 4, "mIoU, loss, learning rate, speed"
+    classes = json.loads((tmp_path / "run" / "scores.json").read_text())["16"]["per_class"]
+    assert page.count("<svg") == 4 + sum(f"<span>{name}</span>" in page for name in classes)
+    assert "complete" in page
     assert "http-equiv" not in page, "the page of a complete training reloads itself"
 
 

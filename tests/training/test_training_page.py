@@ -1,8 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 
 from deeplab.config import TrainConfig, TrainingConfig
 from deeplab.datasets.source import Example
+from deeplab.evaluation.scores import scores_from_matrices
 from deeplab.training.csv_log import read_table
 from deeplab.training.training_page import thin_out, training_page
 
@@ -18,8 +21,7 @@ def test_the_page_has_a_curve_for_each_output_stride_and_the_latest_scores(tmp_p
     example = Example(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8), "an <image>")
     config = TrainConfig(training=TrainingConfig(steps=40))
     html = training_page(tmp_path, config, 20, [(example, np.ones((4, 6), np.uint8))])
-    assert "mIoU at output stride 16: 50.00% after step 20" in html
-    assert "mIoU at output stride 8: 62.50% after step 20" in html
+    assert "<strong>50.0%</strong><p>mIoU at output stride 16, step 20</p>" in html
     # mIoU, loss, learning rate and speed; two curves of mIoU, with a point for each of two rows.
     assert html.count("<svg") == 4
     miou_chart = html[html.index("<svg") : html.index("</svg>")]
@@ -31,10 +33,46 @@ def test_the_page_has_a_curve_for_each_output_stride_and_the_latest_scores(tmp_p
 
 def test_before_the_first_validation_there_is_no_curve_of_it(tmp_path):
     write_log(tmp_path)
-    html = training_page(tmp_path, TrainConfig(training=TrainingConfig(steps=3)), 3, [])
+    html = training_page(tmp_path, TrainConfig(training=TrainingConfig(steps=3)), 3, [], complete=True)
     assert "Validation mIoU" not in html
     assert html.count("<svg") == 3
     assert 'http-equiv="refresh"' not in html
+
+
+def test_each_labeled_class_has_a_curve_and_weak_ones_are_marked(tmp_path):
+    """mIoU 0.5 at step 20: below 0.25 a class is weak. The class "train" is not in the labels."""
+    write_log(tmp_path)
+    rows = ["step,miou_os16,iou_sky,iou_pole,iou_train", "10,0.25,0.5,0.0,nan", "20,0.5,0.76,0.24,nan", ""]
+    (tmp_path / "validation.csv").write_text("\n".join(rows))
+    html = training_page(tmp_path, TrainConfig(training=TrainingConfig(steps=40)), 20, [])
+    classes = html[html.index("IoU of each class") :]
+    # Width 152 from x 4 for the steps 0 to 20, height 26 above y 29 for IoU 1.
+    assert 'points="80.0,16.0 156.0,9.2"' in classes
+    assert "<span>76.0%</span>" in classes
+    assert '<span class="weak">24.0%</span>' in classes
+    assert "Not in the labels: train." in classes
+    assert classes.count("<svg") == 2
+
+
+def test_the_page_states_the_time_left_and_what_the_curves_mean(tmp_path):
+    write_log(tmp_path)
+    table = "step,miou_os16,iou_sky,iou_pole\n10,0.2,0.4,0\n20,0.2,0.4,0\n30,0.2,0.4,0\n"
+    (tmp_path / "validation.csv").write_text(table)
+    html = training_page(tmp_path, TrainConfig(training=TrainingConfig(steps=40)), 30, [], seconds_left=720)
+    assert re.search(r"About 12 min left, until about (\d\d \w+ )?\d\d:\d\d \(as of \d\d:\d\d\)\.", html)
+    assert "The class stays at IoU 0 in all 3 validations: pole; " in html
+    assert 'style="width:75.0%"' in html
+
+
+def test_the_end_shows_the_result_on_all_images(tmp_path):
+    """IoU 60 / 100 of both classes, of the final weights; the last validation had another mIoU."""
+    (tmp_path / "validation.csv").write_text("step,miou_os16,iou_a,iou_b\n40,0.5,0.5,0.5\n")
+    scores = scores_from_matrices([np.array([[60, 20], [20, 60]])], ("a", "b"), ["x"])
+    config = TrainConfig(training=TrainingConfig(steps=40))
+    html = training_page(tmp_path, config, 40, [], complete=True, scores={16: scores})
+    assert "Complete after 40 steps." in html
+    assert "<strong>60.0%</strong><p>mIoU at output stride 16, 1 image</p>" in html
+    assert html.count("<span>60.0%</span>") == 2
 
 
 def test_a_long_log_is_thinned_out_to_medians():

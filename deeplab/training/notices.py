@@ -1,0 +1,87 @@
+"""What the curves of a training say in words: classes that stay at zero, and overfitting."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from deeplab.config import TrainingConfig
+from deeplab.training.validation_table import ValidationTable, labeled
+
+MIN_VALIDATIONS = 3
+"""Number of validations before anything is said; a single one varies by a point of mIoU or more."""
+
+ZERO_IOU = 0.005
+"""IoU below which a class counts as not learned."""
+
+MIN_FALL = 0.01
+"""Fall of the mean validation mIoU from its maximum, 0..1, that is more than its usual variation."""
+
+WEAK_SHARE = 0.5
+"""Share of the mIoU below which the IoU of a class is weak."""
+
+MAX_NAMES = 8
+"""Number of class names in a notice."""
+
+
+def notices(
+    validations: ValidationTable, log: Mapping[str, Sequence[float]], settings: TrainingConfig
+) -> dict[str, str]:
+    """Return sentences about the training so far, by kind: "zero" and "overfitting".
+
+    Args:
+        validations: the validations so far.
+        log: the columns of log.csv.
+        settings: the training recipe; the remedies name settings that it does not have yet.
+    """
+    found = {"zero": _zero_classes(validations, settings), "overfitting": _overfitting(validations, log, settings)}
+    return {kind: text for kind, text in found.items() if text}
+
+
+def is_weak(iou: float, miou: float) -> bool:
+    """Return whether a class is weak: its IoU is below half of the mIoU. NaN is not."""
+    return iou < WEAK_SHARE * miou
+
+
+def names_text(names: Sequence[str], limit: int = MAX_NAMES) -> str:
+    """Return names separated by commas; of more than `limit`, the first and the number of the others."""
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _zero_classes(validations: ValidationTable, settings: TrainingConfig) -> str:
+    """Name the classes whose IoU was below `ZERO_IOU` in every validation."""
+    if len(validations.steps) < MIN_VALIDATIONS:
+        return ""
+    zero = [name for name, ious in labeled(validations.ious).items() if np.nanmax(ious) < ZERO_IOU]
+    if not zero:
+        return ""
+    remedy = "label more images with them"
+    if not settings.augment.rare_crops:
+        ids = ",".join(str(i) for i, name in enumerate(validations.ious) if name in zero)
+        remedy += f", or set training.augment.rare_crops=0.5 and training.augment.rare_classes=[{ids}]"
+    subject = "The class stays" if len(zero) == 1 else f"{len(zero)} classes stay"
+    return f"{subject} at IoU 0 in all {len(validations.steps)} validations: {names_text(zero)}; {remedy}"
+
+
+def _overfitting(validations: ValidationTable, log: Mapping[str, Sequence[float]], settings: TrainingConfig) -> str:
+    """Say that the validation mIoU has fallen since its best, while the training loss without weight decay fell too.
+
+    The training loss is the median since the best validation, compared with that of as many updates before.
+    """
+    best, count = validations.best, validations.since_best
+    if best is None or count < MIN_VALIDATIONS:
+        return ""
+    mious, steps = validations.deciding, np.asarray(log.get("step", ()))
+    recent = float(np.mean(mious[-MIN_VALIDATIONS:]))
+    middle, end = validations.steps[best], validations.steps[-1]
+    losses = np.asarray(log.get("cross_entropy", ()))
+    before, after = losses[(steps > 2 * middle - end) & (steps <= middle)], losses[(steps > middle) & (steps <= end)]
+    if mious[best] - recent < MIN_FALL or not len(before) or not len(after) or np.median(after) >= np.median(before):
+        return ""
+    remedy = "add images, or use fewer training.steps or a smaller training.learning_rate"
+    if settings.patience is None:
+        remedy += "; training.patience stops in time and keeps the best weights"
+    return (
+        f"Validation mIoU has fallen from {mious[best]:.1%} after step {middle} to {recent:.1%} (mean of the last "
+        f"{MIN_VALIDATIONS}), while the training loss fell from {np.median(before):.3g} to {np.median(after):.3g}: the "
+        f"model overfits; {remedy}"
+    )
