@@ -2,8 +2,8 @@
 
 The photos are VOC images enlarged to 4000x3000 pixels, as JPEG files of quality 90, with their masks. Each row is a
 training pipeline (decode, resize, scale, crop, flip, pad, batch): at full size, resized, and resized with the photos
-kept in memory (`data.cache_memory`), whose first epoch fills the memory. CPU time is of all threads, and hardly depends
-on other load.
+kept in memory (`data.cache_memory`), whose first epoch fills the memory. The last row is an update of the default
+network at that size. CPU time is of all threads, and hardly depends on other load.
 """
 
 import argparse
@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from deeplab.config import DataConfig, Resize, TrainingConfig
+from deeplab.config import DataConfig, ModelConfig, Resize, TrainConfig, TrainingConfig
 from deeplab.datasets.open import open_source, open_training_source
 from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.resizing import resize_image, resize_label
@@ -46,6 +46,30 @@ def batches(folder: Path, config: TrainingConfig, resize: Resize, side: int, cac
     return iterate(training_batches(open_training_source(data), config, seed=0))
 
 
+def updates(config: TrainingConfig, count: int) -> Iterator[float]:
+    """Make updates of the default network on constant images, and yield their losses."""
+    import tensorflow as tf
+
+    from deeplab.training.train_state import make_train_state
+    from deeplab.training.train_step import make_train_step
+
+    state = make_train_state(TrainConfig(model=ModelConfig(classes=len(CLASSES)), training=config))
+    step = make_train_step(state.model, state.optimizer, config)
+    images = tf.zeros((config.batch_size, *config.crop, 3))
+    labels = tf.zeros((config.batch_size, *config.crop), tf.int32)
+    return (float(step((images, labels))["loss"]) for _ in range(count))
+
+
+def report(title: str, stream: Iterator[object], skipped: int, batches: int, size: int) -> None:
+    """Print images per second and CPU time per image of `batches` batches of `size` images, after `skipped` ones."""
+    list(islice(stream, skipped))
+    wall, processor = time.perf_counter(), time.process_time()
+    list(islice(stream, batches))
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    images = batches * size
+    print(f"{title:28} {images / wall:8.1f} images/s {1000 * processor / images:8.1f} CPU ms", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("voc", help="VOCdevkit folder")
@@ -66,14 +90,9 @@ def main() -> None:
         make_photos(arguments.voc, Path(name), arguments.photos)
         for title, resize, cache, skipped in rows:
             stream = batches(Path(name), config, resize, arguments.side, cache)
-            # Two batches are prepared in advance, at the end as much as at the start.
-            list(islice(stream, skipped * per_epoch))
             epochs = 1 if title.endswith("first epoch") else arguments.rounds
-            wall, processor = time.perf_counter(), time.process_time()
-            list(islice(stream, epochs * per_epoch))
-            images = epochs * per_epoch * arguments.batch
-            wall, processor = time.perf_counter() - wall, time.process_time() - processor
-            print(f"{title:28} {images / wall:8.1f} images/s {1000 * processor / images:8.1f} CPU ms", flush=True)
+            report(title, stream, skipped * per_epoch, epochs * per_epoch, arguments.batch)
+    report("update", updates(TrainingConfig(batch_size=4, crop_size=arguments.side, weight_decay=4e-5), 7), 2, 5, 4)
 
 
 if __name__ == "__main__":

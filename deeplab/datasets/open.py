@@ -67,7 +67,7 @@ def open_training_source(config: DataConfig, seed: int = 0) -> Source:
         UserError: as `open_source`.
     """
     source = fitted_source(open_source(config, config.train_split, seed), config)
-    if config.resize == "none":
+    if config.resize == "none" or not config.cache_memory:
         return source
     return cached_source(source, int(config.cache_memory * (machine_memory() or _ASSUMED_MEMORY)))
 

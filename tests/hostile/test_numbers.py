@@ -83,7 +83,7 @@ COMMANDS = {
         "low_level_channels": "0 -1 1.5 abc",
         "decoder_channels": "0 -1 1.5 abc",
         "dropout": "-0.1 1 nan abc",
-        "classes": "1 0 -2 257 1.5 abc",
+        "classes": "1 0 -2 256 257 1.5 abc",
         "head": "v4 3 null",
         "multi_grid": "[1,2] [0,1,2] [1,2,3,4] 4",
         "round_channels": "maybe 1",
@@ -122,6 +122,7 @@ COMMANDS = {
     },
     "export run=run": {
         "image_size": SIZE,
+        "fit": "crop 1 null",
         "output_stride": f"{STRIDE} [16] null",
         "quantization": "[] int4 [int8,int4] null 8 [int8,int8]",
         "output": "masks 1 null",
