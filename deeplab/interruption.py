@@ -50,15 +50,18 @@ class Interruption:
                 self._handlers[number] = previous
                 signal.signal(number, self._handle)
 
-    def stop(self) -> None:
-        """Restore the handlers. After a signal the process ends, and no object that is deleted reports an error."""
+    def stop(self, process_ends: bool = False) -> None:
+        """Restore the handlers; if the process ends, signals are ignored from now on, and so are errors of deletions.
+
+        After a signal the process always ends.
+        """
         global _current
         _current = None
         self.ending = True
         self._stopped.set()
         self._arrived.set()
         for number, handler in self._handlers.items():
-            signal.signal(number, handler if self.number is None else signal.SIG_IGN)
+            signal.signal(number, signal.SIG_IGN if process_ends or self.number is not None else handler)
         if self.number is None:
             sys.unraisablehook = self._hook
 

@@ -123,6 +123,20 @@ def test_a_signal_ends_the_command_with_one_line(work, number, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_after_the_work_changes_nothing(number, tmp_path):
+    source = (
+        "import atexit, os, sys\n"
+        "from deeplab.cli import app\n"
+        f"atexit.register(lambda: os.kill(os.getpid(), {int(number)}))\n"
+        "sys.argv[1:] = ['train', '--help']\n"
+        "app.main()"
+    )
+    command = [sys.executable, "-c", source]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(PROJECT)})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored(tmp_path):
     """Shells start jobs in the background with SIGINT ignored."""
     before = "signal.signal(signal.SIGINT, signal.SIG_IGN)"

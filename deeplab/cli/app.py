@@ -71,7 +71,8 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
         if failure is not None:
             _end_with(failure)
     finally:
-        interruption.stop()
+        # The arguments of the process are given to the last call that it makes.
+        interruption.stop(process_ends=arguments is None)
 
 
 class _SignalError(Exception):
