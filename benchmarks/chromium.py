@@ -149,6 +149,8 @@ class Chromium:
             page.requests.append(event["request"]["url"])
         elif method == "Runtime.exceptionThrown":
             page.exceptions.append(event["exceptionDetails"].get("exception", {}).get("description", ""))
+        elif method == "Runtime.consoleAPICalled":
+            page.console.append((event["type"], " ".join(str(each.get("value")) for each in event["args"])))
 
 
 class Segmented(NamedTuple):
@@ -165,12 +167,14 @@ class Page:
     Attributes:
         requests: addresses of all requests of the page and its workers.
         exceptions: texts of the exceptions that nothing caught.
+        console: kind ("error", "warning", "debug", ...) and text of the lines on the console.
     """
 
     def __init__(self, browser: Chromium, session: str) -> None:
         self._browser, self._session = browser, session
         self.requests: list[str] = []
         self.exceptions: list[str] = []
+        self.console: list[tuple[str, str]] = []
 
     def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
         """Call a method of the DevTools protocol in this tab."""

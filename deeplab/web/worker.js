@@ -31,9 +31,9 @@ async function load(message) {
   for (let i = 0; i < WARM_UP_RUNS; i++) await run(emptyInput());
 }
 
-/** Print a line of LiteRT.js, which writes what it does ("INFO: ...") to the same stream as its errors. */
+/** Print a line of LiteRT.js: it writes what it does, and that there is no NPU, to the same stream as its errors. */
 function log(line) {
-  (/^(INFO|VERBOSE)\b/.test(line) ? console.debug : console.error)(line);
+  (/^(VERBOSE|INFO|WARNING): /.test(line) ? console.debug : console.error)(line);
 }
 
 async function segment(blob) {

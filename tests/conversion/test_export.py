@@ -1,6 +1,8 @@
 """Export of a run folder: files, reports and user errors."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,13 +42,15 @@ def _states(config):
 def test_export_writes_a_file_and_a_report(run, tmp_path):
     out = tmp_path / "sub" / "model.tflite"
     (report,) = export(_config(run, out, quantization="float32", mask_stride=4, max_miou_drop=100))
-    assert sorted(p.name for p in out.parent.iterdir()) == ["model.report.json", "model.tflite"]
+    assert sorted(p.name for p in out.parent.iterdir()) == ["model.card.md", "model.report.json", "model.tflite"]
+    assert report.sha256 in (out.parent / "model.card.md").read_text()
     saved = json.loads(out.with_suffix(".report.json").read_text())
     assert saved["sha256"] == sha256(out.read_bytes()) == report.sha256
     assert saved["bytes"] == out.stat().st_size
     assert saved["settings"]["output_stride"] == 16
     assert {c["state"] for c in saved["checks"]} <= {"passed", "not checked"}
     labels = {"id": "labels", "title": "labels", "state": "passed", "measured": "equal", "limit": "equal"}
+    labels["result"] = "equal"
     assert labels in saved["checks"]
     model = TfliteModel(out)
     assert model.image_size == (SIZE, SIZE)
@@ -140,7 +144,7 @@ def test_a_page_is_written_after_the_files_and_its_failure_costs_none(run, tmp_p
 
     def fail(config, _):
         pages.append(config.page)
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["m.report.json", "m.tflite"]
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["m.card.md", "m.report.json", "m.tflite"]
         raise UserError("npm", "is not installed")
 
     monkeypatch.setattr(export_module, "write_page", fail)
@@ -149,5 +153,35 @@ def test_a_page_is_written_after_the_files_and_its_failure_costs_none(run, tmp_p
         export(config)
     assert pages == [str(tmp_path / "m.tflite")]
     assert TfliteModel(tmp_path / "m.tflite").labels == CLASSES
+
+
+def test_a_page_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
+    def write(config, _):
+        if "b" in Path(config.page).stem:
+            raise UserError(config.page, "has int64 output", "export it again")
+        return Path(config.page).with_suffix(".html")
+
+    monkeypatch.setattr(export_module, "write_page", write)
+    written = []
+    paths = {q: tmp_path / f"{name}.tflite" for q, name in (("int8", "b"), ("float32", "a"), ("float16", "b2"))}
+    settings = SimpleNamespace(paths=paths, config=SimpleNamespace(page=True))
+    with pytest.raises(UserError, match=r"page: 2 pages are not written: .*b.tflite: has int64 .*b2.tflite: has int64"):
+        export_module._write_pages(settings, [None] * 3, print, written.append)
+    assert written == [tmp_path / "a.html"]
+    del paths["float16"]
+    with pytest.raises(UserError, match=r"b.tflite: has int64 output; export it again"):
+        export_module._write_pages(settings, [None] * 2, print)
+
+
+def test_the_page_of_an_earlier_file_is_named(tmp_path, recwarn):
+    settings = SimpleNamespace(paths={"int8": tmp_path / "int8.tflite"}, config=SimpleNamespace(page=False))
+    (tmp_path / "int8.html").write_text("<dd>abc123</dd>")
+    export_module._write_pages(settings, [SimpleNamespace(sha256="abc123")], print)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"int8.html contains an earlier int8.tflite; page=true writes it again"):
+        export_module._write_pages(settings, [SimpleNamespace(sha256="def456")], print)
+
+
+def test_a_page_runs_no_dtypes_of_quantized_files_but_uint8(run, tmp_path):
     with pytest.raises(UserError, match="output_type: expected uint8 or float32, which page=true can run, got 'int8'"):
         _config(run, tmp_path / "m.tflite", page=True, output_type="int8")

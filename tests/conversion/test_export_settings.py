@@ -21,15 +21,6 @@ def config(workshop, tmp_path):
     return ExportConfig(run=str(tmp_path))
 
 
-def test_a_file_is_named_by_its_target_or_its_quantization(config):
-    assert {q: p.name for q, p in resolve_settings(config).paths.items()} == {"int8": "int8.tflite"}
-    settings = resolve_settings(replace(config, target="gpu"))
-    assert {q: p.name for q, p in settings.paths.items()} == {"float16": "gpu.tflite"}
-    several = replace(config, target="gpu", quantization=("float16", "float32"))
-    names = {"float16": "gpu_float16.tflite", "float32": "gpu_float32.tflite"}
-    assert {q: p.name for q, p in resolve_settings(several).paths.items()} == names
-
-
 def test_the_settings_of_the_target_reach_the_export(config):
     settings = resolve_settings(replace(config, target="interpreter_sample"))
     assert settings.image_size == (257, 257)
