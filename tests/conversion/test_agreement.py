@@ -1,5 +1,7 @@
 """The checks against Keras, on arrays written by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -150,3 +152,15 @@ def test_the_cost_of_per_tensor_kernels_is_stated_with_both_values():
     assert result.words == "96.75 %, 2.00 points below the 98.75 % of the same file with per-channel kernels"
     assert per_tensor_check(1.25, 1.25, target).words.startswith("98.75 %, equal to the 98.75 %")
     assert per_tensor_check(1.0, 1.25, target).words.startswith("99.00 %, 0.25 points above the 98.75 %")
+
+
+@pytest.mark.parametrize(("drop", "other", "cost", "state"), [(3.0, 1.0, 2.0, "failed"), (1.0, 3.0, -2.0, "passed")])
+def test_the_cost_of_per_tensor_kernels_is_the_drop_beyond_that_of_per_channel_kernels(drop, other, cost, state):
+    scores = SimpleNamespace(labeled_miou=0.8)
+    expected = ExpectedFile((20, 10), 1, ("a", "b"), "logits", "int8", "uint8", "uint8")
+    target = VerificationTarget(expected, KerasReference((), (), scores=scores), max_miou_drop=1.5)
+    result = per_tensor_check(drop, other, target)
+    assert (result.measured, result.limit, result.state) == (cost, 1.5, state)
+    # Both files are compared with the 80 % of the Keras model.
+    assert f"{80 - drop:.2f} %" in str(result)
+    assert f"{80 - other:.2f} %" in str(result)

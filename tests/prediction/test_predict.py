@@ -157,10 +157,10 @@ def test_voc_format_writes_only_indexed_masks_named_as_the_images(run, tmp_path)
 @pytest.mark.parametrize(
     ("files", "out", "message"),
     [
-        (["a.png", "film.mp4"], "out", "film.mp4 is a video"),
-        (["a.png", "a.jpg"], "out", "several images are called a"),
-        (["x/a.png", "y/a.png"], "out", "several images are called a"),
-        (["a.png"], "", "a.png would be overwritten"),
+        (["a.png", "film.mp4"], "out", "format=voc: .*film.mp4 is a video; "),
+        (["a.png", "a.jpg"], "out", "format=voc: several images are called a; "),
+        (["x/a.png", "y/a.png"], "out", "format=voc: several images are called a; "),
+        (["a.png"], "", "out: .*a.png would be overwritten; "),
     ],
 )
 def test_voc_format_refuses_inputs_that_cannot_be_named(run, tmp_path, files, out, message):
@@ -170,6 +170,14 @@ def test_voc_format_refuses_inputs_that_cannot_be_named(run, tmp_path, files, ou
     pattern = tmp_path / "**" / "*" if "x/a.png" in files else tmp_path
     with pytest.raises(UserError, match=message):
         run_prediction(PredictConfig(run, str(pattern), str(tmp_path / out), format="voc"))
+
+
+def test_voc_format_does_not_overwrite_an_image_named_from_its_own_folder(run, tmp_path, monkeypatch):
+    Image.fromarray(random_image(1, 40, 50)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^out: a\.png would be overwritten; "):
+        run_prediction(PredictConfig(run, "a.png", str(tmp_path), format="voc"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_interrupt_leaves_no_file_of_an_image_that_is_not_complete(run, tmp_path, monkeypatch):

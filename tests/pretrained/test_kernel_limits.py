@@ -9,14 +9,18 @@ from deeplab.pretrained.tflite_network import load_quantized, load_tflite, read_
 
 def test_the_excess_of_a_depthwise_tap_moves_to_its_neighbors():
     kernel = np.zeros((3, 3, 2, 1))
-    kernel[1, 1, 0, 0], kernel[0, 0, 1, 0] = 150.0, -130.0
+    kernel[1, 1, 0, 0], kernel[0, 1, 1, 0] = 150.0, -130.0
     result = move_excess(kernel, 127.0)
     # Distances 1 and sqrt(2) from the center, each four times: weights e^-1 and e^-2.
     near, diagonal = (23 * np.exp(-d) / (4 * np.exp(-1) + 4 * np.exp(-2)) for d in (1, 2))
     expected = [[diagonal, near, diagonal], [near, 127, near], [diagonal, near, diagonal]]
     np.testing.assert_allclose(result[:, :, 0, 0], expected)
     np.testing.assert_allclose(result.sum((0, 1, 3)), [150, -130])
-    assert result[0, 0, 1, 0] == -127
+    # From the middle of the first row, the squared distances are 1 and 2 as before, and 4 and 5 in the last row.
+    weights = np.exp(-np.float64([[1, np.inf, 1], [2, 1, 2], [5, 4, 5]]))
+    expected = -3 * weights / weights.sum()
+    expected[0, 1] = -127
+    np.testing.assert_allclose(result[:, :, 1, 0], expected)
 
 
 @pytest.mark.slow
