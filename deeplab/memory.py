@@ -1,5 +1,6 @@
 """The memory of the machine, and the refusal of sizes that cannot fit into it."""
 
+import sys
 from pathlib import Path
 
 from deeplab.errors import UserError
@@ -23,6 +24,15 @@ def machine_memory() -> int | None:
         except (OSError, ValueError):
             continue
     return min(sizes)
+
+
+def peak_memory() -> int | None:
+    """Return the largest memory that this process has used so far, in bytes; None if unknown."""
+    if sys.platform != "linux":  # Other systems state it in other units, or not at all.
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def require_memory(subject: str, size: tuple[int, int], classes: int, images: int = 1, remedy: str = "") -> None:

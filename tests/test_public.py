@@ -15,7 +15,7 @@ PACKAGE = Path(deeplab.__file__).parent
 ORDER = [
     *("errors", "interruption", "files", "quiet", "memory", "pixels", "published_weights", "config", "tflite"),
     *("compatibility", "model", "pretrained"),
-    *("run_folder", "datasets", "rendering", "data_check", "prediction", "web", "evaluation", "training"),
+    *("run_folder", "datasets", "rendering", "data_check", "plan", "prediction", "web", "evaluation", "training"),
     *("conversion", "cli"),
 ]
 """Packages and modules of deeplab; each imports only from those before it."""

@@ -3,7 +3,7 @@
 import difflib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,25 @@ def compose_settings(name: str, arguments: Sequence[str], folder: Path) -> dict[
 
 
 def given_keys(arguments: Sequence[str]) -> set[str]:
-    """Return the keys of `key=value` arguments, which the user gave by hand; config groups count by their name."""
-    return {argument.partition("=")[0] for argument in arguments if "=" in argument}
+    """Return the keys of `key=value` arguments, which the user gave by hand; config groups count by their name.
+
+    A mapping counts by the keys in it: `training={steps: 5}` gives training.steps.
+    """
+    keys: set[str] = set()
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if equals:
+            keys.update(_leaves(key, _parse(argument, text) if text.startswith("{") else text))
+    return keys
+
+
+def _leaves(key: str, value: Any) -> Iterator[str]:
+    """Yield the keys of the values in nested mappings below `key`, or `key` itself."""
+    if isinstance(value, dict) and value:
+        for inner, element in value.items():
+            yield from _leaves(f"{key}.{inner}", element)
+    else:
+        yield key
 
 
 def _split(argument: str) -> tuple[str, str]:

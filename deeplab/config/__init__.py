@@ -17,7 +17,16 @@ from deeplab.config.export import (
     VerifyConfig,
 )
 from deeplab.config.image_size import Fit, ImageSize, Resize, fixed_height_width, height_width
-from deeplab.config.mapping import build, checked, is_given, nested_config, record_given, to_mapping, type_name
+from deeplab.config.mapping import (
+    build,
+    checked,
+    is_given,
+    nested_config,
+    record_given,
+    to_mapping,
+    type_name,
+    with_values,
+)
 from deeplab.config.model import ModelConfig
 from deeplab.config.training import AugmentConfig, QuantizationAwareConfig, TrainingConfig
 
@@ -52,4 +61,5 @@ __all__ = [
     "record_given",
     "to_mapping",
     "type_name",
+    "with_values",
 ]

@@ -43,6 +43,10 @@ class TrainConfig:
         allow_missing: accept pretrained weights that fill only a part of the backbone.
         check_data: check every image and mask, print the report, and do not train. Every training starts with a quick
             check.
+        plan: true prints the plan of the training, and does not train. null makes and follows a plan for data=folder
+            and data=tfds without an experiment: settings that are not given by hand follow from the data and the speed
+            of the machine. false takes the settings as they are, by default the published recipe.
+        minutes: time that a planned training may take, on this machine as busy as it is.
         output_stride: output strides at which the result is evaluated.
         image_size: pad images to this size for evaluation; null takes data.eval_size. With data.resize the size is
             data.image_size.
@@ -57,6 +61,8 @@ class TrainConfig:
     first_stage: dict[str, Any] | None = None
     allow_missing: bool = False
     check_data: bool = False
+    plan: bool | None = None
+    minutes: Annotated[float, Range("above 0 and at most 100,000", 0, 100_000, open_low=True)] = 30.0
     output_stride: tuple[OutputStride, ...] = (16, 8)
     image_size: ImageSize = None
 

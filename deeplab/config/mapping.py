@@ -60,17 +60,38 @@ def is_given(config: Any, name: str) -> bool:
 
     Args:
         config: a config dataclass.
-        name: a field of it, or of a config inside it ("training.crop_size").
+        name: a field of it, or of a config inside it ("training.crop_size"), or a config group ("experiment").
     """
     given = getattr(config, "_given", None)
     if given is not None:
         return any(key == name or key.startswith(f"{name}.") for key in given)
     name, _, inner = name.partition(".")
+    value = getattr(config, name, None)
     if inner:
-        return is_given(getattr(config, name), inner)
-    field = next(f for f in dataclasses.fields(config) if f.name == name)
+        return inner in value if isinstance(value, dict) else value is not None and is_given(value, inner)
+    field = next((f for f in dataclasses.fields(config) if f.name == name), None)
+    if field is None:
+        return False
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     return bool(getattr(config, name) != default)
+
+
+def with_values(config: T, values: Mapping[str, Any]) -> T:
+    """Return a config with other values of some settings, by path ("training.steps"); what was given stays recorded.
+
+    Raises:
+        UserError: a value is out of range, or contradicts another one.
+    """
+    mapping = to_mapping(config)
+    for path, value in values.items():
+        *parents, last = path.split(".")
+        inner = mapping
+        for part in parents:
+            inner = inner[part]
+        inner[last] = value
+    result = build(type(config), mapping)
+    given = getattr(config, "_given", None)
+    return result if given is None else record_given(result, given)
 
 
 def check_fields(config: Any, path: str = "") -> None:

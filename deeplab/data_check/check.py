@@ -21,14 +21,14 @@ REPORT_FILE, GRID_FILE = "data_check.json", "data_check.png"
 """The files that a check writes."""
 
 
-def check_before_training(config: DataConfig, folder: Path, seed: int = 0, full: bool = False) -> DataReport:
+def check_before_training(config: DataConfig, folder: Path | None, seed: int = 0, full: bool = False) -> DataReport:
     """Check the data of a training, print the problems, and write data_check.json and data_check.png.
 
     Data without errors that have not changed since their last check are not checked again.
 
     Args:
         config: the data.
-        folder: the run folder.
+        folder: the run folder; None writes nothing.
         seed: seed of sources that generate their examples.
         full: check every image instead of a sample of each split, and print the whole report.
 
@@ -37,7 +37,7 @@ def check_before_training(config: DataConfig, folder: Path, seed: int = 0, full:
             other data, whose check a full check would replace.
     """
     identity = data_identity(config)
-    if full and (folder / TRAIN_FILE).is_file():
+    if full and folder is not None and (folder / TRAIN_FILE).is_file():
         trained = data_identity(read_training_config(folder).data)
         if trained != identity:
             problem = f"has a training on {trained}, and this check is of {identity}"
@@ -45,24 +45,21 @@ def check_before_training(config: DataConfig, folder: Path, seed: int = 0, full:
     train, val = _open_splits(dataclasses.replace(config, on_unreadable="stop"), seed, full)
     both = f"{fingerprint(train, config)} {fingerprint(val, config)} {full}"
     data_fingerprint = hashlib.sha256(both.encode()).hexdigest()
-    previous = None if full else read_stored(DataReport, folder / REPORT_FILE, data_fingerprint)
-    if previous is not None and not previous.errors:
-        print(f"Data check: unchanged since {folder / REPORT_FILE}")
-        return previous
+    if folder is not None and not full:
+        previous = read_stored(DataReport, folder / REPORT_FILE, data_fingerprint)
+        if previous is not None and not previous.errors:
+            print(f"Data check: unchanged since {folder / REPORT_FILE}")
+            return previous
     limit = None if full else SAMPLE_SIZE
     skip = config.on_unreadable == "skip"
     report, examples = check_data(train, val, limit, skip, color_masks=bool(config.colors))
-    replaced = _stored_identity(folder / REPORT_FILE)
-    if replaced not in (None, identity):
-        print(f"Replacing the data check of {replaced} in {folder}")
-    stored = {"fingerprint": data_fingerprint, "data": identity, **to_mapping(report)}
-    stored["class_weights"] = report.class_weights
-    write_json(folder / REPORT_FILE, stored)
-    save_grid(folder / GRID_FILE, examples, report.classes)
+    if folder is not None:
+        _write(folder, identity, data_fingerprint, report, examples)
     if full or report.problems:
         print(report.text())
     count = f"{len(report.problems)} problem{'s' * (len(report.problems) != 1)}"
-    print(f"Data check: {count}; statistics in {folder / REPORT_FILE}, samples in {folder / GRID_FILE}")
+    files = f"; statistics in {folder / REPORT_FILE}, samples in {folder / GRID_FILE}" if folder else ""
+    print(f"Data check: {count}{files}")
     report.raise_errors()
     return report
 
@@ -118,6 +115,17 @@ def data_identity(config: DataConfig) -> str:
     """Return the settings that say which data these are, as on a command line; the folder is absolute."""
     values = {"": config.source, ".name": config.name, ".root": config.root and str(Path(config.root).resolve())}
     return " ".join(f"data{key}={value}" for key, value in values.items() if value is not None)
+
+
+def _write(folder: Path, identity: str, data_fingerprint: str, report: DataReport, examples: list[Example]) -> None:
+    """Write data_check.json and data_check.png."""
+    replaced = _stored_identity(folder / REPORT_FILE)
+    if replaced not in (None, identity):
+        print(f"Replacing the data check of {replaced} in {folder}")
+    stored = {"fingerprint": data_fingerprint, "data": identity, **to_mapping(report)}
+    stored["class_weights"] = report.class_weights
+    write_json(folder / REPORT_FILE, stored)
+    save_grid(folder / GRID_FILE, examples, report.classes)
 
 
 def _stored_identity(path: Path) -> str | None:

@@ -147,11 +147,19 @@ def scan_split(source: Source, limit: int | None) -> SplitScan:
             if index in shown:
                 examples.append(example)
     by_class = [tuple(counts[: len(source.classes)].tolist()) for counts in (pixels, images, labeled)]
-    counted = (by_class[0], by_class[1], by_class[2], int(pixels[IGNORE_LABEL]))
-    copies = len({second for _, second in near_duplicates(thumbnails)})
     (median, largest), (numbers, areas) = _sizes(sizes), _regions_by_class(regions, len(source.classes))
-    shapes = (median, largest, numbers, areas, copies)
-    statistics = SplitStatistics(source.name, source.size, len(indices), *counted, *shapes)
+    statistics = SplitStatistics(
+        source.name,
+        source.size,
+        len(indices),
+        *(by_class[0], by_class[1], by_class[2]),
+        ignored=int(pixels[IGNORE_LABEL]),
+        height_width=median,
+        max_height_width=largest,
+        regions=numbers,
+        region_area=areas,
+        copies=len({second for _, second in near_duplicates(thumbnails)}),
+    )
     unlisted = {v: int(values[v]) for v in np.flatnonzero(values).tolist()}
     return SplitScan(statistics, errors, unlabeled, black_and_white, digests, thumbnails, examples, turned, unlisted)
 

@@ -20,16 +20,24 @@ MIN_BATCH = 12
 """Images per replica below which the statistics should be frozen (DeepLabv3, arXiv:1706.05587, sec. 4.1 and 4.2)."""
 
 
-def warn_about_batch_norm(model: keras.Model, config: TrainingConfig, replicas: int) -> None:
+def warn_about_batch_norm(
+    model: keras.Model, config: TrainingConfig, replicas: int, small_batches: bool = True
+) -> None:
     """Warn if batch norms will be unreliable: small batches, too few updates, or frozen at their initial values.
 
     A model with statistics close to their initial values has a low loss in training, but predicts one class for
     almost every pixel in inference.
+
+    Args:
+        model: the network that is trained.
+        config: the training recipe.
+        replicas: number of replicas that share a batch.
+        small_batches: whether to warn of small batches; a plan takes them on purpose, for more updates in its time.
     """
     norms = updated_batch_norms(model)
     sharing = config.accumulation * (1 if config.batch_norm == "sync" else replicas)
     size = config.batch_size // sharing
-    if norms and size < MIN_BATCH:
+    if norms and small_batches and size < MIN_BATCH:
         sync = " or training.batch_norm=sync" if sharing > config.accumulation else ""
         _warn(
             f"batch norm is trained on {size} images at a time, which makes its statistics unreliable (below "

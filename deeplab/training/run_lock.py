@@ -27,6 +27,8 @@ CHANGEABLE_SETTINGS = (
     "output_stride",
     "image_size",
     "check_data",
+    "plan",
+    "data.cache_memory",
     "training.devices",
     "training.save_every",
     "training.log_every",
@@ -61,6 +63,12 @@ def lock_run_folder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def has_started(folder: Path) -> bool:
+    """Return whether a run folder has weights or checkpoints, so that its settings must not change."""
+    has_weights = (folder / WEIGHTS_FILE).is_file() or bool(list_checkpoints(folder / STATE_FOLDER))
+    return (folder / TRAIN_FILE).is_file() and has_weights
+
+
 def check_settings(folder: Path, config: TrainConfig) -> None:
     """Write train.json; if the folder has weights or checkpoints, its settings must match `config`.
 
@@ -70,7 +78,7 @@ def check_settings(folder: Path, config: TrainConfig) -> None:
     read_scores(folder)  # Raises UserError if the scores of a previous evaluation are damaged.
     mapping = to_mapping(_normalized(config))
     path = folder / TRAIN_FILE
-    if path.is_file() and ((folder / WEIGHTS_FILE).is_file() or list_checkpoints(folder / STATE_FOLDER)):
+    if has_started(folder):
         current, previous = _flatten(mapping), _flatten(to_mapping(_normalized(read_training_config(folder))))
         for key in sorted(current.keys() | previous.keys()):
             if key not in CHANGEABLE_SETTINGS and previous.get(key) != current.get(key):

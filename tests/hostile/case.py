@@ -34,7 +34,7 @@ class Case:
 
 
 ALIASES = {
-    "TINY_TRAIN": "train data=folder data.root=set run=new model.depth_multiplier=0.1 model.aspp_rates=[] "
+    "TINY_TRAIN": "train data=folder data.root=set run=new plan=false model.depth_multiplier=0.1 model.aspp_rates=[] "
     "model.aspp_channels=8 model.decoder_channels=8 training.batch_size=2 training.crop_size=33 training.steps=2 "
     "training.save_every=1 training.evaluate_every=null training.preview_images=1 output_stride=[16]",
     "FAST_EVALUATE": "evaluate run=run data.val_size=1 output_stride=16 bootstrap_samples=0 trimap_widths=[]",

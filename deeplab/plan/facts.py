@@ -1,0 +1,74 @@
+"""What a plan is made from: statistics of the data, and measurements on the machine."""
+
+from dataclasses import dataclass
+
+from deeplab.data_check.statistics import SplitStatistics
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before the first trial update.
+
+    Attributes:
+        classes: class names by id.
+        train: statistics of the training split.
+        val: statistics of the validation split.
+        minutes: the time budget.
+        has_gpu: whether the training runs on a GPU.
+        replicas: number of devices that share a batch.
+        memory: bytes of memory of the machine; None if unknown.
+        missing_weights: why the published weights cannot be used, in a sentence with the remedy; None if they can.
+        economy: 0 for the best recipe; 1 for smaller crops; 2 for the smaller network too. It is raised if the
+            budget is too small for a useful number of updates.
+    """
+
+    classes: tuple[str, ...]
+    train: SplitStatistics
+    val: SplitStatistics
+    minutes: float
+    has_gpu: bool = False
+    replicas: int = 1
+    memory: int | None = None
+    missing_weights: str | None = None
+    economy: int = 0
+
+    @property
+    def train_images(self) -> int:
+        """Number of training images."""
+        return self.train.size or self.train.checked
+
+    @property
+    def val_images(self) -> int:
+        """Number of validation images."""
+        return self.val.size or self.val.checked
+
+    @property
+    def shorter_side(self) -> int:
+        """Median of the height or width, whichever is shorter, in pixels."""
+        return min(self.train.height_width)
+
+    @property
+    def longer_side(self) -> int:
+        """Median of the height or width, whichever is longer, in pixels."""
+        return max(self.train.height_width)
+
+    def share(self, class_id: int) -> float:
+        """Return the share of a class in the labeled pixels of the training split."""
+        return self.train.pixels[class_id] / max(sum(self.train.pixels), 1)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Measurements of a few updates and validation images of the planned training.
+
+    Attributes:
+        update_seconds: time of an update, with the preparation of its batch.
+        start_seconds: time to build and compile the network.
+        image_seconds: time to evaluate one validation image, at all evaluated output strides together.
+        peak_memory: largest memory of the process so far in bytes; None if unknown.
+    """
+
+    update_seconds: float
+    start_seconds: float
+    image_seconds: float
+    peak_memory: int | None = None

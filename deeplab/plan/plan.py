@@ -1,0 +1,203 @@
+"""The plan of a training: decided settings with reasons, as plan.json and as a table."""
+
+import dataclasses
+import shutil
+import textwrap
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deeplab.config import TrainConfig, build, is_given, to_mapping, with_values
+from deeplab.data_check.check import data_identity
+from deeplab.errors import UserError
+from deeplab.files import read_json, write_json
+from deeplab.plan.facts import Facts, Trial
+from deeplab.plan.rules import RULES, Decision
+from deeplab.plan.schedule import (
+    MIN_STEPS,
+    checkpoints,
+    early_stop,
+    forecast_seconds,
+    steps,
+    useful_steps,
+    validation,
+)
+
+PLAN_FILE = "plan.json"
+BY_HAND = "given by hand"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of the plan.
+
+    Attributes:
+        setting: its path ("training.steps").
+        value: its value, as in JSON.
+        reason: why; BY_HAND for settings that the user gave.
+    """
+
+    setting: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of a training.
+
+    Attributes:
+        data: the settings that say which data these are.
+        rows: the settings.
+        facts: what was known of data and machine.
+        trial: what the trial updates measured; None if the number of updates was given.
+        forecast_minutes: expected time of the whole training; None without a trial.
+    """
+
+    data: str
+    rows: tuple[Row, ...]
+    facts: Facts
+    trial: Trial | None = None
+    forecast_minutes: float | None = None
+
+    def apply(self, config: TrainConfig) -> TrainConfig:
+        """Return `config` with the settings of the plan; settings given by hand stay."""
+        values = {row.setting: row.value for row in self.rows if row.reason != BY_HAND}
+        return with_values(config, {key: value for key, value in values.items() if not is_given(config, key)})
+
+    def text(self) -> str:
+        """Return the plan as a table for a terminal."""
+        facts = self.facts
+        height, width = facts.train.height_width
+        lines = [
+            f"Plan for {self.data}: {facts.train_images} training and {facts.val_images} validation images, median "
+            f"{width}x{height} pixels, {len(facts.classes)} classes",
+        ]
+        names = max(len(row.setting) for row in self.rows)
+        values = min(max(len(_shown(row.value)) for row in self.rows), 24)
+        indent = " " * (names + values + 6)
+        columns = max(shutil.get_terminal_size((120, 24)).columns, len(indent) + 40)
+        previous = ""
+        for row in self.rows:
+            start = f"  {row.setting:<{names}}  {_shown(row.value):<{values}}  "
+            reason = "same" if row.reason == previous != BY_HAND else row.reason
+            lines += textwrap.wrap(reason, columns, initial_indent=start, subsequent_indent=indent) or [start]
+            previous = row.reason
+        if self.forecast_minutes is not None:
+            lines.append(f"Forecast: {self.forecast_minutes:.0f} of minutes={facts.minutes:g}, planning included")
+        return "\n".join(lines)
+
+    def write(self, folder: Path) -> None:
+        """Write plan.json."""
+        write_json(folder / PLAN_FILE, to_mapping(self))
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """Read plan.json of a run folder; None if there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / PLAN_FILE
+    if not path.is_file():
+        return None
+    try:
+        return build(Plan, read_json(path))
+    except UserError as error:
+        raise UserError(str(path), f"is damaged ({error.subject}: {error.problem})", "restore it") from error
+
+
+def make_plan(
+    config: TrainConfig,
+    facts: Facts,
+    measure: Callable[[TrainConfig], Trial],
+    began: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Plan:
+    """Decide all settings that were not given by hand.
+
+    Warns if the weights are missing, or the time budget is too small.
+
+    Args:
+        config: the settings.
+        facts: statistics of the data, and the machine.
+        measure: makes trial updates with the given settings. It is not called if the number of updates was given.
+        began: time of `clock` from which the budget counts, with the data check; None is now.
+        clock: returns the time in seconds.
+    """
+    began = clock() if began is None else began
+    previous, trial = None, None
+    for economy in range(3):
+        facts = dataclasses.replace(facts, economy=economy)
+        draft = _Draft(config)
+        for rule in RULES:
+            draft.decide(rule(facts, draft.config))
+        if is_given(config, "training.steps"):
+            break
+        if draft.config != previous:
+            trial, previous = measure(draft.config), draft.config
+        if trial is None or useful_steps(facts, draft.config, trial, clock() - began) >= MIN_STEPS:
+            break
+    spent = clock() - began
+    if trial is None:
+        draft.decide(({"training.steps": config.training.steps}, ""))
+    else:
+        draft.decide(steps(facts, draft.config, trial, spent))
+    for later in (validation, early_stop, checkpoints):
+        draft.decide(later(facts, draft.config, trial))
+    forecast = None if trial is None else forecast_seconds(facts, draft.config, trial, spent) / 60
+    plan = Plan(data_identity(config.data), tuple(draft.rows), facts, trial, forecast)
+    _warn(plan, draft.config, spent)
+    return plan
+
+
+class _Draft:
+    """A config under decision, with the rows so far."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.original, self.config = config, config
+        self.rows: list[Row] = []
+
+    def decide(self, decision: Decision) -> None:
+        """Take the values that were not given by hand, unless together they contradict those that were."""
+        values, reason = decision
+        free = {key: value for key, value in values.items() if not is_given(self.original, key)}
+        try:
+            self.config = with_values(self.config, free)
+        except UserError:
+            free = {}
+        mapping = to_mapping(self.config)
+        for key in values:
+            value = mapping
+            for part in key.split("."):
+                value = value[part]
+            plain = list(value) if isinstance(value, tuple) else value
+            self.rows.append(Row(key, plain, reason if key in free else BY_HAND))
+
+
+def _warn(plan: Plan, config: TrainConfig, spent: float) -> None:
+    """Warn of random weights, and of a budget that is too small for a useful number of updates."""
+    facts, trial = plan.facts, plan.trial
+    if facts.missing_weights and config.pretrained is None:
+        warnings.warn(f"the training starts from random weights: {facts.missing_weights}", stacklevel=3)
+    if trial is None or plan.forecast_minutes is None or config.training.steps >= MIN_STEPS:
+        return
+    rest = plan.forecast_minutes * 60 - spent - trial.start_seconds - config.training.steps * trial.update_seconds
+    needed = (spent + trial.start_seconds + rest + MIN_STEPS * trial.update_seconds) / 60
+    warnings.warn(
+        f"minutes={facts.minutes:g} hold {config.training.steps} updates; {MIN_STEPS} need about {needed:.0f} minutes: "
+        "set minutes, or a smaller training.crop_size",
+        stacklevel=3,
+    )
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it would be written on the command line."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(str, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,162 @@
+"""The rules of the plan before the trial: each returns settings, and the reason for them.
+
+The constants are the values to change after new measurements; docs/figures.md has the measurements.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from deeplab.config import ModelConfig, TrainConfig
+from deeplab.plan.facts import Facts
+from deeplab.pretrained.keras_applications import has_imagenet_weights
+
+Decision = tuple[dict[str, Any], str]
+"""Values by setting ("training.steps"), and the reason for them."""
+
+Rule = Callable[[Facts, TrainConfig], Decision]
+"""From the facts, and a config with the settings given or decided before, to a decision; {} decides nothing."""
+
+LARGE_SIDE = 1026
+"""Longer side in pixels above which images are scaled down, for training as for the app: twice 513."""
+
+IMAGE_SIZES, CROP_SIZES = ((513, 353, 257), (513, 353, 257)), ((513, 353, 257), (353, 257, 257))
+"""Sides in pixels of scaled images and largest crops: on a GPU and on a CPU, by economy."""
+
+CROP_PADDING = 8
+"""Number of pixels by which a crop may exceed the shorter side of the images."""
+
+BATCH_SIZES = {True: 16, False: 4}
+"""Images per update on a GPU and on a CPU."""
+
+BYTES_PER_PIXEL, BASE_BYTES, MEMORY_SHARE = 2000, 1.5e9, 0.7
+"""Memory of a training of MobileNetV2: per pixel of a batch, without images, and the share of the machine to use.
+
+`python -m benchmarks.training_speed` measured 2.6 GB for 4 images of 513 pixels.
+"""
+
+ADAMW = {"learning_rate": 1e-3, "weight_decay": 0.01}
+SGD_LEARNING_RATE = 0.007
+BATCH_NORM_MOMENTUM = 0.95
+
+RARE_SHARE, RARE_CROPS = 0.02, 0.5
+"""Share of the labeled pixels below which a class is rare, and the share of crops that are centered on rare classes."""
+
+_DEPTH_KEYS = ("backbone", "depth_multiplier", "round_channels", "reduced_tail")
+"""Keys of `model` that no published weights fit if they are changed."""
+
+
+def resize(facts: Facts, config: TrainConfig) -> Decision:
+    """Scale large photos as the app does; smaller images keep their pixels."""
+    height, width = facts.train.height_width
+    seen = f"images of {width}x{height} pixels"
+    if facts.longer_side <= LARGE_SIDE or config.data.min_resize_value is not None:
+        return {"data.resize": "none"}, f"{seen} need no scaling"
+    side = IMAGE_SIZES[not facts.has_gpu][facts.economy]
+    reason = f"{seen} are scaled to fit into {side} pixels, as an app shows them to the model"
+    return {"data.resize": "letterbox", "data.image_size": side}, reason
+
+
+def weights(facts: Facts, config: TrainConfig) -> Decision:
+    """Start from the official weights if the network allows it, else from ImageNet weights, else from random ones."""
+    network = config.model if isinstance(config.model, dict) else None
+    if network is None or any(key in network for key in _DEPTH_KEYS):
+        if has_imagenet_weights(config.network):
+            return {"pretrained": "imagenet"}, f"weights of {config.network.backbone} for a network given by hand"
+        return {"pretrained": None}, "random weights: no published weights fit the network given by hand"
+    if facts.missing_weights:
+        # Without ASPP branches, as in the official networks: they would be slow, and random weights need more updates.
+        return {"pretrained": None, "model.aspp_rates": []}, f"random weights: {facts.missing_weights}"
+    if facts.economy > 1:
+        return {"pretrained": "official_050"}, "the smaller of the official networks, for more updates in the time"
+    return {"pretrained": "official"}, "trained on COCO and VOC; a new classifier replaces the last layer"
+
+
+def head(facts: Facts, config: TrainConfig) -> Decision:
+    """Add the decoder of DeepLabv3+, which sharpens borders and small objects."""
+    if isinstance(config.model, ModelConfig):
+        return {}, ""
+    return {"model.head": "v3plus"}, "its decoder sharpens borders and small objects"
+
+
+def output_strides(facts: Facts, config: TrainConfig) -> Decision:
+    """Train and evaluate at output stride 16; evaluate.py measures others from the same weights."""
+    values = {"training.output_stride": 16, "output_stride": [16]}
+    return values, "8 takes 2 to 3 times as long; evaluate.py measures it from the same weights"
+
+
+def crop_size(facts: Facts, config: TrainConfig) -> Decision:
+    """Take nearly the whole image, up to the largest crop that leaves enough updates."""
+    if config.data.image_size is not None:
+        return {"training.crop_size": config.data.image_size}, "the size that images are scaled to"
+    largest = CROP_SIZES[not facts.has_gpu][facts.economy]
+    side = max(min((facts.shorter_side + CROP_PADDING - 1) // 32 * 32 + 1, largest), 33)
+    if side == largest:
+        return {"training.crop_size": side}, f"the largest crop that leaves enough updates on a {_device(facts)}"
+    return {"training.crop_size": side}, f"about the shorter side of the images, {facts.shorter_side} pixels"
+
+
+def batch_size(facts: Facts, config: TrainConfig) -> Decision:
+    """Take a usual batch, or what fits into the memory."""
+    size = -(-BATCH_SIZES[facts.has_gpu] // facts.replicas) * facts.replicas
+    reason = f"usual on a {_device(facts)}: more updates instead of larger batches"
+    height, width = config.training.crop
+    bound = size
+    if facts.memory is not None and not facts.has_gpu:
+        bound = int((MEMORY_SHARE * facts.memory - BASE_BYTES) / (BYTES_PER_PIXEL * height * width))
+    while size > 2 * facts.replicas and size > bound:
+        size = size // 2 // facts.replicas * facts.replicas
+        reason = f"what fits into {(facts.memory or 0) / 2**30:.1f} GiB of memory"
+    return {"training.batch_size": size}, reason
+
+
+def batch_norm(facts: Facts, config: TrainConfig) -> Decision:
+    """Train batch norm, with a momentum that suits short trainings."""
+    mode = "sync" if facts.replicas > 1 else "train"
+    if isinstance(config.model, ModelConfig) and config.model.batch_norm_momentum is not None:
+        return {"training.batch_norm": mode}, "adapts the statistics to the new images"
+    values = {"training.batch_norm": mode, "model.batch_norm_momentum": BATCH_NORM_MOMENTUM}
+    return values, "adapts the statistics to the new images; the published momentum needs tens of thousands of updates"
+
+
+def optimizer(facts: Facts, config: TrainConfig) -> Decision:
+    """Take AdamW, which learns new classes in few updates."""
+    return {"training.optimizer": "adamw"}, "learns new classes in fewer updates than SGD"
+
+
+def learning_rate(facts: Facts, config: TrainConfig) -> Decision:
+    """Take the learning rate and the weight decay of the optimizer."""
+    if config.training.optimizer == "sgd":
+        reason = "the published value of SGD"
+        return {"training.learning_rate": SGD_LEARNING_RATE, "training.learning_policy": "poly"}, reason
+    values = {f"training.{key}": value for key, value in ADAMW.items()}
+    return values | {"training.learning_policy": "poly"}, "measured for AdamW; it decreases to 0 by the poly rule"
+
+
+def rare_classes(facts: Facts, config: TrainConfig) -> Decision:
+    """Show rare classes more often instead of weighting them, which costs precision."""
+    rare = [i for i, pixels in enumerate(facts.train.pixels) if pixels and facts.share(i) < RARE_SHARE]
+    if not rare or config.training.class_weights is not None:
+        reason = f"no class has less than {RARE_SHARE:.0%} of the pixels" if not rare else "class weights are given"
+        return {"training.augment.rare_crops": 0.0, "training.augment.rare_classes": []}, reason
+    names = ", ".join(facts.classes[i] for i in rare[:5]) + ", ..." * (len(rare) > 5)
+    values = {"training.augment.rare_crops": RARE_CROPS, "training.augment.rare_classes": rare}
+    return values, f"classes with less than {RARE_SHARE:.0%} of the pixels: {names}"
+
+
+def _device(facts: Facts) -> str:
+    return "GPU" if facts.has_gpu else "CPU"
+
+
+RULES: tuple[Rule, ...] = (
+    resize,
+    weights,
+    head,
+    output_strides,
+    crop_size,
+    batch_size,
+    batch_norm,
+    optimizer,
+    learning_rate,
+    rare_classes,
+)
+"""The rules in the order in which they decide."""

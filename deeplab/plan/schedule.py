@@ -1,0 +1,79 @@
+"""The rules of the plan after the trial: the number of updates in the time, and how often to validate."""
+
+from deeplab.config import TrainConfig
+from deeplab.plan.facts import Facts, Trial
+from deeplab.plan.rules import Decision
+
+BUDGET_SHARE = 0.92
+"""Share of the budget to plan with; the rest is for other processes on the machine."""
+
+VALIDATIONS, VALIDATION_SHARE, MIN_VALIDATION_IMAGES = 8, 0.1, 10
+"""Number of validations during a training, their largest share of the time, and their smallest number of images."""
+
+PATIENCE = 4
+"""Number of validations without a better mIoU after which a training stops."""
+
+MIN_STEPS, STEP_UNIT = 300, 8
+"""Number of updates below which a cheaper recipe is tried; updates are rounded to multiples of 8, the validations."""
+
+MAX_EPOCHS, ALWAYS_STEPS = 150, 3000
+"""Number of epochs after which more updates do not pay, unless there were fewer updates than that."""
+
+SECONDS_BETWEEN_CHECKPOINTS = 120
+
+
+def useful_steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> int:
+    """Return the number of updates that fit into the budget, after `spent` seconds of planning; it may be negative."""
+    budget = BUDGET_SHARE * 60 * facts.minutes - spent - trial.start_seconds
+    final = facts.val_images * trial.image_seconds
+    return int((1 - VALIDATION_SHARE) * (budget - final) / trial.update_seconds)
+
+
+def steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> Decision:
+    """Fill the budget with updates, as far as more updates pay."""
+    fitting = useful_steps(facts, config, trial, spent)
+    largest = max(MAX_EPOCHS * facts.train_images // config.training.batch_size, ALWAYS_STEPS)
+    reason = f"what {facts.minutes:g} minutes hold at {trial.update_seconds:.2f} s per update"
+    if fitting < STEP_UNIT:
+        reason = f"{facts.minutes:g} minutes are too few for a training"
+    elif fitting > largest:
+        reason = f"{largest * config.training.batch_size / facts.train_images:.0f} epochs; more do not pay"
+    count = max(min(fitting, largest) // STEP_UNIT, 1) * STEP_UNIT
+    return {"training.steps": count}, reason
+
+
+def validation(facts: Facts, config: TrainConfig, trial: Trial | None) -> Decision:
+    """Validate evenly over the training, on as many images as a tenth of the time holds."""
+    every = -(-config.training.steps // VALIDATIONS)
+    images = facts.val_images
+    if trial is not None:
+        seconds = VALIDATION_SHARE * config.training.steps * trial.update_seconds / (1 - VALIDATION_SHARE)
+        images = max(int(seconds / VALIDATIONS / trial.image_seconds), MIN_VALIDATION_IMAGES)
+    limit = images if images < facts.val_images else None
+    reason = f"{min(VALIDATIONS, config.training.steps)} times, on "
+    reason += f"{limit} of {facts.val_images} images" if limit else f"all {facts.val_images} images"
+    return {"training.evaluate_every": every, "training.evaluate_images": limit}, reason
+
+
+def early_stop(facts: Facts, config: TrainConfig, trial: Trial | None) -> Decision:
+    """Stop if the validation does not improve over half of the training; the best weights are the result."""
+    if config.training.evaluate_every is None:
+        return {"training.patience": None}, "needs training.evaluate_every"
+    return {"training.patience": PATIENCE}, "validations without a better mIoU; the best weights are the result"
+
+
+def checkpoints(facts: Facts, config: TrainConfig, trial: Trial | None) -> Decision:
+    """Save a checkpoint every two minutes."""
+    if trial is None:
+        return {}, ""
+    every = max(min(round(SECONDS_BETWEEN_CHECKPOINTS / trial.update_seconds), 500), 10)
+    return {"training.save_every": every}, f"about every {every * trial.update_seconds / 60:.1g} minutes"
+
+
+def forecast_seconds(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> float:
+    """Return the time of the whole training in seconds, with planning and validations."""
+    settings = config.training
+    limit = min(settings.evaluate_images or facts.val_images, facts.val_images)
+    validations = settings.steps // settings.evaluate_every if settings.evaluate_every else 0
+    images = validations * limit + facts.val_images
+    return spent + trial.start_seconds + settings.steps * trial.update_seconds + images * trial.image_seconds

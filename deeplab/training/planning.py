@@ -1,0 +1,83 @@
+"""Makes the plan that a training follows, or reads that of a resumed run."""
+
+import time
+from pathlib import Path
+
+import tensorflow as tf
+
+from deeplab.config import TrainConfig, is_given
+from deeplab.data_check.check import check_before_training
+from deeplab.errors import UserError
+from deeplab.memory import machine_memory
+from deeplab.plan.choice import is_planned
+from deeplab.plan.facts import Facts
+from deeplab.plan.plan import Plan, make_plan, read_plan
+from deeplab.published_weights import local_file
+from deeplab.training.distribution import Workers, find_workers
+from deeplab.training.run_lock import has_started, lock_run_folder
+from deeplab.training.trial import measure_trial
+
+
+def planned_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
+    """Return the settings of the plan that a training follows, written to plan.json; `config` if it has none.
+
+    A run that has started keeps its plan. Several workers have none: their settings must be given.
+
+    Raises:
+        UserError: the data are unusable, or plan.json is damaged.
+    """
+    folder = Path(config.run)
+    if not is_planned(config):
+        return config
+    if workers.count > 1:
+        if workers.is_chief:
+            print("no plan: several workers follow the settings as given, or else the published recipe")
+        return config
+    if has_started(folder):
+        plan = read_plan(folder)
+        return config if plan is None else plan.apply(config)
+    with lock_run_folder(folder):
+        plan = _new_plan(config, workers, folder)
+        plan.write(folder)
+    print(plan.text(), flush=True)
+    return plan.apply(config)
+
+
+def print_plan(config: TrainConfig) -> None:
+    """Print the plan of a run that has started, else a new one; nothing is written.
+
+    Raises:
+        UserError: the data are unusable, or the training has no plan.
+    """
+    is_planned(config)
+    folder = Path(config.run)
+    plan = read_plan(folder) if has_started(folder) else None
+    print((plan or _new_plan(config, find_workers(config.training), None)).text())
+
+
+def _new_plan(config: TrainConfig, workers: Workers, folder: Path | None) -> Plan:
+    """Check the data, writing the results to `folder` unless it is None, and make a plan."""
+    began = time.perf_counter()
+    report = check_before_training(config.data, folder, config.seed)
+    train, val = report.splits
+    facts = Facts(
+        report.classes,
+        train,
+        val,
+        minutes=config.minutes,
+        has_gpu=bool(tf.config.list_physical_devices("GPU")),
+        replicas=workers.replicas,
+        memory=machine_memory(),
+        missing_weights=None if is_given(config, "pretrained") else _missing_weights(),
+    )
+    print("Measuring a few updates for the plan ...", flush=True)
+    return make_plan(config, facts, lambda settings: measure_trial(settings, workers), began)
+
+
+def _missing_weights() -> str | None:
+    """Return why the official weights cannot be used, with the remedy; None if they can."""
+    try:
+        local_file("official")
+    except UserError as error:
+        return str(error)
+    return None

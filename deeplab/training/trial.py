@@ -1,0 +1,75 @@
+"""A few updates of a planned training, to measure their time."""
+
+import contextlib
+import dataclasses
+import gc
+import io
+import time
+import warnings
+
+import tensorflow as tf
+
+from deeplab.config import TrainConfig
+from deeplab.datasets.open import open_source, open_training_source
+from deeplab.datasets.pipeline import iterate, training_batches
+from deeplab.memory import peak_memory
+from deeplab.pixels import mean_pixel
+from deeplab.plan.facts import Trial
+from deeplab.training.distribution import Workers, distribute_batches
+from deeplab.training.settings import complete_settings
+from deeplab.training.train_state import make_train_state
+from deeplab.training.train_step import make_train_step
+from deeplab.training.validation import Validator
+
+MIN_UPDATES, MAX_UPDATES, SECONDS = 4, 20, 8.0
+"""Updates are timed until both the minimum number and the time are reached, or the maximum."""
+
+IMAGES = 3
+"""Number of validation images that are timed."""
+
+
+def measure_trial(config: TrainConfig, workers: Workers) -> Trial:
+    """Train a network with random weights for a few updates, evaluate a few validation images, and forget it.
+
+    The first update, which compiles the network, counts as start; the preparation of the batches counts as update.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    began = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):  # The training itself prints the completed settings.
+        config = complete_settings(config, workers)
+    train, val = open_training_source(config.data, config.seed), open_source(config.data, config.data.val_split)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.network, classes=len(train.classes)))
+    settings = config.training
+    with workers.strategy.scope():
+        state = make_train_state(config)
+        step = make_train_step(state.model, state.optimizer, settings, None, state.averages)
+    padding = mean_pixel(config.network.backbone)
+
+    def make_batches(replicas: int, replica_ids: range) -> tf.data.Dataset:
+        return training_batches(
+            train, settings, config.seed, replicas=replicas, local_replicas=replica_ids, padding=padding
+        )
+
+    batches = iterate(distribute_batches(workers, make_batches))
+    float(step(next(batches))["loss"])
+    start_seconds = time.perf_counter() - began
+    updates, began = 0, time.perf_counter()
+    while updates < MIN_UPDATES or (time.perf_counter() - began < SECONDS and updates < MAX_UPDATES):
+        # Reading the loss waits for the device.
+        float(step(next(batches))["loss"])
+        updates += 1
+    update_seconds = (time.perf_counter() - began) / updates
+    began = time.perf_counter()
+    validator = Validator(config, val)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Random weights predict one class.
+        validator.evaluate(1)
+        start_seconds += time.perf_counter() - began
+        began = time.perf_counter()
+        validator.evaluate(IMAGES)
+    image_seconds = (time.perf_counter() - began) / min(IMAGES, val.size or IMAGES)
+    del batches, step, state, validator
+    gc.collect()
+    return Trial(update_seconds, start_seconds, image_seconds, peak_memory())

@@ -1,0 +1,156 @@
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deeplab.config import TrainConfig, record_given
+from deeplab.errors import UserError
+from deeplab.plan.choice import is_planned
+from deeplab.plan.facts import Trial
+from deeplab.plan.plan import BY_HAND, PLAN_FILE, Plan, make_plan, read_plan
+from tests.plan.test_rules import config, facts
+
+
+class Machine:
+    """A machine of constant speed: seconds per update by crop side and weights, and the trials made on it."""
+
+    def __init__(self, seconds: float = 0.5) -> None:
+        self.seconds, self.trials = seconds, []
+
+    def __call__(self, settings: TrainConfig) -> Trial:
+        self.trials.append((settings.training.crop_size, settings.pretrained))
+        small = 0.5 if settings.pretrained == "official_050" else 1.0
+        return Trial(self.seconds * small * (settings.training.crop[0] / 353) ** 2, 20.0, 0.1)
+
+
+def plan_for(settings: TrainConfig, machine: Machine | None = None, **changes: Any) -> Plan:
+    return make_plan(settings, facts(**changes), machine or Machine(), clock=lambda: 0.0)
+
+
+def values(plan: Plan) -> dict[str, Any]:
+    return {row.setting: row.value for row in plan.rows}
+
+
+def test_a_plan_decides_the_whole_recipe():
+    plan = plan_for(config())
+    applied = plan.apply(config())
+    assert (applied.pretrained, applied.network.head, applied.network.batch_norm_momentum) == (
+        "official",
+        "v3plus",
+        0.95,
+    )
+    training = applied.training
+    assert (training.optimizer, training.learning_rate, training.batch_size) == ("adamw", 1e-3, 4)
+    # 0.92 * 1800 - 20 - 100 * 0.1 = 1626 seconds, 90 % of which hold 2926.8 updates.
+    assert (training.steps, training.evaluate_every, training.patience) == (2920, 365, 4)
+    assert plan.forecast_minutes is not None
+    assert 25 < plan.forecast_minutes < 30
+
+
+def test_settings_given_by_hand_win_and_others_follow_them():
+    given = record_given(config(training={"steps": 80, "optimizer": "sgd"}, pretrained="runs/other"), ())
+    record_given(given, ("data", "data.root", "training.steps", "training.optimizer", "pretrained"))
+    machine = Machine()
+    plan = plan_for(given, machine)
+    applied = plan.apply(given)
+    assert (applied.pretrained, applied.training.steps, applied.training.optimizer) == ("runs/other", 80, "sgd")
+    assert (applied.training.learning_rate, applied.training.evaluate_every) == (0.007, 10)
+    by_hand = {row.setting for row in plan.rows if row.reason == BY_HAND}
+    assert by_hand == {"training.steps", "training.optimizer", "pretrained"}
+    # The time of an update is not needed.
+    assert not machine.trials
+    assert plan.forecast_minutes is None
+
+
+def test_a_setting_equal_to_the_default_counts_as_given_on_a_command_line():
+    given = record_given(config(training={"batch_size": 16}), ("training.batch_size",))
+    assert plan_for(given).apply(given).training.batch_size == 16
+
+
+def test_decisions_that_contradict_settings_given_by_hand_are_dropped():
+    """Without rare classes, crops cannot be centered on them: the decision on both settings is dropped."""
+    given = record_given(config(), ("training.augment.rare_crops",))
+    plan = plan_for(given, pixels=(990, 10))
+    assert values(plan)["training.augment.rare_classes"] == []
+    assert plan.apply(given).training.augment.rare_crops == 0
+
+
+def test_a_slow_machine_gets_smaller_crops_and_then_the_smaller_network():
+    """1626 s * 0.9 hold 300 updates of 4.9 s: crops of 353 fit up to that; of 257 at 53 % of the time."""
+    machine = Machine(6.0)
+    plan = plan_for(config(), machine)
+    assert machine.trials == [(353, "official"), (257, "official")]
+    assert values(plan)["training.crop_size"] == 257
+    machine = Machine(15.0)
+    plan = plan_for(config(), machine)
+    assert machine.trials == [(353, "official"), (257, "official"), (257, "official_050")]
+    assert values(plan)["training.steps"] == 368  # 1463.4 s / (15 * 0.5 * 0.53 s) = 368.1
+
+
+def test_a_budget_that_cannot_hold_a_useful_training_is_a_warning():
+    with pytest.warns(UserWarning, match=r"minutes=30 hold 1\d\d updates; 300 need about \d+ minutes: set minutes"):
+        plan_for(config(), Machine(40.0))
+
+
+def test_missing_weights_are_a_warning_with_the_remedy():
+    with pytest.warns(UserWarning, match=r"starts from random weights: official: offline; save it as x"):
+        plan = plan_for(config(), missing_weights="official: offline; save it as x")
+    assert values(plan)["pretrained"] is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plan_for(record_given(config(pretrained="run"), ("pretrained",)), missing_weights="offline")
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path):
+    plan = plan_for(config(), pixels=(990, 10), size=(3000, 4000))
+    plan.write(tmp_path)
+    assert read_plan(tmp_path) == plan
+    assert read_plan(tmp_path / "none") is None
+    content = json.loads((tmp_path / PLAN_FILE).read_text())
+    content["rows"][0].pop("reason")
+    (tmp_path / PLAN_FILE).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"plan.json: is damaged .*reason"):
+        read_plan(tmp_path)
+
+
+def test_the_table_has_every_setting_with_its_reason():
+    text = plan_for(config()).text()
+    assert "367 training and 100 validation images, median 480x360 pixels, 3 classes" in text
+    assert "training.optimizer" in text
+    assert "learns new classes in fewer updates than SGD" in text
+    assert "of minutes=30" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "planned"),
+    [
+        ({}, ("data",), True),
+        ({"plan": False}, ("data", "plan"), False),
+        ({}, ("data", "experiment"), False),
+        ({"data": {"source": "voc", "root": "VOCdevkit"}}, ("data",), False),
+        ({"data": {"source": "tfds", "name": "pets"}, "minutes": 5}, ("data", "minutes"), True),
+        ({"first_stage": {"training": {"steps": 5}}}, ("data", "first_stage"), False),
+    ],
+)
+def test_plans_are_for_the_users_own_data(settings: dict, given: tuple, planned: bool):
+    assert is_planned(record_given(config(**settings), given)) == planned
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "message"),
+    [
+        (
+            {"data": {"source": "voc", "root": "x"}, "minutes": 5},
+            ("data", "minutes"),
+            r"minutes: .*data=voc has a recipe",
+        ),
+        ({"data": {"source": "shapes"}, "plan": True}, ("data", "plan"), r"plan: cannot be used: data=shapes has"),
+        ({"plan": True}, ("experiment", "plan"), r"plan: cannot be used: the experiment has a recipe"),
+        ({"plan": False, "minutes": 5}, ("plan", "minutes"), r"minutes: is the time of a plan"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(settings: dict, given: tuple, message: str):
+    with pytest.raises(UserError, match=message):
+        is_planned(record_given(config(**settings), given))

@@ -1,0 +1,145 @@
+"""Each rule on statistics made by hand."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from deeplab.config import TrainConfig, build
+from deeplab.data_check.statistics import SplitStatistics
+from deeplab.plan import rules
+from deeplab.plan.facts import Facts
+
+GIB = 2**30
+
+
+def facts(
+    size: tuple[int, int] = (360, 480), pixels: tuple[int, ...] = (50, 30, 20), images: int = 367, **changes: Any
+) -> Facts:
+    """Return the facts of a set: (height, width), pixels by class, and number of training images."""
+    train = SplitStatistics("set/train", images, 200, pixels, pixels, pixels, 0, height_width=size)
+    val = dataclasses.replace(train, name="set/val", size=100)
+    classes = tuple(f"c{i}" for i in range(len(pixels)))
+    return dataclasses.replace(Facts(classes, train, val, minutes=30.0, memory=16 * GIB), **changes)
+
+
+def config(**settings: Any) -> TrainConfig:
+    return build(TrainConfig, {"data": {"source": "folder", "root": "set"}} | settings)
+
+
+def test_images_up_to_1026_pixels_keep_their_pixels_and_photos_are_letterboxed():
+    assert rules.resize(facts((1026, 700)), config())[0] == {"data.resize": "none"}
+    values, reason = rules.resize(facts((3000, 4000)), config())
+    assert values == {"data.resize": "letterbox", "data.image_size": 513}
+    assert "images of 4000x3000 pixels" in reason
+    assert rules.resize(facts((3000, 4000), economy=1), config())[0]["data.image_size"] == 353
+
+
+def test_images_that_are_scaled_by_another_setting_are_not_letterboxed():
+    scaled = config(data={"source": "folder", "root": "set", "min_resize_value": 513})
+    assert rules.resize(facts((3000, 4000)), scaled)[0] == {"data.resize": "none"}
+
+
+@pytest.mark.parametrize(
+    ("size", "has_gpu", "economy", "expected"),
+    [
+        ((360, 480), False, 0, 353),  # 11 * 32 + 1
+        ((480, 360), False, 1, 257),
+        ((160, 160), False, 0, 161),  # one pixel of padding
+        ((150, 200), False, 0, 129),  # 161 would need 11
+        ((20, 20), False, 0, 33),
+        ((700, 1000), False, 0, 353),
+        ((700, 1000), True, 0, 513),
+        ((360, 480), True, 0, 353),
+    ],
+)
+def test_crops_are_about_the_shorter_side_up_to_a_limit(size, has_gpu, economy, expected):
+    values, _ = rules.crop_size(facts(size, has_gpu=has_gpu, economy=economy), config())
+    assert values == {"training.crop_size": expected}
+
+
+def test_crops_of_scaled_images_are_whole_images():
+    scaled = config(data={"source": "folder", "root": "set", "resize": "letterbox", "image_size": [257, 385]})
+    assert rules.crop_size(facts(), scaled)[0] == {"training.crop_size": (257, 385)}
+
+
+def test_official_weights_are_taken_if_they_can_be_had():
+    assert rules.weights(facts(), config())[0] == {"pretrained": "official"}
+    assert rules.weights(facts(economy=2), config())[0] == {"pretrained": "official_050"}
+    values, reason = rules.weights(facts(missing_weights="official: offline; save it as x"), config())
+    assert values == {"pretrained": None, "model.aspp_rates": []}
+    assert reason == "random weights: official: offline; save it as x"
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"dropout": 0.0}, "official"),
+        ({"depth_multiplier": 0.1}, None),
+        ({"backbone": "resnet50"}, "imagenet"),
+        ({"backbone": "xception65"}, None),
+    ],
+)
+def test_other_networks_have_imagenet_weights_or_none(model, expected):
+    assert rules.weights(facts(), config(model=model))[0]["pretrained"] == expected
+
+
+def test_the_head_of_a_network_given_by_hand_is_kept():
+    assert rules.head(facts(), config())[0] == {"model.head": "v3plus"}
+    assert rules.head(facts(), config(model={"backbone": "resnet50", "head": "v3"}))[0] == {}
+
+
+def test_batches_fit_into_the_memory():
+    """4 crops of 513 pixels need 1.5e9 + 4 * 2000 * 513^2 = 3.6e9 bytes, at most 70 % of the machine: 4.8 GiB."""
+    large = config(training={"crop_size": 513})
+    assert rules.batch_size(facts(memory=5 * GIB), large)[0] == {"training.batch_size": 4}
+    assert rules.batch_size(facts(memory=int(4.5 * GIB)), large)[0] == {"training.batch_size": 2}
+    assert rules.batch_size(facts(memory=1 * GIB), large)[0] == {"training.batch_size": 2}
+    assert rules.batch_size(facts(memory=None), large)[0] == {"training.batch_size": 4}
+
+
+def test_batches_are_multiples_of_the_replicas():
+    gpus = facts(has_gpu=True, replicas=3)
+    assert rules.batch_size(gpus, config())[0] == {"training.batch_size": 18}
+    assert rules.batch_norm(gpus, config())[0]["training.batch_norm"] == "sync"
+    assert rules.batch_norm(facts(), config())[0] == {"training.batch_norm": "train", "model.batch_norm_momentum": 0.95}
+
+
+def test_a_momentum_given_with_the_network_is_kept():
+    network = config(model={"backbone": "resnet50", "batch_norm_momentum": 0.9})
+    assert rules.batch_norm(facts(), network)[0] == {"training.batch_norm": "train"}
+
+
+def test_the_learning_rate_is_that_of_the_optimizer():
+    assert rules.learning_rate(facts(), config(training={"optimizer": "adamw"}))[0] == {
+        "training.learning_rate": 1e-3,
+        "training.weight_decay": 0.01,
+        "training.learning_policy": "poly",
+    }
+    sgd = rules.learning_rate(facts(), config(training={"optimizer": "sgd"}))[0]
+    assert sgd == {"training.learning_rate": 0.007, "training.learning_policy": "poly"}
+
+
+def test_classes_below_two_percent_are_rare():
+    """Of 1000 pixels: 981 and 19; 980 and 20; and a class that never occurs."""
+    values, reason = rules.rare_classes(facts(pixels=(981, 19)), config())
+    assert values == {"training.augment.rare_crops": 0.5, "training.augment.rare_classes": [1]}
+    assert reason.endswith("c1")
+    for pixels in ((980, 20), (980, 20, 0)):
+        values, _ = rules.rare_classes(facts(pixels=pixels), config())
+        assert values == {"training.augment.rare_crops": 0.0, "training.augment.rare_classes": []}
+
+
+def test_rare_crops_are_left_out_with_class_weights():
+    weighted = config(training={"class_weights": "median_frequency"})
+    assert rules.rare_classes(facts(pixels=(981, 19)), weighted)[0]["training.augment.rare_crops"] == 0.0
+
+
+def test_every_rule_decides_settings_that_exist():
+    for rule in rules.RULES:
+        values, reason = rule(facts(), config())
+        assert reason
+        for path in values:
+            inner: Any = config()
+            for part in path.split("."):
+                inner = inner.get(part) if isinstance(inner, dict) else getattr(inner, part)

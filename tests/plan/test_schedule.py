@@ -1,0 +1,67 @@
+"""The rules after the trial, with times made by hand."""
+
+import pytest
+
+from deeplab.config import TrainConfig, build
+from deeplab.plan import schedule
+from deeplab.plan.facts import Trial
+from tests.plan.test_rules import config, facts
+
+TRIAL = Trial(update_seconds=0.5, start_seconds=20.0, image_seconds=0.1)
+
+
+def planned(**training: object) -> TrainConfig:
+    return config(training={"batch_size": 4} | training)
+
+
+def test_the_budget_is_filled_with_updates():
+    """30 minutes: 0.92 * 1800 - 60 - 20 - 100 * 0.1 = 1566 s, of which 90 % for updates of 0.5 s: 2818.8."""
+    values, reason = schedule.steps(facts(), planned(), TRIAL, spent=60.0)
+    assert values == {"training.steps": 2816}  # a multiple of 8
+    assert reason == "what 30 minutes hold at 0.50 s per update"
+    assert schedule.useful_steps(facts(), planned(), TRIAL, 60.0) == 2818
+
+
+def test_more_updates_than_pay_are_not_made():
+    """30 images: 150 epochs are 1125 updates of 4, fewer than 3000; 400 images: 15,000 updates of 4."""
+    fast = Trial(0.01, 20.0, 0.1)
+    assert schedule.steps(facts(images=30), planned(), fast, 60.0)[0] == {"training.steps": 3000}
+    values, reason = schedule.steps(facts(images=400), planned(), fast, 60.0)
+    assert values == {"training.steps": 15000}
+    assert reason.startswith("150 epochs")
+
+
+@pytest.mark.parametrize("minutes", [0.1, 2.0])
+def test_a_budget_that_is_too_small_is_said(minutes: float):
+    values, reason = schedule.steps(facts(minutes=minutes), planned(), TRIAL, spent=100.0)
+    assert values == {"training.steps": 8}
+    assert reason == f"{minutes:g} minutes are too few for a training"
+
+
+def test_validations_take_a_tenth_of_the_time():
+    """800 updates of 0.5 s are 90 %: the other 10 % are 44.4 s, 8 validations of 55 images."""
+    values, _ = schedule.validation(facts(), planned(steps=800), TRIAL)
+    assert values == {"training.evaluate_every": 100, "training.evaluate_images": 55}
+    assert schedule.validation(facts(), planned(steps=1600), TRIAL)[0]["training.evaluate_images"] is None
+    assert schedule.validation(facts(), planned(steps=8), TRIAL)[0]["training.evaluate_images"] == 10
+
+
+def test_without_a_trial_all_images_are_validated():
+    values, _ = schedule.validation(facts(), planned(steps=13), None)
+    assert values == {"training.evaluate_every": 2, "training.evaluate_images": None}
+
+
+def test_patience_needs_validations():
+    assert schedule.early_stop(facts(), planned(evaluate_every=10), TRIAL)[0] == {"training.patience": 4}
+    assert schedule.early_stop(facts(), planned(), TRIAL)[0] == {"training.patience": None}
+
+
+@pytest.mark.parametrize(("seconds", "every"), [(0.5, 240), (0.1, 500), (60.0, 10)])
+def test_checkpoints_are_two_minutes_apart(seconds: float, every: int):
+    assert schedule.checkpoints(facts(), planned(), Trial(seconds, 20.0, 0.1))[0] == {"training.save_every": every}
+
+
+def test_the_forecast_adds_everything_up():
+    """60 + 20 + 800 * 0.5 + (8 * 55 + 100) * 0.1 = 534 seconds."""
+    settings = build(TrainConfig, {"training": {"steps": 800, "evaluate_every": 100, "evaluate_images": 55}})
+    assert schedule.forecast_seconds(facts(), settings, TRIAL, spent=60.0) == pytest.approx(534)

@@ -1,0 +1,133 @@
+"""Planned trainings of a tiny network on a few drawn scenes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from deeplab.config import TrainConfig, build, record_given
+from deeplab.datasets.shapes import shapes_source
+from deeplab.errors import UserError
+from deeplab.plan.facts import Trial
+from deeplab.run_folder import read_training_config
+from deeplab.training.distribution import Workers
+from deeplab.training.planning import planned_settings, print_plan
+from deeplab.training.train import run_training, train
+from deeplab.training.trial import measure_trial
+
+TINY_MODEL = {"depth_multiplier": 0.1, "head": "v3", "aspp_rates": [], "aspp_channels": 8}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def uncompiled():
+    """Run eagerly: a few updates of a tiny network take less time than compiling one."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    """A folder of eight drawn scenes, scaled down to 64 pixels."""
+    root = tmp_path_factory.mktemp("scenes")
+    source = shapes_source("train", seed=0)
+    for part in ("images", "masks"):
+        (root / part).mkdir()
+    for index in range(8):
+        example = source.load(index)
+        Image.fromarray(np.ascontiguousarray(example.image[::2, ::2])).save(root / f"images/p{index}.png")
+        Image.fromarray(np.ascontiguousarray(example.label[::2, ::2])).save(root / f"masks/p{index}.png")
+    (root / "classes.txt").write_text("\n".join(source.classes))
+    return root
+
+
+def settings(scenes: Path, run: Path, **changes) -> TrainConfig:
+    """Return settings of a tiny network, as from a command line; the model is given, everything else is planned."""
+    values = {"data": {"source": "folder", "root": str(scenes)}, "run": str(run), "model": TINY_MODEL} | changes
+    given = {f"model.{key}" for key in TINY_MODEL} | {"data", "data.root", "run"}
+    for key, value in changes.items():
+        given |= {f"{key}.{inner}" for inner in value} if isinstance(value, dict) else {key}
+    return record_given(build(TrainConfig, values), given)
+
+
+def fast(config: TrainConfig, workers: Workers) -> Trial:
+    """A machine on which one minute holds 16 updates, with 2 images in the validation split."""
+    return Trial(update_seconds=3.0, start_seconds=0.0, image_seconds=0.1)
+
+
+@pytest.fixture(autouse=True)
+def fast_machine(monkeypatch):
+    monkeypatch.setattr("deeplab.training.planning.measure_trial", fast)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()} if folder.exists() else set()
+
+
+def test_a_planned_training_runs_and_a_repeated_command_keeps_the_plan(
+    scenes: Path, tmp_path: Path, monkeypatch, capsys
+):
+    run, one_minute = tmp_path / "run", {"minutes": 1.0}
+    with pytest.warns(UserWarning, match="hold 16 updates"):
+        train(settings(scenes, run, **one_minute))
+    printed = capsys.readouterr().out
+    assert "training.optimizer" in printed
+    plan = json.loads((run / "plan.json").read_text())
+    assert plan["trial"]["update_seconds"] == 3.0
+    trained = read_training_config(run)
+    # Of 55.2 s, 0.2 s are the evaluation at the end, and 90 % of the rest hold 16.5 updates.
+    assert (trained.training.steps, trained.training.evaluate_every) == (16, 2)
+    assert (trained.training.crop_size, trained.training.optimizer) == (65, "adamw")
+    assert trained.network.depth_multiplier == 0.1
+    # A machine of another speed does not change the plan of this run.
+    monkeypatch.setattr("deeplab.training.planning.measure_trial", None)
+    train(settings(scenes, run, **one_minute))
+    assert "is complete" in capsys.readouterr().out
+    assert json.loads((run / "plan.json").read_text()) == plan
+    with pytest.raises(UserError, match=r"was trained with training\.batch_size=4, not 2"):
+        train(settings(scenes, run, training={"batch_size": 2}, **one_minute))
+
+
+def test_only_printing_the_plan_writes_nothing(scenes: Path, tmp_path: Path, capsys):
+    run = tmp_path / "run"
+    run_training(settings(scenes, run, plan=True))
+    assert "Forecast: " in capsys.readouterr().out
+    assert not run.exists()
+
+
+def test_the_plan_of_a_run_that_has_started_is_printed(scenes: Path, tmp_path: Path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    given = {"training": {"steps": 2, "batch_size": 2, "preview_images": 0}}
+    train(settings(scenes, run, **given))
+    capsys.readouterr()
+    monkeypatch.setattr("deeplab.training.planning.measure_trial", None)
+    print_plan(settings(scenes, run, plan=True))
+    line = next(line for line in capsys.readouterr().out.splitlines() if "training.batch_size" in line)
+    assert line.split() == ["training.batch_size", "2", "given", "by", "hand"]
+
+
+def test_without_a_plan_the_recipe_is_the_published_one(scenes: Path, tmp_path: Path):
+    config = settings(scenes, tmp_path / "run", plan=False)
+    assert planned_settings(config, Workers(tf.distribute.get_strategy())) is config
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_workers_have_no_plan(scenes: Path, tmp_path: Path, capsys):
+    config = settings(scenes, tmp_path / "run")
+    assert planned_settings(config, Workers(tf.distribute.get_strategy(), 0, 2)) is config
+    assert "no plan: several workers" in capsys.readouterr().out
+
+
+def test_trial_updates_are_timed_and_leave_nothing(scenes: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr("deeplab.training.trial.SECONDS", 0.0)
+    config = settings(scenes, tmp_path / "run", training={"batch_size": 2, "crop_size": 33}, output_stride=[16])
+    trial = measure_trial(config, Workers(tf.distribute.get_strategy()))
+    assert 0 < trial.update_seconds < 60
+    assert 0 < trial.image_seconds < 60
+    assert trial.start_seconds > 0
+    assert trial.peak_memory is None or 1e8 < trial.peak_memory < 1e12
+    assert not (tmp_path / "run").exists()
+    assert capsys.readouterr().out == ""
