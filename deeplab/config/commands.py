@@ -110,8 +110,7 @@ class EvaluateConfig:
             (runs/NAME for published weights).
         output_stride: output strides, one or a list. null takes 16 and 8 for a run and evaluates a .tflite file as it
             is; with a value, an official .tflite file is also imported and evaluated in float at these strides.
-        image_size: fit images to this size; null takes that of the training with data.resize, else the eval_size of the
-            data.
+        image_size: fit images to this size; null takes that of the training, or the eval_size of other data.
         fit: how images meet this size, or that of a .tflite file: auto (as in the training with data.resize; else pad,
             and stretch images that a .tflite file is too small for), pad, letterbox (scale with the aspect kept, then
             pad) or stretch. Masks return to the original size, and the labels are the original ones.

@@ -1,9 +1,10 @@
 """The command evaluate: a table and a page that compare runs and .tflite files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deeplab.config import EvaluateConfig
+from deeplab.config import EvaluateConfig, ImageSize
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Source
 from deeplab.evaluation.candidates import make_candidates
@@ -12,7 +13,7 @@ from deeplab.evaluation.table import Row, differences, measure, notes, percent, 
 from deeplab.files import atomic_write, check_writable, write_json
 from deeplab.rendering.console import plain_console
 from deeplab.rendering.html import image_triple
-from deeplab.run_folder import check_class_count, open_model
+from deeplab.run_folder import TrainedModel, check_class_count, open_model
 
 EVALUATION_FILE, PAGE_FILE = "evaluation.json", "evaluation.html"
 
@@ -34,7 +35,7 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
         check_writable(out / name)
     data = models[0].data(config.data)
     source = open_source(data, data.val_split, config.seed)
-    candidates = make_candidates(config, models, data.eval_size)
+    candidates = make_candidates(config, models, default_size(models[0], config.data))
     for candidate in candidates:
         if candidate.classes is not None:
             check_class_count(source.classes, candidate.classes, candidate.name)
@@ -61,6 +62,18 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
     for path in (out / EVALUATION_FILE, out / PAGE_FILE):
         console.print(f"wrote {path}", style="dim", soft_wrap=True)
     return rows
+
+
+def default_size(model: TrainedModel, changes: Mapping[str, Any] | None) -> ImageSize:
+    """Return the size of the evaluation in the training of a run, which predict.py takes too, or that of other data.
+
+    Args:
+        model: the first model of the evaluation.
+        changes: the keys of DataConfig that replace those of its training.
+    """
+    if model.training is None or {"source", "eval_size"} & set(changes or {}):
+        return model.data(changes).eval_size
+    return model.training.eval_size
 
 
 def _samples(row: Row, source: Source, count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

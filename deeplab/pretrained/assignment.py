@@ -121,7 +121,7 @@ def _check(model: keras.Model, source: SourceWeights, assignments: LayerWeights,
     """Raise UserError if nothing is assigned, a value is not finite, or backbone variables are `uncovered`."""
     if not assignments:
         problem = f"none of its weights matches {model.name}"
-        raise UserError(source.source, problem, "set model=NAME to the model of these weights")
+        raise UserError(source.source, problem, "use the network of these weights: its backbone and depth multiplier")
     for name, values in assignments.items():
         if not all(np.isfinite(value).all() for value in values):
             raise UserError(source.source, f"weights of layer {name} are not finite", "use another file")
@@ -131,7 +131,7 @@ def _check(model: keras.Model, source: SourceWeights, assignments: LayerWeights,
         actual = f"shapes {_shapes(source.weights[layer])}" if layer in source.weights else "no such layer"
         problem = f"has no weights for {len(uncovered)} variables of the backbone; the first are of {layer}: "
         problem += f"expected shapes {expected}, got {actual}"
-        remedy = "set model= (or depth_multiplier, round_channels) to the model of these weights, or allow_missing=true"
+        remedy = "use the backbone, depth_multiplier and round_channels of these weights, or set allow_missing"
         raise UserError(source.source, problem, remedy)
 
 

@@ -195,4 +195,4 @@ def _unpublished(config: ModelConfig) -> UserError | None:
     rounding = str(config.round_channels).lower()
     problem = f"no weights are published for depth_multiplier={config.depth_multiplier} with round_channels={rounding}"
     published = ", ".join(map(str, multipliers))
-    return UserError("imagenet", problem, f"set model.depth_multiplier to {published} and model.round_channels=true")
+    return UserError("imagenet", problem, f"use depth_multiplier {published} and set round_channels")

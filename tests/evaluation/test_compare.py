@@ -13,7 +13,7 @@ import pytest
 from deeplab.config import DataConfig, EvaluateConfig, TrainConfig, to_mapping
 from deeplab.datasets.open import open_source
 from deeplab.errors import UserError
-from deeplab.evaluation.compare import run_evaluation
+from deeplab.evaluation.compare import default_size, run_evaluation
 from deeplab.evaluation.evaluate import evaluate
 from deeplab.run_folder import load_model, open_model
 
@@ -28,6 +28,17 @@ def run(make_run) -> Path:
     training = TrainConfig(run=str(folder), model=open_model(folder).description.config, data=DATA)
     (folder / "train.json").write_text(json.dumps(to_mapping(training)))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [(None, 161), ({"val_split": "train"}, 161), ({"eval_size": 129}, 129), ({"source": "shapes"}, None)],
+)
+def test_the_size_is_that_of_the_training_unless_other_data_are_given(run, tmp_path, changes, expected):
+    shutil.copytree(run, tmp_path / "run")
+    settings = json.loads((run / "train.json").read_text())
+    (tmp_path / "run" / "train.json").write_text(json.dumps({**settings, "image_size": 161}))
+    assert default_size(open_model(tmp_path / "run"), changes) == expected
 
 
 def test_run_yields_a_table_json_and_a_page(run, capsys):
