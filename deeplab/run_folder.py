@@ -189,7 +189,7 @@ def load_model(path: str | os.PathLike[str], output_stride: int = 8, image_size:
     Args:
         path: a run folder, a .tflite file made from a DeepLab network, or the name of published weights: "official",
             "official_050" or "starter".
-        output_stride: 8, 16 or 32, independent of the output stride of the training.
+        output_stride: 4, 8, 16 or 32, independent of the output stride of the training.
         image_size: fixed input size in pixels, or None for any size.
 
     Returns:

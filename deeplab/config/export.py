@@ -38,7 +38,7 @@ class ExportConfig:
         target: the app, delegate or browser that the file is for. It sets quantization, dtypes, output, mask_stride and
             image_size; a setting given by hand must not contradict it. "list" prints all targets.
         seed: seed of the choice of calibration images.
-        output_stride: output stride of the exported network: 8, 16 or 32.
+        output_stride: output stride of the exported network: 4, 8, 16 or 32.
         image_size: input size of the file in pixels. null takes the evaluation size of the run (data.image_size with
             data.resize), else its crop size, or the input size of `run` if that is a .tflite file.
         fit: how images meet the file, in its calibration and its checks: auto (as in the training with data.resize;

@@ -73,7 +73,7 @@ def load_keras_model(
 ) -> keras.Model:
     """Load the Keras model that files are made from and compared with.
 
-    The output stride is 8, 16 or 32; the image size is (height, width), at least 33 pixels each.
+    The output stride is 4, 8, 16 or 32; the image size is (height, width), at least 33 pixels each.
     `keep_ranges` keeps the activation ranges of a quantized .tflite file; `per_tensor` keeps one scale per kernel too.
 
     Raises:

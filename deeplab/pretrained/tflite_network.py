@@ -104,7 +104,7 @@ def load_tflite(source: TfliteSource | TfliteNetwork, output_stride: int = 8, im
 
     Args:
         source: as for `read_network`.
-        output_stride: 8, 16 or 32, independent of the file.
+        output_stride: 4, 8, 16 or 32, independent of the file.
         image_size: as for `build_model`.
 
     Raises:
