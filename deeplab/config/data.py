@@ -92,6 +92,8 @@ class DataConfig:
             value = getattr(self, key)
             scaled = value is None or self.min_resize_value is not None
             require(f"data.{key}", value, scaled, "null, unless data.min_resize_value is set")
+        one_size = "none with data=shapes, whose scenes have one size"
+        require("data.resize", self.resize, self.resize == "none" or self.source != "shapes", one_size)
         if self.resize == "none":
             require("data.image_size", self.image_size, self.image_size is None, "null, unless data.resize is set")
         else:

@@ -22,7 +22,6 @@ _USED_BY: dict[str, tuple[str, ...]] = {
     "label_feature": ("tfds",),
     "download": ("tfds",),
     "sbd": ("voc",),
-    "resize": ("voc", "folder", "tfds", "cityscapes", "ade20k", "coco_voc"),
 }
 """The sources that use a key of DataConfig; keys that are not listed apply to all, or cannot mislead."""
 

@@ -106,5 +106,5 @@ def test_only_training_images_are_resized_and_each_is_decoded_once(tmp_path: Pat
 
 
 def test_drawn_scenes_are_not_resized():
-    with pytest.raises(UserError, match=r"data.resize: data=shapes does not use it"):
-        open_training_source(DataConfig(resize="letterbox", image_size=65))
+    with pytest.raises(UserError, match=r"data.resize: expected none with data=shapes, whose scenes have one size"):
+        DataConfig(resize="letterbox", image_size=65)
