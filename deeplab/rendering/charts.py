@@ -108,12 +108,12 @@ def sparkline(points: Sequence[tuple[float, float]], end: float) -> Markup:
 
     NaN is skipped; empty without points.
     """
-    placed = [(4 + 152 * x / end, 29 - 26 * y) for x, y in points if not math.isnan(y)]
+    placed = [(4 + 112 * x / end, 36 - 32 * y) for x, y in points if not math.isnan(y)]
     if not placed:
         return Markup()
     line, (x, y) = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed), placed[-1]
     return Markup(
-        '<svg viewBox="0 0 160 32" role="img"><path d="M4 29.5H156" style="stroke: var(--line)"/>'
+        '<svg viewBox="0 0 120 40" role="img"><path d="M4 36.5H116M4 3.5H116" style="stroke: var(--line)"/>'
         f'<polyline points="{line}" style="fill: none; stroke: var(--c0); stroke-width: 2"/>'
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill: var(--c0)"/></svg>'
     )

@@ -13,6 +13,9 @@ MIN_VALIDATIONS = 3
 ZERO_IOU = 0.005
 """IoU below which a class counts as not learned."""
 
+MIN_ZERO_SHARE = 0.5
+"""Share of the steps before which a class may be at zero: rare classes are learned last."""
+
 MIN_FALL = 0.01
 """Fall of the mean validation mIoU from its maximum, 0..1, that is more than its usual variation."""
 
@@ -48,18 +51,18 @@ def names_text(names: Sequence[str], limit: int = MAX_NAMES) -> str:
 
 
 def _zero_classes(validations: ValidationTable, settings: TrainingConfig) -> str:
-    """Name the classes whose IoU was below `ZERO_IOU` in every validation."""
-    if len(validations.steps) < MIN_VALIDATIONS:
+    """Name the classes whose IoU was below `ZERO_IOU` in every validation of more than half a training."""
+    if len(validations.steps) < MIN_VALIDATIONS or validations.steps[-1] < MIN_ZERO_SHARE * settings.steps:
         return ""
     zero = [name for name, ious in labeled(validations.ious).items() if np.nanmax(ious) < ZERO_IOU]
     if not zero:
         return ""
-    remedy = "label more images with them"
+    verb, pronoun = ("stays", "it") if len(zero) == 1 else ("stay", "them")
+    remedy = f"label more images of {pronoun}"
     if not settings.augment.rare_crops:
         ids = ",".join(str(i) for i, name in enumerate(validations.ious) if name in zero)
         remedy += f", or set training.augment.rare_crops=0.5 and training.augment.rare_classes=[{ids}]"
-    subject = "The class stays" if len(zero) == 1 else f"{len(zero)} classes stay"
-    return f"{subject} at IoU 0 in all {len(validations.steps)} validations: {names_text(zero)}; {remedy}"
+    return f"{names_text(zero)} {verb} at IoU 0 in all {len(validations.steps)} validations; {remedy}"
 
 
 def _overfitting(validations: ValidationTable, log: Mapping[str, Sequence[float]], settings: TrainingConfig) -> str:

@@ -112,6 +112,7 @@ def training_page(
         notices=list(notices(validations, log, config.training).values()),
         names={number: f"output stride {stride}" for number, stride in enumerate(validations.mious, 1)},
         miou_chart=curves(lines, "step", "mIoU, %") if validations.steps else None,
+        stride=config.output_stride[0],
         classes=[row for row in classes if row["now"] is not None],
         unlabeled=[row["name"] for row in classes if row["now"] is None],
         charts={

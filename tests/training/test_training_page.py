@@ -46,8 +46,8 @@ def test_each_labeled_class_has_a_curve_and_weak_ones_are_marked(tmp_path):
     (tmp_path / "validation.csv").write_text("\n".join(rows))
     html = training_page(tmp_path, TrainConfig(training=TrainingConfig(steps=40)), 20, [])
     classes = html[html.index("IoU of each class") :]
-    # Width 152 from x 4 for the steps 0 to 20, height 26 above y 29 for IoU 1.
-    assert 'points="80.0,16.0 156.0,9.2"' in classes
+    # Width 112 from x 4 for the steps 0 to 20, height 32 above y 36 for IoU 1.
+    assert 'points="60.0,20.0 116.0,11.7"' in classes
     assert "<span>76.0%</span>" in classes
     assert '<span class="weak">24.0%</span>' in classes
     assert "Not in the labels: train." in classes
@@ -60,7 +60,7 @@ def test_the_page_states_the_time_left_and_what_the_curves_mean(tmp_path):
     (tmp_path / "validation.csv").write_text(table)
     html = training_page(tmp_path, TrainConfig(training=TrainingConfig(steps=40)), 30, [], seconds_left=720)
     assert re.search(r"About 12 min left, until about (\d\d \w+ )?\d\d:\d\d \(as of \d\d:\d\d\)\.", html)
-    assert "The class stays at IoU 0 in all 3 validations: pole; " in html
+    assert "pole stays at IoU 0 in all 3 validations; " in html
     assert 'style="width:75.0%"' in html
 
 
