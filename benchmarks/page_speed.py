@@ -6,7 +6,8 @@ Writes the page of each file to a temporary folder and opens it. Prints a row fo
 from the request of the page until its model has run; milliseconds of the model in the page, of the whole call of
 `segment` (decoding, fitting, model, class ids), and of the same file in Python's LiteRT with one thread: the median
 and, in parentheses, the minimum. Every round runs page and Python once, so that other load on the machine affects both;
-the load is printed. The image is a drawn scene of 480x640 pixels.
+the load is printed. The image is a drawn scene of 480x640 pixels. `--rounds 0` measures no times, which a busy machine
+would change: only the bytes and the class ids.
 """
 
 import argparse
@@ -46,13 +47,13 @@ def print_row(browser: Chromium, path: Path, image: np.ndarray, rounds: int) -> 
     with tempfile.TemporaryDirectory() as folder:
         page_path = write_page(PageConfig(str(path), str(Path(folder) / "page.html")))
         size, openings = page_path.stat().st_size, []
-        for _ in range(OPENINGS):
+        for _ in range(OPENINGS if rounds else 1):
             page = browser.open(page_path)
             if page.state() != "ready":
                 raise SystemExit(f"error: {path}: the page does not start")
             start = "performance.getEntriesByName('ready')[0].startTime"
             openings.append(page.evaluate(start) / 1000)
-            if len(openings) < OPENINGS:
+            if rounds and len(openings) < OPENINGS:
                 page.close()
         equal = float((page.segment(content).ids == predictor(received)).mean())
         times = []
@@ -63,9 +64,9 @@ def print_row(browser: Chromium, path: Path, image: np.ndarray, rounds: int) -> 
             segmented = page.segment(content)
             times.append((segmented.model_milliseconds, segmented.call_milliseconds, 1000 * python))
         page.close()
-    cells = [_cell(column, ".1f") for column in zip(*times, strict=True)]
+    cells = [_cell(column, ".1f") for column in zip(*times, strict=True)] or ["-"] * 3
     given = f"{model.input.dtype} {'x'.join(map(str, model.image_size))}"
-    row = (path.name, given, f"{size:,}", _cell(openings, ".2f"), *cells, f"{equal:.2%}")
+    row = (path.name, given, f"{size:,}", _cell(openings, ".2f") if rounds else "-", *cells, f"{equal:.2%}")
     print(f"| {' | '.join(row)} |", flush=True)
 
 

@@ -56,7 +56,8 @@ class DelegateVerdict:
     @property
     def summary(self) -> str:
         """The number of operators with each verdict, and the reasons of those not delegated, in one line."""
-        total, reasons = sum(self.counts.values()), dict.fromkeys(op.because for op in self.operators)
+        operators = sorted(self.operators, key=lambda op: get_args(Verdict).index(op.verdict))
+        total, reasons = sum(self.counts.values()), dict.fromkeys(op.because for op in operators)
         for verdict, count in self.counts.items():
             if count == total and len(reasons) == 1:
                 reason = next(iter(reasons))
@@ -64,7 +65,7 @@ class DelegateVerdict:
         counted = ", ".join(f"{count} {_PLURALS[verdict]}" for verdict, count in self.counts.items())
         parts = [f"of {total} operators {counted}"]
         for reason in filter(None, reasons):
-            found = [op for op in self.operators if op.because == reason]
+            found = [op for op in operators if op.because == reason]
             # One reason for several operators is written once.
             names = ", ".join(f"{op.operator} {op.count}" for op in found)
             parts.append(f"{found[0].verdict}: {names} ({reason})")

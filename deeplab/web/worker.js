@@ -40,7 +40,7 @@ async function segment(blob) {
   // The pixels as they are stored, upright, as predict.py reads them: without conversion to the screen's colors.
   const options = { colorSpaceConversion: "none", imageOrientation: "from-image" };
   const bitmap = await createImageBitmap(blob, options).catch(() => {
-    throw new Error("not an image that the browser can decode");
+    throw new Error("not an image that the browser can decode.");
   });
   const size = { width: bitmap.width, height: bitmap.height };
   const content = contentSize(size, facts.input, facts.fit);
