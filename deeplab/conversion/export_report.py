@@ -119,9 +119,8 @@ def _print_compatibility(report: Report) -> None:
         print(f"{report.file} for target={target}: {row}")
     apps = report.compatibility.apps
     opening = sum(verdict.opens for verdict in apps)
-    print(
-        f"{report.file}: {opening} of {len(apps)} sample apps and clients open it, by rule (inspect=FILE names all, with their sources)"
-    )
+    opened = f"{opening} of {len(apps)} sample apps and clients open it, by rule"
+    print(f"{report.file}: {opened} (inspect=FILE names all, with their sources)")
 
 
 def _number(value: object, form: str) -> str:
