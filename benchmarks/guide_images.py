@@ -24,7 +24,7 @@ from deeplab.rendering.charts import Point, scatter
 WIDTH = 1120
 """Width of the screenshots in pixels."""
 
-PAGES = {"training.html": ("training.png", 1150), "evaluation.html": ("evaluation.png", 950)}
+PAGES = {"training.html": ("training.png", 1330), "evaluation.html": ("evaluation.png", 950)}
 """The pages of a run: the file to write, and the height that is shown."""
 
 _STYLE = Path(__file__).parents[1] / "deeplab" / "rendering" / "templates" / "style.css"
