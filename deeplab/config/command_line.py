@@ -28,20 +28,24 @@ def command_line(program: str, config: Any, **changes: Any) -> str:
         if field.name == "data" and isinstance(value, dict):
             # The source comes first: it selects configs/data/SOURCE.yaml, whose values the others replace.
             keys = sorted(value, key=lambda key: key != "source")
-            words += [f"data{'' if key == 'source' else f'.{key}'}={_text(value[key])}" for key in keys]
+            words += [f"data{'' if key == 'source' else f'.{key}'}={argument_text(value[key])}" for key in keys]
         else:
-            words.append(f"{field.name}={_text(value)}")
+            words.append(f"{field.name}={argument_text(value)}")
     return " ".join(["python", program, *map(shlex.quote, words)])
 
 
-def _text(value: Any, nested: bool = False) -> str:
+def argument_text(value: Any, nested: bool = False) -> str:
     """Return a value as the argument parser reads it; text inside a list or mapping is quoted if it is not plain."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, (list, tuple)):
-        return f"[{','.join(_text(element, True) for element in value)}]"
+        return f"[{','.join(argument_text(element, True) for element in value)}]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_text(key, True)}: {_text(element, True)}" for key, element in value.items()) + "}"
+        return (
+            "{"
+            + ",".join(f"{argument_text(key, True)}: {argument_text(element, True)}" for key, element in value.items())
+            + "}"
+        )
     if not isinstance(value, str):
         return repr(value)
     is_plain = bool(_PLAIN.fullmatch(value)) and value.lower() not in _WORDS

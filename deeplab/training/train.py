@@ -1,6 +1,5 @@
 """The training command, from settings to a run folder with scores."""
 
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,8 +15,10 @@ from deeplab.pretrained.importer import check_source
 from deeplab.run_folder import SCORES_FILE, STATE_FOLDER
 from deeplab.training.checkpoint import list_checkpoints
 from deeplab.training.distribution import Workers, broadcast_value, find_workers, report_lost_workers
+from deeplab.training.planning import planned_settings, print_plan
 from deeplab.training.run_lock import first_stage_config, lock_run_folder
 from deeplab.training.settings import complete_settings
+from deeplab.training.summary import summary
 from deeplab.training.training_run import TrainingRun
 
 
@@ -41,7 +42,7 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
     require("config", type(config).__name__, isinstance(config, TrainConfig), "a TrainConfig")
     workers = find_workers(config.training)
     with report_lost_workers(workers):
-        config = complete_settings(config, workers)
+        config = complete_settings(planned_settings(config, workers), workers)
         if config.first_stage is None:
             return _train_stage(config, config.pretrained, workers, callbacks)
         first = complete_settings(first_stage_config(config), workers)
@@ -51,13 +52,16 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
 
 
 def run_training(config: TrainConfig) -> None:
-    """Train, or only check the data; print the scores and the run folder."""
+    """Train, or only check the data or print the plan; print the result."""
     if config.check_data:
         check_before_training(config.data, Path(config.run), config.seed, full=True)
         return
-    for output_stride, score in train(config).items():
-        print(f"output stride {output_stride:2d}: mIoU {score.miou:.2%}  pixel accuracy {score.pixel_accuracy:.2%}")
-    print(f"run folder: {os.path.relpath(config.run)}")
+    if config.plan:
+        print_plan(config)
+        return
+    scores = train(config)
+    if scores:
+        print("\n".join(summary(Path(config.run), scores)))
 
 
 def _train_stage(

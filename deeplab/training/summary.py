@@ -1,0 +1,63 @@
+"""What a training reached: its last lines."""
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from deeplab.config import ExportConfig, TrainConfig
+from deeplab.config.command_line import command_line
+from deeplab.evaluation.confusion import class_counts, iou_of_labeled
+from deeplab.evaluation.scores import Scores
+from deeplab.run_folder import read_training_config
+from deeplab.training.notices import is_weak, names_text
+from deeplab.training.training_page import PAGE
+from deeplab.training.validation_table import read_validations
+
+
+def summary(folder: Path, scores: Mapping[int, Scores]) -> list[str]:
+    """Return the result of a complete run as lines: scores, weak classes, and the command that exports it.
+
+    Args:
+        folder: the run folder.
+        scores: on the validation split, by output stride. The first decides which classes are weak.
+    """
+    config = read_training_config(folder)
+    lines = [
+        f"output stride {stride:2d}: mIoU {score.miou:.2%}  pixel accuracy {score.pixel_accuracy:.2%}"
+        for stride, score in scores.items()
+    ]
+    stride, first = next(iter(scores.items()))
+    count = len(first.names)
+    lines.append(f"on {count:,} image{'s' * (count != 1)} of data={config.data.source}, split {config.data.val_split}")
+    lines += [_weights(folder, config), *_classes(first, stride)]
+    path = os.path.relpath(folder)
+    export = command_line("export.py", ExportConfig(run=path, output_stride=stride))  # type: ignore[arg-type]
+    if Path(sys.argv[0]).name == "deeplab":
+        export = export.replace("python export.py", "deeplab export", 1)
+    return [*lines, f"run folder: {path}; curves and images: {os.path.join(path, PAGE)}", f"export: {export}"]
+
+
+def _weights(folder: Path, config: TrainConfig) -> str:
+    """Return which weights the run has."""
+    validations, steps = read_validations(folder), config.training.steps
+    best = validations.best if config.training.result == "best" else None
+    if best is None:
+        return f"weights: the last, of {steps:,} steps"
+    count = len(validations.steps)
+    return f"weights: the best of {count} validations, of step {validations.steps[best]:,} of {steps:,}"
+
+
+def _classes(score: Scores, stride: int) -> list[str]:
+    """Return the weak classes, weakest first, and those that the labels do not contain."""
+    ious = dict(zip(score.classes, map(float, iou_of_labeled(class_counts(score.matrix))), strict=True))
+    weak = sorted((name for name, iou in ious.items() if is_weak(iou, score.miou)), key=ious.__getitem__)
+    lines = ["weak classes: none has less than half of the mIoU"]
+    if weak:
+        named = names_text([f"{name} {ious[name]:.1%}" for name in weak])
+        lines = [f"weak classes (less than half of the mIoU, output stride {stride}): {named}"]
+    absent = [name for name, iou in ious.items() if math.isnan(iou)]
+    if absent:
+        lines.append(f"not in the labels of this split, hence not measured: {names_text(absent)}")
+    return lines

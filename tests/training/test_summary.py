@@ -1,0 +1,50 @@
+import sys
+
+import numpy as np
+
+from deeplab.config import TrainConfig, build, to_mapping
+from deeplab.evaluation.scores import scores_from_matrices
+from deeplab.files import write_json
+from deeplab.training.summary import summary
+
+
+def made_run(folder, **training):
+    settings = {"data": {"source": "folder", "root": "x", "val_split": "test"}, "training": {"steps": 300, **training}}
+    folder.mkdir()
+    write_json(folder / "train.json", to_mapping(build(TrainConfig, settings)))
+    return folder
+
+
+def scores():
+    """Scores of four classes, of which bike does not occur."""
+    matrix = np.zeros((4, 4), np.int64)
+    matrix[0, 0], matrix[1, 2], matrix[2, 2] = 90, 10, 20
+    matrix[0, 2] = 10
+    return scores_from_matrices([matrix], ("sky", "pole", "car", "bike"), ["a"])
+
+
+def test_the_last_lines_state_scores_data_weak_classes_and_the_export_command(tmp_path, monkeypatch):
+    """IoU of sky 90/100, of pole 0, of car 20/40: mIoU 1.4/3."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    run = made_run(tmp_path / "my run")
+    assert summary(run, {16: scores(), 8: scores()}) == [
+        "output stride 16: mIoU 46.67%  pixel accuracy 84.62%",
+        "output stride  8: mIoU 46.67%  pixel accuracy 84.62%",
+        "on 1 image of data=folder, split test",
+        "weights: the last, of 300 steps",
+        "weak classes (less than half of the mIoU, output stride 16): pole 0.0%",
+        "not in the labels of this split, hence not measured: bike",
+        "run folder: my run; curves and images: my run/training.html",
+        "export: python export.py 'run=my run'",
+    ]
+
+
+def test_the_export_is_that_of_the_evaluated_stride_by_the_same_program(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/deeplab", "train"])
+    run = made_run(tmp_path / "run", result="best", evaluate_every=100)
+    (run / "validation.csv").write_text("step,miou_os8\n100,0.4\n200,0.5\n300,0.4\n")
+    lines = summary(run, {8: scores()})
+    assert lines[-1] == "export: deeplab export run=run output_stride=8"
+    assert "weights: the best of 3 validations, of step 200 of 300" in lines
