@@ -1,11 +1,12 @@
 r"""Compares the speed of .tflite files.
 
-    python -m benchmarks.export_speed FILE... [--threads 1 2] [--rounds 50] [--profile]
+    python -m benchmarks.export_speed FILE... [--threads 1 2] [--rounds 50] [--profile] [--cpu-time]
 
 Prints a table with the columns of TensorFlow's own documents (model, size, device, threads, ms) and the speed relative
 to the first file. Every round runs each file once, so that other load on the machine affects all files equally; the
 relative speed is the median over the rounds, and the load of the machine is printed. `--profile` adds the time by type
-of operator and the slowest operators, each measured alone (see benchmarks/operator_times.py).
+of operator and the slowest operators, each measured alone (see benchmarks/operator_times.py). `--cpu-time` measures the
+CPU time of all threads instead of the elapsed time: on a busy machine it is close to the time on an idle one.
 
     python -m benchmarks.export_speed FILE... --adb --adb-binary=android_aarch64_benchmark_model
 
@@ -19,6 +20,7 @@ on the big cores of most phones. The output also states how many nodes the deleg
 import argparse
 import os
 import platform
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +36,9 @@ SLOWEST_COUNT = 10
 """Number of the slowest operators to list."""
 
 
-def print_table(contents: dict[str, bytes], threads: int, rounds: int) -> None:
-    times = interleaved_milliseconds(contents, threads, rounds)
+def print_table(contents: dict[str, bytes], threads: int, rounds: int, cpu_time: bool = False) -> None:
+    clock = time.process_time if cpu_time else time.perf_counter
+    times = interleaved_milliseconds(contents, threads, rounds, clock)
     first = next(iter(times.values()))
     for name, content in contents.items():
         low, middle, high = np.percentile(first / times[name], (25, 50, 75))
@@ -84,6 +87,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--cpu-time", action="store_true", help="CPU time instead of elapsed time")
     parser.add_argument("--adb", action="store_true", help="also measure on an attached Android phone")
     parser.add_argument("--adb-binary", type=Path, help="benchmark_model for Android, copied to the phone")
     parser.add_argument("--adb-serial", help="serial number of the phone, if several are attached")
@@ -105,7 +109,7 @@ def main() -> None:
     print("| model | input | output | bytes | device | threads | ms | speed relative to the first (quartiles) |")
     print("|---|---|---|---|---|---|---|---|")
     for threads in args.threads:
-        print_table(contents, threads, args.rounds)
+        print_table(contents, threads, args.rounds, args.cpu_time)
     if device is not None:
         try:
             print_phone_rows(device, dict(zip(contents, args.files, strict=True)), args)

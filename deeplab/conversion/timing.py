@@ -1,7 +1,7 @@
 """Measures the time of .tflite files per image."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -16,7 +16,10 @@ def median_milliseconds(files: Mapping[str, TfliteSource], rounds: int = 15) -> 
 
 
 def interleaved_milliseconds(
-    files: Mapping[str, TfliteSource], threads: int = 1, rounds: int = 15
+    files: Mapping[str, TfliteSource],
+    threads: int = 1,
+    rounds: int = 15,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the milliseconds of each file in each round, `[rounds]`, for the network alone with XNNPACK kernels.
 
@@ -27,15 +30,17 @@ def interleaved_milliseconds(
         files: .tflite files by name.
         threads: threads of each interpreter.
         rounds: measured images per file, after one warm-up image.
+        clock: returns seconds; None is the elapsed time. `time.process_time` measures the CPU time of all threads,
+            which other load changes little.
     """
-    rng = np.random.default_rng(0)
+    rng, clock = np.random.default_rng(0), clock or time.perf_counter
     models = {name: TfliteModel(file, threads) for name, file in files.items()}
     images = {name: rng.integers(0, 256, (*model.image_size, 3), np.uint8) for name, model in models.items()}
     inputs = {name: model.prepare(images[name]) for name, model in models.items()}
     times = {name: np.zeros(rounds + 1) for name in models}
     for i in range(rounds + 1):
         for name, model in models.items():
-            start = time.perf_counter()
+            start = clock()
             model.run(inputs[name])
-            times[name][i] = 1000 * (time.perf_counter() - start)
+            times[name][i] = 1000 * (clock() - start)
     return {name: values[1:] for name, values in times.items()}

@@ -16,3 +16,9 @@ def test_the_median_is_over_the_rounds_of_each_file(workshop, monkeypatch):
     # The first pair of times is the warm-up; then a and b alternate: 2 and 4, 6 and 8, 1 and 1 ms.
     times = median_milliseconds({"a": workshop.bare("int8"), "b": workshop.bare("int8")}, rounds=3)
     assert {name: round(value, 6) for name, value in times.items()} == {"a": 2.0, "b": 4.0}
+
+
+def test_a_clock_can_be_given(workshop):
+    ticks = iter([0.0, 9.0, 0.0, 0.002, 0.0, 0.005])
+    times = interleaved_milliseconds({"a": workshop.bare("int8")}, rounds=2, clock=lambda: next(ticks))
+    assert times["a"].round(6).tolist() == [2.0, 5.0]
