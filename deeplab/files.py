@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -48,7 +49,7 @@ def atomic_write(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Pat
     # Recorded first: a signal may arrive as soon as the file exists.
     _temporaries.add(temporary)
     try:
-        temporary.touch(exist_ok=False)
+        _create(temporary, path)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -56,6 +57,14 @@ def atomic_write(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Pat
     finally:
         temporary.unlink(missing_ok=True)
         _temporaries.discard(temporary)
+
+
+def _create(temporary: Path, path: Path) -> None:
+    """Create an empty temporary file; an error names the final file `path`."""
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def remove_temporaries() -> None:
@@ -134,8 +143,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     folder = Path(path).absolute().parent
     while not os.path.lexists(folder):
         folder = folder.parent
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise UserError(str(path), f"cannot write to {folder}", "choose another place")
+    # Permissions alone do not tell: the file system may be read-only, or like /proc have no files of users.
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        problem = f"cannot write to {folder} ({error.strerror})"
+        raise UserError(str(path), problem, "choose another place") from error
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

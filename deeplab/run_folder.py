@@ -165,6 +165,9 @@ def open_model(path: str | os.PathLike[str]) -> TrainedModel:
     if model.is_tflite:
         _ = model.tflite.graph
         return model
+    if model.path.exists() and not model.path.is_dir():
+        problem = "is a file whose name does not end in .tflite"
+        raise UserError(f"run={path}", problem, "give a run folder or a .tflite file")
     if not model.path.is_dir():
         parent = model.path.parent
         siblings = sorted(p.name for p in parent.iterdir() if p.is_dir()) if parent.is_dir() else []

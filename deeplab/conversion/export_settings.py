@@ -19,6 +19,7 @@ from deeplab.memory import require_memory
 from deeplab.prediction.image_fit import Size
 from deeplab.prediction.model_input import network_input
 from deeplab.run_folder import TrainedModel, open_model
+from deeplab.tflite.tflite_file import report_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,7 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
     paths = output_paths(config, run)
     for path in paths.values():
         check_writable(path)
+        check_writable(report_path(path))
     size, fit = _input(config, run)
     require_memory("image_size", size, len(run.description.classes))
     check_image_size(config, size)

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from deeplab.config import checked
+from deeplab.config.class_names import check_class_names
+from deeplab.config.mapping import require
 from deeplab.datasets.source import Example
 from deeplab.evaluation.boundary import BoundaryScores, boundary_counts, trimap_matrices
 from deeplab.evaluation.confusion import confusion_matrix
@@ -41,8 +44,12 @@ def evaluate(
         total: number of examples, if known, for the progress bar.
 
     Raises:
-        UserError: no images, only ignored pixels, or a label that is neither a class nor 255.
+        UserError: an argument has a wrong type; there are no images or only ignored pixels; or a label is neither a
+            class nor 255.
     """
+    require("predict", type(predict).__name__, callable(predict), "a function of an image")
+    require("examples", type(examples).__name__, not isinstance(examples, str), "Example objects")
+    classes = check_class_names(checked(tuple[str, ...], classes, "classes"), "classes")
     matrices, names, stretched, widths = [], [], 0, tuple(sorted(trimap_widths))
     borders: BoundaryScores | None = None
     with progress_bar(shown=progress is not None) as bar:

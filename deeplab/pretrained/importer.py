@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from deeplab.config import checked
+from deeplab.config.mapping import require
 from deeplab.errors import UserError
 from deeplab.files import WEIGHTS_FILE, check_weights_file
 from deeplab.model.build import DeepLab
@@ -33,9 +35,11 @@ def import_weights(model: DeepLab, path: str | Path, *, allow_missing: bool = Fa
         The variables that were loaded, re-initialized and missing; `str()` formats them as a table.
 
     Raises:
-        UserError: the file does not exist, is damaged, has an unknown format or is of another network, or part of the
-            backbone would keep its initial weights.
+        UserError: an argument has a wrong type; the file does not exist, is damaged, has an unknown format or is of
+            another network; or part of the backbone would keep its initial weights.
     """
+    require("model", type(model).__name__, isinstance(model, DeepLab), "a model of build_model or load_model")
+    path, allow_missing = checked(str, path, "path"), checked(bool, allow_missing, "allow_missing")
     source = add_identity_decoder(_read_source(path, model), model)
     return assign_weights(model, source, allow_missing=allow_missing)
 

@@ -68,6 +68,9 @@ def open_tflite(source: TfliteSource) -> TfliteFile:
         name, content = "the model", bytes(source)
     else:
         name = str(source)
+        if Path(name).exists() and not Path(name).is_file() and not Path(name).is_dir():
+            # Reading a pipe would wait for a writer, and some devices have no end.
+            raise UserError(name, "is no regular file", "give the path of a .tflite file")
         try:
             content = Path(source).read_bytes()
         except OSError as error:

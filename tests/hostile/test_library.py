@@ -1,5 +1,7 @@
 """Wrong arguments of the library: a UserError that names the argument, and NumPy's integers are allowed."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,15 @@ import deeplab
 from deeplab.errors import UserError
 
 TINY = {"depth_multiplier": 0.1, "head": "v3", "aspp_rates": (), "aspp_channels": 8, "classes": 3}
+
+
+CLASSES = ("background", "cat", "dog")
+
+
+@lru_cache(maxsize=1)
+def network():
+    """A network for calls that are refused before they change it."""
+    return deeplab.build_model(model(), 16)
 
 
 def model(**changes):
@@ -80,6 +91,24 @@ REFUSED = [
     (lambda: deeplab.export("run"), "config"),
     (lambda: deeplab.train({"run": "run"}), "config"),
     (lambda: deeplab.train(None), "config"),
+    (lambda: deeplab.import_weights(None, "run"), "model"),
+    (lambda: deeplab.import_weights("run", "run"), "model"),
+    (lambda: deeplab.import_weights(network(), None), "path"),
+    (lambda: deeplab.import_weights(network(), 3), "path"),
+    (lambda: deeplab.import_weights(network(), b"run"), "path"),
+    (lambda: deeplab.import_weights(network(), ""), "path"),
+    (lambda: deeplab.import_weights(network(), "run", allow_missing="no"), "allow_missing"),
+    (lambda: deeplab.quantize_aware(None), "model"),
+    (lambda: deeplab.quantize_aware("run"), "model"),
+    (lambda: deeplab.quantize_aware(network(), per_tensor=1), "per_tensor"),
+    (lambda: deeplab.quantize_aware(deeplab.quantize_aware(network())), "model"),
+    (lambda: deeplab.evaluate(None, [], CLASSES), "predict"),
+    (lambda: deeplab.evaluate("run", [], CLASSES), "predict"),
+    (lambda: deeplab.evaluate(len, "set", CLASSES), "examples"),
+    (lambda: deeplab.evaluate(len, [], "background"), "classes"),
+    (lambda: deeplab.evaluate(len, [], None), "classes"),
+    (lambda: deeplab.evaluate(len, [], ("a", "a")), "classes"),
+    (lambda: deeplab.evaluate(len, [], (1, 2)), "classes[0]"),
 ]
 
 

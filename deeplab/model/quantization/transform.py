@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from deeplab.config import ImageSize, ModelConfig
+from deeplab.config import ImageSize, ModelConfig, checked
+from deeplab.config.mapping import require
 from deeplab.errors import UserError
 from deeplab.model.backbones.features import Features
 from deeplab.model.build import DeepLab, build_model
@@ -34,8 +35,12 @@ def quantize_aware(model: DeepLab, per_tensor: bool = False) -> DeepLab:
         tensors before they are rounded.
 
     Raises:
-        UserError: int8 is not simulated for a layer.
+        UserError: int8 is not simulated for a layer, or `model` is no model that `build_model` returns.
     """
+    require("model", type(model).__name__, isinstance(model, DeepLab), "a model of build_model or load_model")
+    if any(isinstance(layer, FoldedConvolution) for layer in model.layers):
+        raise UserError("model", "is quantization-aware already", "give the model of build_model or load_model")
+    per_tensor = checked(bool, per_tensor, "per_tensor")
     plan = make_plan(model)
     norms = {name: model.get_layer(norm) for name, norm in plan.norms.items()}
     folded = set(plan.norms.values())
