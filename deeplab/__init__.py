@@ -18,7 +18,7 @@ _HOMES = {
     "load_model": "deeplab.run_folder",
     "quantize_aware": "deeplab.model.quantization.transform",
     "import_weights": "deeplab.pretrained",
-    "train": "deeplab.training.train",
+    "train": "deeplab.api",
     "evaluate": "deeplab.evaluation.evaluate",
     "export": "deeplab.conversion.export",
 }

@@ -16,7 +16,7 @@ ORDER = [
     *("errors", "interruption", "files", "quiet", "memory", "pixels", "published_weights", "config", "tflite"),
     *("compatibility", "model", "pretrained"),
     *("run_folder", "datasets", "rendering", "data_check", "plan", "prediction", "web", "evaluation", "training"),
-    *("conversion", "cli"),
+    *("conversion", "cli", "api"),
 ]
 """Packages and modules of deeplab; each imports only from those before it."""
 
