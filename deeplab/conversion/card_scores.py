@@ -7,6 +7,7 @@ from typing import Any
 from deeplab.conversion.export_report import Report
 from deeplab.errors import UserError
 from deeplab.evaluation.compare import EVALUATION_FILE
+from deeplab.evaluation.scores import is_weak
 from deeplab.files import file_sha256, read_json
 from deeplab.prediction.model_input import ModelInput
 from deeplab.run_folder import TrainedModel, read_scores
@@ -110,7 +111,8 @@ def weak_classes(rows: Sequence[ClassRow], scores: CardScores) -> Iterator[str]:
     if unlabeled:
         yield f"In no validation image that was checked, so not measured: {', '.join(unlabeled)}."
     if scores.miou is not None:
-        weak = [row for row in rows if row.iou is not None and row.iou < scores.miou / 2 and row.name not in unlabeled]
+        measured = [row for row in rows if row.iou is not None and row.name not in unlabeled]
+        weak = [row for row in measured if is_weak(row.iou or 0.0, scores.miou)]
         if weak:
             listed = ", ".join(f"{row.name} ({100 * (row.iou or 0):.1f})" for row in weak)
             yield f"Weak classes, with less than half of the mIoU: {listed}."

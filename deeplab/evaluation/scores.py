@@ -10,6 +10,14 @@ from deeplab.errors import UserError
 from deeplab.evaluation.boundary import BoundaryScores
 from deeplab.evaluation.confusion import class_counts, iou_of_counts, iou_of_labeled, mean_of_occurring, ratio
 
+WEAK_SHARE = 0.5
+"""Share of the mIoU below which the IoU of a class is weak."""
+
+
+def is_weak(iou: float, miou: float) -> bool:
+    """Return whether a class is weak: its IoU is below half of the mIoU. NaN is not."""
+    return iou < WEAK_SHARE * miou
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -19,9 +19,6 @@ MIN_ZERO_SHARE = 0.5
 MIN_FALL = 0.01
 """Fall of the mean validation mIoU from its maximum, 0..1, that is more than its usual variation."""
 
-WEAK_SHARE = 0.5
-"""Share of the mIoU below which the IoU of a class is weak."""
-
 MAX_NAMES = 8
 """Number of class names in a notice."""
 
@@ -38,11 +35,6 @@ def notices(
     """
     found = {"zero": _zero_classes(validations, settings), "overfitting": _overfitting(validations, log, settings)}
     return {kind: text for kind, text in found.items() if text}
-
-
-def is_weak(iou: float, miou: float) -> bool:
-    """Return whether a class is weak: its IoU is below half of the mIoU. NaN is not."""
-    return iou < WEAK_SHARE * miou
 
 
 def names_text(names: Sequence[str], limit: int = MAX_NAMES) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 from deeplab.config import ExportConfig, TrainConfig
 from deeplab.config.command_line import command_line
 from deeplab.evaluation.confusion import class_counts, iou_of_labeled
-from deeplab.evaluation.scores import Scores
+from deeplab.evaluation.scores import Scores, is_weak
 from deeplab.run_folder import read_training_config
-from deeplab.training.notices import is_weak, names_text
+from deeplab.training.notices import names_text
 from deeplab.training.training_page import PAGE
 from deeplab.training.validation_table import read_validations
 

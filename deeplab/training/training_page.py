@@ -13,14 +13,14 @@ from markupsafe import Markup
 from deeplab.config import TrainConfig
 from deeplab.datasets.source import Example
 from deeplab.evaluation.confusion import class_counts, iou_of_labeled
-from deeplab.evaluation.scores import Scores
+from deeplab.evaluation.scores import Scores, is_weak
 from deeplab.files import atomic_write
 from deeplab.rendering.charts import curves, sparkline
 from deeplab.rendering.html import image_triple, render_page
 from deeplab.run_folder import LOG_FILE
 from deeplab.training.csv_log import read_table
 from deeplab.training.forecast import Forecast, duration
-from deeplab.training.notices import is_weak, notices
+from deeplab.training.notices import notices
 from deeplab.training.validation_table import ValidationTable, read_validations
 
 PAGE = "training.html"

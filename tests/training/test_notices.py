@@ -3,7 +3,8 @@ import math
 import pytest
 
 from deeplab.config import AugmentConfig, TrainingConfig
-from deeplab.training.notices import is_weak, names_text, notices
+from deeplab.evaluation.scores import is_weak
+from deeplab.training.notices import names_text, notices
 from deeplab.training.validation_table import ValidationTable
 
 SETTINGS = TrainingConfig(steps=600, evaluate_every=100)
