@@ -82,6 +82,8 @@ def train(
     """
     if config is not None and settings:
         raise UserError(next(iter(settings)), "cannot be combined with a config", "give a config, or settings alone")
+    if config is None and not settings:
+        raise UserError("config", "expected settings or a TrainConfig, got none", 'give data="shapes" for the demo')
     config = _config(settings) if config is None else config
     from deeplab.training.train import train as train_config
 

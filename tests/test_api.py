@@ -71,6 +71,7 @@ def test_data_alone_select_their_recipe(trained):
         ({"steps": 3}, r"steps: unknown key; did you mean 'training\.steps'\?"),
         ({"check_data": True}, "check_data: does not train"),
         ({"config": TrainConfig(), "seed": 3}, "seed: cannot be combined with a config"),
+        ({}, "config: expected settings or a TrainConfig, got none"),
     ],
 )
 def test_wrong_settings_are_named(settings, line, trained):
