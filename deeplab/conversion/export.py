@@ -180,10 +180,10 @@ def _write_pages(
         elif page.is_file() and report.sha256 not in page.read_text(encoding="utf-8", errors="replace"):
             warnings.warn(f"{page} contains an earlier {path.name}; page=true writes it again", stacklevel=3)
     if len(errors) > 1:
-        problem = "; ".join(f"{error.subject}: {error.problem}" for error in errors.values())
+        problem = "; ".join(f"{each.subject}: {each.problem}" for each in errors.values())
         raise UserError("page", f"{len(errors)} pages are not written: {problem}", next(iter(errors.values())).remedy)
-    for error in errors.values():
-        raise error
+    for each in errors.values():
+        raise each
 
 
 def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:
