@@ -56,8 +56,9 @@ def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
         count = open_source(config.data, split).size
         lines.append(f"data.train_split={split}: {count} images")
     if config.training.result is None:
-        result = "last" if config.training.patience is None else "best"
-        config = dataclasses.replace(config, training=dataclasses.replace(config.training, result=result))
+        last = config.training.patience is None
+        training = dataclasses.replace(config.training, result="last" if last else "best")
+        config = dataclasses.replace(config, training=training)
     if config.training.weight_decay is None:
         decay = published_weight_decay(config.network)
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, weight_decay=decay))
