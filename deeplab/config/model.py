@@ -38,8 +38,8 @@ class ModelConfig:
         low_level_channels: output channels of the decoder's projection of the low-level features.
         decoder_channels: output channels of the decoder's two 3x3 convolutions.
         decoder_separable: use depthwise separable convolutions in the decoder.
-        dropout: dropout rate after the projection of v3 and v3plus, and after fc6 and fc7; 0 to below 1. The other
-            heads have no dropout.
+        dropout: dropout rate after the projection of v3 and v3plus, after fc6 and fc7, and in the auxiliary head; 0 to
+            below 1. The other heads have no dropout.
         classes: number of classes including the background, 2 to 255.
         batch_norm_momentum: momentum of all batch norms. null takes the published value of each part (0.9997 in ASPP
             and decoder, 0.997 in MobileNetV2), which needs tens of thousands of steps; short trainings need 0.95.
