@@ -29,6 +29,9 @@ from deeplab.plan.schedule import (
 PLAN_FILE = "plan.json"
 BY_HAND = "given by hand"
 
+PLANNING_SHARE = 0.15
+"""Share of the budget after which no cheaper recipe is tried."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -139,7 +142,10 @@ def make_plan(
             break
         if draft.config != previous:
             trial, previous = measure(draft.config), draft.config
-        if trial is None or useful_steps(facts, draft.config, trial, clock() - began) >= MIN_STEPS:
+        spent = clock() - began
+        # Another trial would cost more updates than a cheaper recipe gains.
+        slow_planning = spent > PLANNING_SHARE * 60 * facts.minutes
+        if trial is None or slow_planning or useful_steps(facts, draft.config, trial, spent) >= MIN_STEPS:
             break
     spent = clock() - began
     if trial is None:
@@ -181,8 +187,9 @@ class _Draft:
 def _warn(plan: Plan, config: TrainConfig, spent: float) -> None:
     """Warn of random weights, and of a budget that is too small for a useful number of updates."""
     facts, trial = plan.facts, plan.trial
-    if facts.missing_weights and config.pretrained is None:
-        warnings.warn(f"the training starts from random weights: {facts.missing_weights}", stacklevel=3)
+    for row in plan.rows:
+        if row.setting == "pretrained" and row.value is None and row.reason != BY_HAND:
+            warnings.warn(f"the training starts from {row.reason}", stacklevel=3)
     if trial is None or plan.forecast_minutes is None or config.training.steps >= MIN_STEPS:
         return
     rest = plan.forecast_minutes * 60 - spent - trial.start_seconds - config.training.steps * trial.update_seconds

@@ -56,10 +56,14 @@ def resize(facts: Facts, config: TrainConfig) -> Decision:
     return {"data.resize": "letterbox", "data.image_size": side}, reason
 
 
+def fits_official_weights(config: TrainConfig) -> bool:
+    """Return whether the backbone is that of the official weights, as far as it was given by hand."""
+    return isinstance(config.model, dict) and not any(key in config.model for key in _DEPTH_KEYS)
+
+
 def weights(facts: Facts, config: TrainConfig) -> Decision:
     """Start from the official weights if the network allows it, else from ImageNet weights, else from random ones."""
-    network = config.model if isinstance(config.model, dict) else None
-    if network is None or any(key in network for key in _DEPTH_KEYS):
+    if not fits_official_weights(config):
         if has_imagenet_weights(config.network):
             return {"pretrained": "imagenet"}, f"weights of {config.network.backbone} for a network given by hand"
         return {"pretrained": None}, "random weights: no published weights fit the network given by hand"

@@ -12,6 +12,7 @@ from deeplab.memory import machine_memory
 from deeplab.plan.choice import is_planned
 from deeplab.plan.facts import Facts
 from deeplab.plan.plan import Plan, make_plan, read_plan
+from deeplab.plan.rules import fits_official_weights
 from deeplab.published_weights import local_file
 from deeplab.training.distribution import Workers, find_workers
 from deeplab.training.run_lock import has_started, lock_run_folder
@@ -68,16 +69,17 @@ def _new_plan(config: TrainConfig, workers: Workers, folder: Path | None) -> Pla
         has_gpu=bool(tf.config.list_physical_devices("GPU")),
         replicas=workers.replicas,
         memory=machine_memory(),
-        missing_weights=None if is_given(config, "pretrained") else _missing_weights(),
+        missing_weights=None if is_given(config, "pretrained") else _missing_weights(config),
     )
     print("Measuring a few updates for the plan ...", flush=True)
     return make_plan(config, facts, lambda settings: measure_trial(settings, workers), began)
 
 
-def _missing_weights() -> str | None:
-    """Return why the official weights cannot be used, with the remedy; None if they can."""
-    try:
-        local_file("official")
-    except UserError as error:
-        return str(error)
+def _missing_weights(config: TrainConfig) -> str | None:
+    """Return why the official weights cannot be had, with the remedy; None if they can, or the network is another."""
+    if fits_official_weights(config):
+        try:
+            local_file("official")
+        except UserError as error:
+            return str(error)
     return None

@@ -62,6 +62,8 @@ def test_the_composed_settings_can_be_printed(configs, capsys):
 
 def test_keys_of_the_arguments_are_given_by_hand():
     assert given_keys(["run=a=b", "data=voc", "data.root=x", "--cfg", "job"]) == {"run", "data", "data.root"}
+    mapping = ["training={steps: 5, augment: {flip: 0}}", "model={}", "first_stage='{x'"]
+    assert given_keys(mapping) == {"training.steps", "training.augment.flip", "model", "first_stage"}
 
 
 @pytest.mark.parametrize(

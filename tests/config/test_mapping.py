@@ -22,6 +22,7 @@ from deeplab.config import (
     record_given,
     to_mapping,
     type_name,
+    with_values,
 )
 from deeplab.errors import UserError
 
@@ -164,3 +165,26 @@ def test_in_a_config_made_in_python_the_settings_that_differ_from_the_defaults_a
     assert is_given(config, "mask_stride")
     assert not is_given(config, "quantization")
     assert not is_given(TrainConfig(), "model")
+
+
+def test_settings_inside_another_config_or_a_mapping_are_given():
+    config = TrainConfig(model={"dropout": 0.2}, training=TrainingConfig(steps=5))
+    assert is_given(config, "model.dropout")
+    assert is_given(config, "training.steps")
+    assert not is_given(config, "model.head")
+    assert not is_given(config, "training.batch_size")
+    assert not is_given(config, "experiment")
+    assert is_given(record_given(TrainConfig(), {"experiment"}), "experiment")
+
+
+def test_values_are_replaced_by_their_paths_and_what_was_given_stays_recorded():
+    config = record_given(TrainConfig(model={"dropout": 0.2}), {"model.dropout"})
+    changed = with_values(config, {"training.steps": 7, "model.head": "v3", "output_stride": [8], "pretrained": "run"})
+    assert (changed.training.steps, changed.output_stride, changed.pretrained) == (7, (8,), "run")
+    assert changed.model == {"dropout": 0.2, "head": "v3"}
+    assert changed.training.batch_size == config.training.batch_size
+    assert is_given(changed, "model.dropout")
+    assert not is_given(changed, "training.steps")
+    assert config.training.steps != 7
+    with pytest.raises(UserError, match=r"training.steps: expected an integer above 0, got 0"):
+        with_values(config, {"training.steps": 0})

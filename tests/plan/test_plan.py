@@ -89,6 +89,15 @@ def test_a_slow_machine_gets_smaller_crops_and_then_the_smaller_network():
     assert values(plan)["training.steps"] == 368  # 1463.4 s / (15 * 0.5 * 0.53 s) = 368.1
 
 
+def test_a_planning_that_takes_long_tries_no_cheaper_recipe():
+    """The first trial ends after 300 of 1800 seconds, more than 15 %."""
+    machine, times = Machine(15.0), iter([0.0, 300.0, 300.0])
+    with pytest.warns(UserWarning, match="hold 72 updates"):  # (1626 - 300) * 0.9 / 15 = 79.6, in multiples of 8
+        plan = make_plan(config(), facts(), machine, clock=lambda: next(times))
+    assert machine.trials == [(353, "official")]
+    assert values(plan)["training.crop_size"] == 353
+
+
 def test_a_budget_that_cannot_hold_a_useful_training_is_a_warning():
     with pytest.warns(UserWarning, match=r"minutes=30 hold 1\d\d updates; 300 need about \d+ minutes: set minutes"):
         plan_for(config(), Machine(40.0))

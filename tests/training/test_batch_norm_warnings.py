@@ -14,12 +14,12 @@ def network(momentum: float = 0.9) -> keras.Model:
     return keras.Model(image, BatchNorm(momentum=momentum, name="norm")(image))
 
 
-def warnings_for(model: keras.Model, replicas: int = 1, **settings: object) -> list[str]:
+def warnings_for(model: keras.Model, replicas: int = 1, small: bool = True, **settings: object) -> list[str]:
     config = TrainingConfig(**settings)
     set_trainable(model, config)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_about_batch_norm(model, config, replicas)
+        warn_about_batch_norm(model, config, replicas, small)
     return [str(w.message) for w in caught]
 
 
@@ -44,6 +44,7 @@ def test_too_few_steps_for_the_momentum_show_a_warning(momentum, steps, expected
 def test_small_batches_per_replica_show_a_warning(settings, replicas, expected):
     lines = warnings_for(network(), replicas, **settings)
     assert [expected in line for line in lines] == [True] if expected else not lines
+    assert not warnings_for(network(), replicas, small=False, **settings)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from deeplab.plan.facts import Trial
 from deeplab.run_folder import read_training_config
 from deeplab.training.distribution import Workers
 from deeplab.training.planning import planned_settings, print_plan
+from deeplab.training.run_lock import check_settings
 from deeplab.training.train import run_training, train
 from deeplab.training.trial import measure_trial
 
@@ -54,32 +55,36 @@ def settings(scenes: Path, run: Path, **changes) -> TrainConfig:
 
 
 def fast(config: TrainConfig, workers: Workers) -> Trial:
-    """A machine on which one minute holds 16 updates, with 2 images in the validation split."""
-    return Trial(update_seconds=3.0, start_seconds=0.0, image_seconds=0.1)
+    """A machine on which one minute holds 8 updates, with 2 images in the validation split."""
+    return Trial(update_seconds=6.0, start_seconds=0.0, image_seconds=0.1)
+
+
+def slow(config: TrainConfig, workers: Workers) -> Trial:
+    """A machine of half that speed."""
+    return Trial(update_seconds=12.0, start_seconds=0.0, image_seconds=0.1)
 
 
 @pytest.fixture(autouse=True)
-def fast_machine(monkeypatch):
+def fast_machine(monkeypatch, tmp_path):
+    """Replace the trial; the official weights cannot be had."""
+    monkeypatch.setenv("DEEPLAB_WEIGHTS", str(tmp_path))
     monkeypatch.setattr("deeplab.training.planning.measure_trial", fast)
 
 
-def files(folder: Path) -> set[str]:
-    return {path.name for path in folder.rglob("*") if path.is_file()} if folder.exists() else set()
-
-
+@pytest.mark.slow
 def test_a_planned_training_runs_and_a_repeated_command_keeps_the_plan(
     scenes: Path, tmp_path: Path, monkeypatch, capsys
 ):
     run, one_minute = tmp_path / "run", {"minutes": 1.0}
-    with pytest.warns(UserWarning, match="hold 16 updates"):
+    with pytest.warns(UserWarning, match="hold 8 updates"):
         train(settings(scenes, run, **one_minute))
     printed = capsys.readouterr().out
     assert "training.optimizer" in printed
     plan = json.loads((run / "plan.json").read_text())
-    assert plan["trial"]["update_seconds"] == 3.0
+    assert plan["trial"]["update_seconds"] == 6.0
     trained = read_training_config(run)
-    # Of 55.2 s, 0.2 s are the evaluation at the end, and 90 % of the rest hold 16.5 updates.
-    assert (trained.training.steps, trained.training.evaluate_every) == (16, 2)
+    # Of 55.2 s, 0.2 s are the evaluation at the end, and 90 % of the rest hold 8.25 updates.
+    assert (trained.training.steps, trained.training.evaluate_every) == (8, 1)
     assert (trained.training.crop_size, trained.training.optimizer) == (65, "adamw")
     assert trained.network.depth_multiplier == 0.1
     # A machine of another speed does not change the plan of this run.
@@ -98,15 +103,20 @@ def test_only_printing_the_plan_writes_nothing(scenes: Path, tmp_path: Path, cap
     assert not run.exists()
 
 
-def test_the_plan_of_a_run_that_has_started_is_printed(scenes: Path, tmp_path: Path, monkeypatch, capsys):
-    run = tmp_path / "run"
-    given = {"training": {"steps": 2, "batch_size": 2, "preview_images": 0}}
-    train(settings(scenes, run, **given))
-    capsys.readouterr()
+def test_a_run_that_has_started_keeps_its_plan(scenes: Path, tmp_path: Path, monkeypatch, capsys):
+    workers = Workers(tf.distribute.get_strategy())
+    first = planned_settings(settings(scenes, tmp_path, minutes=1.0), workers)
+    monkeypatch.setattr("deeplab.training.planning.measure_trial", slow)
+    # Nothing is trained yet: the plan is made again.
+    assert planned_settings(settings(scenes, tmp_path, minutes=2.0), workers).training.steps == 8
+    check_settings(tmp_path, first)
+    (tmp_path / "model.weights.h5").touch()
+    assert planned_settings(settings(scenes, tmp_path, minutes=1.0), workers).training.steps == 8
     monkeypatch.setattr("deeplab.training.planning.measure_trial", None)
-    print_plan(settings(scenes, run, plan=True))
+    capsys.readouterr()
+    print_plan(settings(scenes, tmp_path, plan=True))
     line = next(line for line in capsys.readouterr().out.splitlines() if "training.batch_size" in line)
-    assert line.split() == ["training.batch_size", "2", "given", "by", "hand"]
+    assert line.split()[:2] == ["training.batch_size", "4"]
 
 
 def test_without_a_plan_the_recipe_is_the_published_one(scenes: Path, tmp_path: Path):
@@ -121,6 +131,7 @@ def test_several_workers_have_no_plan(scenes: Path, tmp_path: Path, capsys):
     assert "no plan: several workers" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_trial_updates_are_timed_and_leave_nothing(scenes: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr("deeplab.training.trial.SECONDS", 0.0)
     config = settings(scenes, tmp_path / "run", training={"batch_size": 2, "crop_size": 33}, output_stride=[16])
