@@ -59,6 +59,8 @@ def early_stop(facts: Facts, config: TrainConfig, trial: Trial | None) -> Decisi
     """Stop if the validation does not improve over half of the training; the best weights are the result."""
     if config.training.evaluate_every is None:
         return {"training.patience": None}, "needs training.evaluate_every"
+    if config.training.steps < MIN_STEPS:
+        return {"training.patience": None}, "the first updates may lower the mIoU until batch norm has settled"
     return {"training.patience": PATIENCE}, "validations without a better mIoU; the best weights are the result"
 
 

@@ -56,6 +56,13 @@ def test_patience_needs_validations():
     assert schedule.early_stop(facts(), planned(), TRIAL)[0] == {"training.patience": None}
 
 
+def test_short_trainings_do_not_stop_early():
+    """A training of 24 updates stopped at 18 with its weights of update 6, before batch norm had settled."""
+    short = planned(evaluate_every=3, steps=299)
+    assert schedule.early_stop(facts(), short, TRIAL)[0] == {"training.patience": None}
+    assert schedule.early_stop(facts(), planned(evaluate_every=3, steps=300), TRIAL)[0] == {"training.patience": 4}
+
+
 @pytest.mark.parametrize(("seconds", "every"), [(0.5, 240), (0.1, 500), (60.0, 10)])
 def test_checkpoints_are_two_minutes_apart(seconds: float, every: int):
     assert schedule.checkpoints(facts(), planned(), Trial(seconds, 20.0, 0.1))[0] == {"training.save_every": every}
