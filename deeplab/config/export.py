@@ -34,8 +34,8 @@ class ExportConfig:
         run: a run folder, an official .tflite file or the name of one (official, official_050, starter), which is
             imported first.
         out: the .tflite file to write; its report is written next to it. Several quantizations add their names. null
-            writes QUANTIZATION.tflite, or TARGET.tflite, into the run folder; settings that shape the file and are not the
-            usual ones are added to the name, as in int8_per_tensor.tflite. Required when `run` is a .tflite file.
+            writes QUANTIZATION.tflite, or TARGET.tflite, into the run folder; settings that shape the file and are not
+            the usual ones are added to the name, as in int8_per_tensor.tflite. Required when `run` is a .tflite file.
         target: the app, delegate or browser that the file is for. It sets quantization, dtypes, output, mask_stride and
             image_size; a setting given by hand must not contradict it. "list" prints all targets.
         seed: seed of the choice of calibration images.

@@ -144,8 +144,8 @@ class TrainingConfig:
         evaluate_images: number of validation images of these evaluations, from the start; null takes all.
         patience: stop after this many evaluations in a row without a better mIoU at the first evaluated output stride;
             null never stops before `steps`.
-        result: the weights a run ends with, in model.weights.h5: the last, or the best evaluated ones. null is best with
-            `patience`, else last.
+        result: the weights a run ends with, in model.weights.h5: the last, or the best evaluated ones. null is best
+            with `patience`, else last.
         log_every: number of updates between two rows of log.csv and TensorBoard.
         preview_images: number of validation images shown in TensorBoard and training.html.
     """
@@ -209,7 +209,8 @@ class TrainingConfig:
         expected = f"0 with training.batch_norm={self.batch_norm}"
         require("training.recalibration_batches", self.recalibration_batches, updated, expected)
         if self.evaluate_every is None:
-            require("training.result", self.result, self.result != "best", "last, unless training.evaluate_every is set")
+            expected = "last, unless training.evaluate_every is set"
+            require("training.result", self.result, self.result != "best", expected)
             require("training.patience", self.patience, self.patience is None, "null without training.evaluate_every")
 
     @property

@@ -42,7 +42,6 @@ class TfliteFile:
             raise UserError(self.name, f"its {ORIGIN_FILE} is damaged ({error})", "export it again") from error
         return origin if isinstance(origin, dict) else {}
 
-
     @property
     def fit(self) -> Fit:
         """How images of other sizes meet the file, as it states; "auto" if it does not. Raises UserError if damaged."""

@@ -12,6 +12,7 @@ import filelock
 from deeplab.config import TrainConfig, build, to_mapping
 from deeplab.errors import UserError
 from deeplab.files import write_json
+from deeplab.published_weights import published_name
 from deeplab.run_folder import (
     FORMER_DEFAULTS,
     STATE_FOLDER,
@@ -91,14 +92,20 @@ def check_settings(folder: Path, config: TrainConfig) -> None:
 def _normalized(config: TrainConfig) -> TrainConfig:
     """Return the settings as they are stored and compared.
 
-    Paths of the data are absolute, so that every command finds them from any folder. Defaults that are written out are
-    null.
+    Paths of the data and of the pretrained weights are absolute, so that every command finds them from any folder.
+    Defaults that are written out are null.
     """
-    paths = {key: getattr(config.data, key) for key in ("root", "sbd", "colors")}
-    # TFDS also takes URLs (gs://bucket/folder), which are absolute.
-    absolute = {key: os.path.abspath(path) for key, path in paths.items() if path is not None and "://" not in path}
-    former = dict.fromkeys(key for key, value in FORMER_DEFAULTS.items() if getattr(config.data, key) == value)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute, **former))
+    changes: dict[str, Any] = {key: _absolute(getattr(config.data, key)) for key in ("root", "sbd", "colors")}
+    changes |= dict.fromkeys(key for key, value in FORMER_DEFAULTS.items() if getattr(config.data, key) == value)
+    pretrained = config.pretrained
+    if pretrained != "imagenet" and published_name(pretrained or "") is None:
+        pretrained = _absolute(pretrained)
+    return dataclasses.replace(config, pretrained=pretrained, data=dataclasses.replace(config.data, **changes))
+
+
+def _absolute(path: str | None) -> str | None:
+    """Return an absolute path; URLs, which TFDS also takes (gs://bucket/folder), are absolute."""
+    return path if path is None or "://" in path else os.path.abspath(path)
 
 
 def first_stage_config(config: TrainConfig) -> TrainConfig:

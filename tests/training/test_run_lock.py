@@ -43,6 +43,26 @@ def test_run_resumes_only_with_matching_settings(tmp_path):
         check_settings(tmp_path, dataclasses.replace(config, training=TrainingConfig(ema_decay=0.5)))
 
 
+def test_paths_may_be_given_in_another_way_when_a_run_resumes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = DataConfig(source="folder", root="set")
+    check_settings(tmp_path, TrainConfig(data=data, pretrained="runs/float"))
+    (tmp_path / "model.weights.h5").touch()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    absolute = TrainConfig(data=dataclasses.replace(data, root="../set"), pretrained=str(tmp_path / "runs/float"))
+    check_settings(tmp_path, absolute)
+    check_settings(tmp_path, dataclasses.replace(absolute, pretrained="../runs/float"))
+    with pytest.raises(UserError, match="was trained with pretrained="):
+        check_settings(tmp_path, dataclasses.replace(absolute, pretrained="runs/float"))
+
+
+def test_published_weights_are_stored_by_name(tmp_path):
+    for name in ("official", "imagenet"):
+        check_settings(tmp_path, TrainConfig(pretrained=name))
+        assert read_json(tmp_path / "train.json")["pretrained"] == name
+
+
 def test_settings_that_a_train_json_lacks_take_their_defaults(tmp_path):
     check_settings(tmp_path, TrainConfig())
     (tmp_path / "model.weights.h5").touch()
