@@ -43,8 +43,9 @@ def depthwise(image=F32, weights=None, version=1, **options):
 
 def mean(image=F32, axes=(1, 2), version=1, keep=True, dtype="int32", computed=False):
     given = type(image)(dtype, (len(axes),)) if computed else constant(axes, dtype)
-    shape = [1 if i in axes else n for i, n in enumerate(image.shape)]
-    shape = shape if keep else [n for i, n in enumerate(image.shape) if i not in axes]
+    reduced = {axis % len(image.shape) for axis in axes}
+    shape = [1 if i in reduced else n for i, n in enumerate(image.shape)]
+    shape = shape if keep else [n for i, n in enumerate(image.shape) if i not in reduced]
     return operator_file("MEAN", [image, given], type(image)(image.dtype, tuple(shape)), version, keepDims=keep)
 
 
@@ -142,6 +143,7 @@ CASES = {
     "mean of the batch": (mean(axes=(0,)), "DDDDFDDFFF"),
     "mean of the batch, int8": (mean(I8, axes=(0,), version=2), "DDDDDDDUFF"),
     "mean of 6 channels": (mean(bytes8(1, 8, 8, 6), axes=(3,), version=2), "DDDDDDDUFF"),
+    "mean of the last axis, 6 channels": (mean(bytes8(1, 8, 8, 6), axes=(-1,), version=2), "DDDDDDDUFF"),
     "mean of 8 channels": (mean(I8, axes=(3,), version=2), "DDDDDDDUDF"),
     "mean, computed axes": (mean(computed=True), "FFFDFDDFF."),
     "mean, int64 axes": (mean(dtype="int64"), "FF..FDDFF."),
@@ -251,6 +253,15 @@ def test_every_rule_of_a_delegate_decides_in_a_small_file(delegate):
     decided = {verdicts(content)[delegate] for content, _ in CASES.values()}
     stated = {(rule.verdict, rule.because) for rule in delegates()[delegate].rule if rule.verdict != "delegated"}
     assert stated <= decided
+
+
+@pytest.mark.slow
+def test_kernels_of_float16_files_are_constant(workshop):
+    """They are stored as float16, and DEQUANTIZE reads them."""
+    graph = read_graph(workshop.bare("float16"))
+    kinds = {(op.name, operator_verdict(delegates()["coreml"], graph, op)[0]) for op in graph.operators}
+    assert {("CONV_2D", "delegated"), ("DEPTHWISE_CONV_2D", "delegated"), ("DEQUANTIZE", "delegated")} <= kinds
+    assert not {"CONV_2D", "DEPTHWISE_CONV_2D"} & {name for name, verdict in kinds if verdict != "delegated"}
 
 
 def test_verdicts_of_a_file_are_counted_by_operator_and_reason():
