@@ -1,9 +1,11 @@
 """Export of a run folder: files, reports and user errors."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import deeplab.conversion.export as export_module
@@ -13,7 +15,7 @@ from deeplab.conversion.export import export
 from deeplab.conversion.export_report import sha256
 from deeplab.conversion.inspection import inspect
 from deeplab.conversion.verify import verify_file
-from deeplab.datasets.shapes import CLASSES
+from deeplab.datasets.shapes import CLASSES, shapes_source
 from deeplab.errors import UserError
 from deeplab.files import write_json
 from deeplab.run_folder import ModelDescription, save_model
@@ -122,6 +124,42 @@ def test_wrong_settings_are_user_errors(run, tmp_path, changes, message):
 def test_run_is_required():
     with pytest.raises(UserError, match="run: a value is required"):
         build(ExportConfig, {})
+
+
+def test_calibration_images_are_padded_with_the_mean_of_the_backbone(workshop, monkeypatch):
+    """The mean is that of keras.applications."""
+    monkeypatch.setattr(export_module, "load_keras_model", lambda *_: workshop.model)
+    monkeypatch.setattr(export_module, "make_reference", lambda *_: workshop.reference)
+    settings = SimpleNamespace(
+        config=ExportConfig("run", calibration_images=1),
+        run=SimpleNamespace(description=ModelDescription(dataclasses.replace(TINY, backbone="resnet50"), CLASSES)),
+        image_size=(193, 193),
+        fit="auto",
+        per_tensor=False,
+        validation=None,
+        training=shapes_source("train", 160),
+    )
+    (image,) = export_module._prepare(settings, keep_ranges=False).calibration.images
+    np.testing.assert_array_equal(image[160:192, 0], np.broadcast_to(np.float32([123.68, 116.779, 103.939]), (32, 3)))
+
+
+@pytest.mark.parametrize(
+    ("per_tensor", "equalize", "equalized"),
+    [(True, True, True), (True, False, False), (False, True, False), (False, False, False)],
+)
+def test_only_per_tensor_files_are_equalized_and_state_it(workshop, monkeypatch, per_tensor, equalize, equalized):
+    monkeypatch.setattr(export_module, "equalized", lambda *_: "the equalized model")
+    monkeypatch.setattr(export_module, "export_graph", lambda model, *_: model)
+    monkeypatch.setattr(export_module, "convert", lambda graph, *_: graph)
+    monkeypatch.setattr(export_module, "write_metadata", lambda content, *_, files, **__: (content, files))
+    calibration = SimpleNamespace(images=("an image",))
+    prepared = export_module._PreparedModel("the model", (), calibration, workshop.reference, 0.0, {})
+    expected = dataclasses.replace(workshop.target("int8").expected, per_tensor=per_tensor)
+    settings = SimpleNamespace(config=ExportConfig("run", equalize=equalize, per_tensor=per_tensor))
+    content, files = export_module.make_file(prepared, expected, settings)
+    assert content == ("the equalized model" if equalized else "the model")
+    origin = json.loads(files["origin.json"])
+    assert (origin["equalized"], origin["per_tensor"]) == (equalized, per_tensor)
 
 
 def test_verify_without_a_run_does_not_check_the_agreement_with_keras(official_models):
