@@ -18,6 +18,9 @@ from deeplab.model.build import build_model
 
 def test_clearly_positive_winners_need_no_logit_offset():
     assert needed_logit_offset([LogitExtremes(5.0, -3.0, 9.0)]) == 0.0
+    # The logits have a range of 12: below 2 % of it, 0.24, rounding could make a winner negative.
+    assert needed_logit_offset([LogitExtremes(0.25, -3.0, 9.0)]) == 0.0
+    assert needed_logit_offset([LogitExtremes(0.23, -3.0, 9.0)]) == 3.0
 
 
 def test_a_negative_winner_of_one_image_needs_an_offset_that_makes_the_lowest_logit_of_all_zero():

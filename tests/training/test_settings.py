@@ -52,6 +52,7 @@ def devkit(root: Path, *masks: str) -> Path:
         # "weight decay 0.0005" in sec. 4 of arXiv:1412.7062 and sec. 4.1 of arXiv:1606.00915.
         ({"backbone": "vgg16", "head": "v1", "aspp_rates": [6]}, 0.0005),
         ({"backbone": "resnet101_beta", "head": "v2", "aspp_rates": [3, 6]}, 0.0005),
+        ({"backbone": "vgg16", "head": "v3"}, 0.0005),
     ],
 )
 def test_weight_decay_is_the_published_one_of_the_network_and_is_shown(model, published, capsys):
@@ -197,6 +198,7 @@ def test_experiments_of_v1_and_v2_have_the_recipes_of_their_papers():
     assert (second.batch_size, second.learning_rate, second.momentum) == (10, 0.001, 0.9)
     assert (second.learning_policy, second.power, second.steps) == ("poly", 0.9, 20_000)
     for recipe in (first, second):
+        assert (recipe.crop_size, recipe.output_stride) == (321, 8)
         assert recipe.layer_multipliers == {"logits": 10}
         assert recipe.bias_multiplier == 2
 
