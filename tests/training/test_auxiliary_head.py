@@ -14,7 +14,7 @@ from deeplab.model.resize import CropTo, PadToGrid
 from deeplab.training.auxiliary_head import add_auxiliary_head
 from tests.networks import randomize
 
-CONFIG = ModelConfig(classes=3)
+CONFIG = ModelConfig(classes=3, dropout=0.3)
 
 
 def network() -> DeepLab:
@@ -29,7 +29,11 @@ def network() -> DeepLab:
 def test_its_logits_are_those_of_a_convolution_batch_norm_and_classifier():
     """A 3x3 convolution to 256 channels, batch norm, ReLU and a 1x1 convolution (PSPNet, arXiv:1612.01105)."""
     plain = network()
-    model = randomize(add_auxiliary_head(plain, CONFIG))
+    model = add_auxiliary_head(plain, CONFIG)
+    assert model.get_layer("auxiliary_dropout").rate == 0.3
+    # A standard deviation of 0.01, cut at two: 0.88 of it.
+    assert np.asarray(model.get_layer("auxiliary_logits").kernel).std() == pytest.approx(0.0088, rel=0.2)
+    randomize(model)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 60, 33, 3)).astype("float32")
     main, auxiliary = (np.asarray(y) for y in model(image, training=False))
     np.testing.assert_array_equal(main, image)
