@@ -101,5 +101,5 @@ def test_a_trained_run_is_evaluated_and_exported(tmp_path):
     assert row.scores.miou == run.scores[16].miou
     (report,) = run.export(quantization="float32", image_size=33, miou_images=0)
     assert not report.failed
-    assert (tmp_path / "run" / "float32.tflite").is_file()
+    assert (run.folder / report.file).is_file()
     assert run.load(16, 33).output_shape == (None, 33, 33, 7)
