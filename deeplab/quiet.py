@@ -47,6 +47,17 @@ def quiet() -> Iterator[None]:
                 os.write(2, output.read())
 
 
+def open_closed_output() -> None:
+    """Lead standard output and standard error to the null device if the process was started without them (`>&-`)."""
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_WRONLY)
+            if null != fd:
+                os.dup2(null, fd)
+                os.close(null)
+            setattr(sys, name, open(fd, "w", encoding="utf-8", closefd=False))
+
+
 def restore_output() -> None:
     """End the redirection of `quiet`, also if a signal has interrupted its own end."""
     for fd, original in _originals:

@@ -20,7 +20,7 @@ from deeplab.config import build, record_given
 from deeplab.errors import InterruptedRunError, UserError, printable
 from deeplab.files import remove_temporaries
 from deeplab.interruption import Interruption
-from deeplab.quiet import quiet, restore_output
+from deeplab.quiet import open_closed_output, quiet, restore_output
 
 _FREE, _PLACE, _FOLDER = (
     "free some disk space",
@@ -53,6 +53,7 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
         arguments: `key=value` settings; None takes those of the process.
     """
     interruption, failure = Interruption(), None
+    open_closed_output()
     try:
         interruption.start()
         _dispatch(name, list(sys.argv[1:] if arguments is None else arguments))

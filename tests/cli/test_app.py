@@ -143,3 +143,12 @@ def test_closed_output_ends_the_help_quietly_and_a_job_with_exit_code_1(argument
     process.stdout.close()
     assert process.wait() == code
     assert b"Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["image_size=abc"], 1)])
+def test_a_process_that_is_started_without_output_ends_with_its_exit_code(arguments, code, closed):
+    command = ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "summarize.py", *arguments]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
