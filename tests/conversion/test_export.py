@@ -93,7 +93,7 @@ def test_each_part_of_an_export_is_announced(run, tmp_path):
 def test_no_file_is_written_if_a_check_fails(run, tmp_path, monkeypatch, workshop):
     # The replaced conversion writes no metadata.
     monkeypatch.setattr(export_module, "make_file", lambda *_: workshop.bare("float32"))
-    with pytest.raises(UserError, match=r"not written, a check failed: float32: metadata: failed, none \(limit"):
+    with pytest.raises(UserError, match=r"not written, a check failed: float32: metadata: failed, none \(expected"):
         export(_config(run, tmp_path / "model.tflite", quantization="float32"))
     assert list(tmp_path.iterdir()) == []
 
