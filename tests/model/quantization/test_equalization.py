@@ -64,14 +64,27 @@ def test_channels_get_equal_shares_of_both_kernels():
 def test_a_chain_of_three_kernels_ends_with_the_geometric_mean_of_their_shares():
     """Equal shares of both kernels of each pair (eq. 11 of arXiv:1906.04721), which takes several rounds."""
     image = x = keras.Input((1, 1, 2))
-    names = {"first": 1 / 64, "second": 1.0, "third": 1.0}
-    for name, share in names.items():
+    # A share of a kernel does not depend on the largest value of the kernel.
+    names = {"first": (0.01, 1 / 64), "second": (1.0, 1.0), "third": (1.0, 1.0)}
+    for name, (largest, share) in names.items():
         conv = layers.Conv2D(2, 1, use_bias=False, name=name)
         x = layers.Activation("relu")(conv(x)) if name != "third" else conv(x)
-        conv.set_weights([np.reshape(np.diag([1.0, share]), (1, 1, 2, 2))])
+        conv.set_weights([np.reshape(np.diag([largest, largest * share]), (1, 1, 2, 2))])
     result = equalized(keras.Model(image, x), [np.array([[[1.0, 0.1]]], np.float32)])
-    shares = [np.asarray(result.get_layer(name).kernel)[0, 0, 1, 1] for name in names]
-    np.testing.assert_allclose(shares, (1 / 64 * 1 * 1) ** (1 / 3), rtol=1e-3)
+    kernels = [np.asarray(result.get_layer(name).kernel)[0, 0] for name in names]
+    np.testing.assert_allclose([k[1, 1] / k[0, 0] for k in kernels], (1 / 64 * 1 * 1) ** (1 / 3), rtol=1e-3)
+
+
+def test_channels_that_are_added_to_the_image_keep_their_scale():
+    image = keras.Input((3, 3, 2))
+    x = layers.Add()([layers.Conv2D(2, 1, name="added")(image), image])
+    x = layers.Activation("relu")(layers.Conv2D(2, 1, name="first")(x))
+    model = keras.Model(image, layers.Conv2D(2, 1, name="second")(x))
+    weights = two_layers("relu").get_weights()
+    model.set_weights([*weights[:2], *weights])
+    result = equalized(model, images(2.0))
+    for name, stays in (("added", True), ("first", False)):
+        assert np.array_equal(result.get_layer(name).kernel, model.get_layer(name).kernel) == stays
 
 
 def test_a_channel_that_relu6_clips_keeps_its_scale_and_the_other_one_stays_below_6():
