@@ -1,9 +1,10 @@
 """Kernels of uint8 files as per-tensor int8 kernels."""
 
+import keras
 import numpy as np
 import pytest
 
-from deeplab.pretrained.kernel_limits import move_excess
+from deeplab.pretrained.kernel_limits import fit_kernels, move_excess
 from deeplab.pretrained.tflite_network import load_quantized, load_tflite, read_network
 
 
@@ -21,6 +22,17 @@ def test_the_excess_of_a_depthwise_tap_moves_to_its_neighbors():
     expected = -3 * weights / weights.sum()
     expected[0, 1] = -127
     np.testing.assert_allclose(result[:, :, 1, 0], expected)
+
+
+def test_a_channel_that_exceeds_127_scales_is_scaled_down_and_up_again_in_the_next_kernel():
+    image = keras.Input((1, 1, 1))
+    x = keras.layers.Conv2D(2, 1, use_bias=False, name="first")(image)
+    model = keras.Model(image, keras.layers.Conv2D(1, 1, use_bias=False, name="second")(x))
+    model.set_weights([np.reshape([300.0, 50.0], (1, 1, 1, 2)), np.reshape([10.0, 20.0], (1, 1, 2, 1))])
+    fit_kernels(model, {"first": 2.0, "second": 1.0})
+    first, second = model.get_weights()
+    np.testing.assert_allclose(first.ravel(), [254, 50])
+    np.testing.assert_allclose(second.ravel(), [10 * 300 / 254, 20], rtol=1e-6)
 
 
 @pytest.mark.slow
