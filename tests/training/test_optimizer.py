@@ -66,23 +66,20 @@ def test_weight_decay_acts_on_kernels_of_full_convolutions_only():
     assert len(paths) == 1 + 17 + 16 + 4 + 3 + 1
 
 
-@pytest.mark.parametrize(
-    ("path", "factor"),
-    [
-        ("backbone_stem/kernel", 0.5),
-        ("backbone_block3_project_bn/gamma", 0.5),
-        ("aspp0/kernel", 10.0),
-        ("logits/kernel", 10.0),
-        ("logits/bias", 20.0),
-        ("decoder_conv0_pointwise/kernel", 7.0),
-        ("decoder_low_level/kernel", 3.0),
-    ],
-)
-def test_multiplier_depends_on_the_part_of_the_network(path, factor):
+def test_multiplier_depends_on_the_part_of_the_network():
+    factors = {
+        "backbone_stem/kernel": 0.5,
+        "backbone_block3_project_bn/gamma": 0.5,
+        "aspp0/kernel": 10.0,
+        "logits/kernel": 10.0,
+        "logits/bias": 20.0,
+        "decoder_conv0_pointwise/kernel": 7.0,
+        "decoder_low_level/kernel": 3.0,
+    }
     prefixes = {"decoder_": 7.0, "decoder_low": 3.0}
     config = TrainingConfig(backbone_multiplier=0.5, last_layers_multiplier=10.0, layer_multipliers=prefixes)
-    (variable,) = [v for v in build_model(SMALL).trainable_variables if v.path == path]
-    assert multiplier(variable, config) == factor
+    variables = {variable.path: variable for variable in build_model(SMALL).trainable_variables}
+    assert {path: multiplier(variables[path], config) for path in factors} == factors
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -57,6 +57,7 @@ def test_training_images_are_padded_with_the_mean_of_the_backbone(tmp_path):
     np.testing.assert_array_equal(images[:, -1], np.broadcast_to(np.float32([123.68, 116.779, 103.939]), (2, 97, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "unfolds"), [("train", True), ("frozen_statistics", False)])
 def test_folded_batch_norms_get_statistics_unless_these_are_frozen(tmp_path, monkeypatch, mode, unfolds):
     def import_folded(model, path, *, allow_missing):

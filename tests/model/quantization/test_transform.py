@@ -38,7 +38,9 @@ def networks():
     return plain, aware
 
 
-@pytest.mark.parametrize("config", [TINY, BETA, VGG], ids=["mobilenet_v2", "resnet50_beta", "vgg16"])
+@pytest.mark.parametrize(
+    "config", [TINY, pytest.param(BETA, marks=pytest.mark.slow), VGG], ids=["mobilenet_v2", "resnet50_beta", "vgg16"]
+)
 def test_without_rounding_the_logits_are_those_of_the_float_network(config):
     plain = randomize(build_model(config, 16), seed=1)
     # Logits of magnitude 1, for the absolute tolerance of 1e-5.
@@ -68,6 +70,7 @@ def test_resized_logits_are_multiples_of_the_scale(networks):
     assert len(np.unique(np.round(integers))) > 20
 
 
+@pytest.mark.slow
 def test_weights_load_at_every_output_stride_and_size(networks, tmp_path):
     _, aware = networks
     aware.save_weights(tmp_path / "a.weights.h5")
