@@ -143,6 +143,8 @@ def _input_text(row: Mapping[str, Any]) -> str:
 
 
 def _scores(row: Mapping[str, Any], data: str, protocol: str, remedy: str = "") -> CardScores:
+    if row.get("miou") is None:
+        return CardScores(reason=remedy or "the evaluation has no mIoU")
     low, high = row.get("miou_interval") or (None, None)
     reason = remedy or "evaluate.py was run with bootstrap_samples=0"
-    return CardScores(row["miou"], low, high, row["per_class"], row.get("images"), data, protocol, reason)
+    return CardScores(row["miou"], low, high, row.get("per_class") or {}, row.get("images"), data, protocol, reason)

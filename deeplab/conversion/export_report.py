@@ -105,8 +105,11 @@ def print_reports(reports: Sequence[Report], paths: Iterable[Path]) -> None:
             print(f"{file}: {c}")
     for report in reports:
         _print_compatibility(report)
-    for path in paths:
-        others = [other.name for other in (report_path(path), card_path(path)) if other.is_file()]
+    for report, path in zip(reports, paths, strict=True):
+        card = card_path(path)
+        # A card that could not be written leaves that of an earlier file.
+        is_written = card.is_file() and report.sha256 in card.read_text(encoding="utf-8", errors="replace")
+        others = [report_path(path).name, *([card.name] if is_written else ())]
         print(f"written: {os.path.relpath(path)} with {' and '.join(others)}")
 
 

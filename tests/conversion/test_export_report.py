@@ -34,7 +34,7 @@ def test_the_scope_of_a_check_is_in_its_line_the_json_and_the_printed_report(cap
     scope = "mIoU over the 13 of 21 classes in the labels of 20 images"
     assert str(drop) == f"{scope}: passed, {words} (at most 1.5)"
     assert drop.to_mapping()["scope"] == "over the 13 of 21 classes in the labels of 20 images"
-    print_reports([_report(drop)] * 2, [tmp_path / "m.tflite"])
+    print_reports([_report(drop)] * 2, [tmp_path / "m.tflite"] * 2)
     printed = capsys.readouterr().out
     assert printed.count(scope) == 1
     assert printed.splitlines()[1].endswith(f" {words}")
@@ -116,3 +116,14 @@ def test_the_table_names_the_files_of_checks_that_were_skipped_for_some(capsys):
     assert lines[3] == (
         "checks: 1 passed; not checked: MediaPipe (uint8 outputs) of b.tflite, Task Library (not installed)"
     )
+
+
+def test_the_card_of_an_earlier_file_is_not_printed_as_written(capsys, tmp_path):
+    path, card = tmp_path / "m.tflite", tmp_path / "m.card.md"
+    report = replace(_report(), sha256="ab12")
+    card.write_text("| SHA-256 | cd34 |")
+    print_reports([report], [path])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("m.tflite with m.report.json")
+    card.write_text("| SHA-256 | ab12 |")
+    print_reports([report], [path])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("m.tflite with m.report.json and m.card.md")

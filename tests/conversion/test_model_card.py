@@ -147,6 +147,17 @@ def test_the_scores_of_the_training_have_no_interval(run, content):
     assert "The mIoU of the network has no interval" in text
 
 
+def test_scores_without_a_value_are_not_known(run, content):
+    write(run.path / "scores.json", {"16": {"miou": 0.5333}})
+    text = card(run, content)
+    assert table(text, "the network before the conversion")[:3] == ["53.33", "not known", "not known"]
+    assert table(text, "1")[1] == "not known"
+    write(run.path / "scores.json", {"16": {"per_class": IOU}})
+    text = card(run, content)
+    assert table(text, "the network before the conversion")[0] == "not known"
+    assert "The mIoU of the network is not known: python evaluate.py run=mine output_stride=16 measures it" in text
+
+
 def test_limits_name_weak_rare_and_unmeasured_classes(run, content):
     evaluated(run, content)
     text = card(run, content)
