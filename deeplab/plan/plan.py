@@ -28,6 +28,7 @@ from deeplab.plan.schedule import (
 
 PLAN_FILE = "plan.json"
 BY_HAND = "given by hand"
+EXCLUDED = "unchanged: settings given by hand exclude another value"
 
 PLANNING_SHARE = 0.15
 """Share of the budget after which no cheaper recipe is tried."""
@@ -40,7 +41,7 @@ class Row:
     Attributes:
         setting: its path ("training.steps").
         value: its value, as in JSON.
-        reason: why; BY_HAND for settings that the user gave.
+        reason: why; BY_HAND for settings that the user gave, EXCLUDED if these contradict the decision.
     """
 
     setting: str
@@ -68,7 +69,7 @@ class Plan:
 
     def apply(self, config: TrainConfig) -> TrainConfig:
         """Return `config` with the settings of the plan; settings given by hand stay."""
-        values = {row.setting: row.value for row in self.rows if row.reason != BY_HAND}
+        values = {row.setting: row.value for row in self.rows if row.reason not in (BY_HAND, EXCLUDED)}
         return with_values(config, {key: value for key, value in values.items() if not is_given(config, key)})
 
     def text(self) -> str:
@@ -174,8 +175,9 @@ class _Draft:
         try:
             self.config = with_values(self.config, free)
         except UserError:
-            free = {}
-        mapping = to_mapping(self.config)
+            reason = EXCLUDED
+        # The settings of the network include those that are neither given nor decided.
+        mapping = to_mapping(self.config) | {"model": to_mapping(self.config.network)}
         for key in values:
             value = mapping
             for part in key.split("."):
@@ -188,7 +190,7 @@ def _warn(plan: Plan, config: TrainConfig, spent: float) -> None:
     """Warn of random weights, and of a budget that is too small for a useful number of updates."""
     facts, trial = plan.facts, plan.trial
     for row in plan.rows:
-        if row.setting == "pretrained" and row.value is None and row.reason != BY_HAND:
+        if row.setting == "pretrained" and row.value is None and row.reason not in (BY_HAND, EXCLUDED):
             warnings.warn(f"the training starts from {row.reason}", stacklevel=3)
     if trial is None or plan.forecast_minutes is None or config.training.steps >= MIN_STEPS:
         return

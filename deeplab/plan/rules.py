@@ -68,8 +68,11 @@ def weights(facts: Facts, config: TrainConfig) -> Decision:
             return {"pretrained": "imagenet"}, f"weights of {config.network.backbone} for a network given by hand"
         return {"pretrained": None}, "random weights: no published weights fit the network given by hand"
     if facts.missing_weights:
-        # Without ASPP branches, as in the official networks: they would be slow, and random weights need more updates.
-        return {"pretrained": None, "model.aspp_rates": []}, f"random weights: {facts.missing_weights}"
+        values: dict[str, Any] = {"pretrained": None}
+        if config.network.head not in ("v1", "v2"):
+            # No ASPP branches, as in the official networks: they are slow, and random weights need more updates.
+            values["model.aspp_rates"] = []
+        return values, f"random weights: {facts.missing_weights}"
     if facts.economy > 1:
         return {"pretrained": "official_050"}, "the smaller of the official networks, for more updates in the time"
     return {"pretrained": "official"}, "trained on COCO and VOC; a new classifier replaces the last layer"

@@ -44,13 +44,14 @@ def steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> Deci
 
 def validation(facts: Facts, config: TrainConfig, trial: Trial | None) -> Decision:
     """Validate evenly over the training, on as many images as a tenth of the time holds."""
-    every = -(-config.training.steps // VALIDATIONS)
-    images = facts.val_images
+    # Rounded down: only a few updates, if any, follow the last validation.
+    every = config.training.evaluate_every or max(config.training.steps // VALIDATIONS, 1)
+    count, images = config.training.steps // every, facts.val_images
     if trial is not None:
         seconds = VALIDATION_SHARE * config.training.steps * trial.update_seconds / (1 - VALIDATION_SHARE)
-        images = max(int(seconds / VALIDATIONS / trial.image_seconds), MIN_VALIDATION_IMAGES)
+        images = max(int(seconds / max(count, 1) / trial.image_seconds), MIN_VALIDATION_IMAGES)
     limit = images if images < facts.val_images else None
-    reason = f"{min(VALIDATIONS, config.training.steps)} times, on "
+    reason = f"{count} times, on "
     reason += f"{limit} of {facts.val_images} images" if limit else f"all {facts.val_images} images"
     return {"training.evaluate_every": every, "training.evaluate_images": limit}, reason
 

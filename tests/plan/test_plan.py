@@ -9,7 +9,7 @@ from deeplab.config import TrainConfig, record_given
 from deeplab.errors import UserError
 from deeplab.plan.choice import is_planned
 from deeplab.plan.facts import Trial
-from deeplab.plan.plan import BY_HAND, PLAN_FILE, Plan, make_plan, read_plan
+from deeplab.plan.plan import BY_HAND, EXCLUDED, PLAN_FILE, Plan, _Draft, make_plan, read_plan
 from tests.plan.test_rules import config, facts
 
 
@@ -75,6 +75,15 @@ def test_decisions_that_contradict_settings_given_by_hand_are_dropped():
     plan = plan_for(given, pixels=(990, 10))
     assert values(plan)["training.augment.rare_classes"] == []
     assert plan.apply(given).training.augment.rare_crops == 0
+    row = next(row for row in plan.rows if row.setting == "training.augment.rare_classes")
+    assert row.reason == "unchanged: settings given by hand exclude another value"
+
+
+def test_a_decision_about_the_network_can_be_dropped():
+    """The head v2 needs rates; both settings keep their defaults, although `model` contains neither."""
+    draft = _Draft(config())
+    draft.decide(({"model.aspp_rates": [], "model.head": "v2"}, "contradiction"))
+    assert [(row.value, row.reason) for row in draft.rows] == [([6, 12, 18], EXCLUDED), ("v3plus", EXCLUDED)]
 
 
 def test_a_slow_machine_gets_smaller_crops_and_then_the_smaller_network():

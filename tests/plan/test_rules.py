@@ -71,6 +71,10 @@ def test_official_weights_are_taken_if_they_can_be_had():
     assert reason == "random weights: official: offline; save it as x"
 
 
+def test_heads_that_need_rates_keep_them_without_weights():
+    assert rules.weights(facts(missing_weights="offline"), config(model={"head": "v2"}))[0] == {"pretrained": None}
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [

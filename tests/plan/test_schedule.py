@@ -48,7 +48,21 @@ def test_validations_take_a_tenth_of_the_time():
 
 def test_without_a_trial_all_images_are_validated():
     values, _ = schedule.validation(facts(), planned(steps=13), None)
-    assert values == {"training.evaluate_every": 2, "training.evaluate_images": None}
+    assert values == {"training.evaluate_every": 1, "training.evaluate_images": None}
+
+
+def test_only_a_few_updates_follow_the_last_validation():
+    """Every 63 updates would be 7 validations, and the last 59 of 500 updates would never be the best."""
+    values, reason = schedule.validation(facts(), planned(steps=500), None)
+    assert values["training.evaluate_every"] == 62  # 8 * 62 = 496
+    assert reason == "8 times, on all 100 images"
+
+
+def test_more_validations_given_by_hand_have_fewer_images_each():
+    """800 updates of 0.5 s leave 44.4 s: 32 validations of 1.39 s, 13 images of 0.1 s."""
+    values, reason = schedule.validation(facts(), planned(steps=800, evaluate_every=25), TRIAL)
+    assert values["training.evaluate_images"] == 13
+    assert reason == "32 times, on 13 of 100 images"
 
 
 def test_patience_needs_validations():
