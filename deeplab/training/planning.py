@@ -25,12 +25,13 @@ def planned_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
     A run that has started keeps its plan. Several workers have none: their settings must be given.
 
     Raises:
-        UserError: the data are unusable, or plan.json is damaged.
+        UserError: the data are unusable, plan.json is damaged, or `minutes` is given for several workers.
     """
     folder = Path(config.run)
     if not is_planned(config):
         return config
     if workers.count > 1:
+        _refuse_for_workers(config, "minutes")
         if workers.is_chief:
             print("no plan: several workers follow the settings as given, or else the published recipe")
         return config
@@ -51,9 +52,23 @@ def print_plan(config: TrainConfig) -> None:
         UserError: the data are unusable, or the training has no plan.
     """
     is_planned(config)
-    folder = Path(config.run)
-    plan = read_plan(folder) if has_started(folder) else None
-    print((plan or _new_plan(config, find_workers(config.training), None)).text())
+    folder, workers = Path(config.run), find_workers(config.training)
+    if workers.count > 1:
+        _refuse_for_workers(config, "plan")
+    if has_started(folder):
+        plan = read_plan(folder)
+        if plan is None:
+            raise UserError("plan", f"run={folder} was trained without a plan", "choose another run=FOLDER")
+    else:
+        plan = _new_plan(config, workers, None)
+    print(plan.text())
+
+
+def _refuse_for_workers(config: TrainConfig, key: str) -> None:
+    """Raise UserError if a setting of plans is given; several workers have no plan."""
+    if is_given(config, key):
+        problem = "cannot be used: several workers follow the settings as given, without a plan"
+        raise UserError(key, problem, f"remove {key}, and set training.steps")
 
 
 def _new_plan(config: TrainConfig, workers: Workers, folder: Path | None) -> Plan:

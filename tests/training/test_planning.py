@@ -131,6 +131,22 @@ def test_several_workers_have_no_plan(scenes: Path, tmp_path: Path, capsys):
     assert "no plan: several workers" in capsys.readouterr().out
 
 
+def test_settings_of_a_plan_are_refused_for_several_workers(scenes: Path, tmp_path: Path, monkeypatch):
+    workers = Workers(tf.distribute.get_strategy(), 0, 2)
+    with pytest.raises(UserError, match=r"minutes: cannot be used: several workers .*; remove minutes"):
+        planned_settings(settings(scenes, tmp_path, minutes=5.0), workers)
+    monkeypatch.setattr("deeplab.training.planning.find_workers", lambda _: workers)
+    with pytest.raises(UserError, match=r"plan: cannot be used: several workers"):
+        print_plan(settings(scenes, tmp_path, plan=True))
+
+
+def test_a_run_without_a_plan_has_none_to_print(scenes: Path, tmp_path: Path):
+    check_settings(tmp_path, settings(scenes, tmp_path))
+    (tmp_path / "model.weights.h5").touch()
+    with pytest.raises(UserError, match=r"plan: run=.* was trained without a plan"):
+        print_plan(settings(scenes, tmp_path, plan=True))
+
+
 @pytest.mark.slow
 def test_trial_updates_are_timed_and_leave_nothing(scenes: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr("deeplab.training.trial.SECONDS", 0.0)
