@@ -55,7 +55,8 @@ async function segment(blob) {
   const milliseconds = performance.now() - started;
   const ids = classIds(stored, size, content);
   const stretched = needsStretching(size, facts.input, facts.fit) ? "stretched" : "";
-  const fitted = facts.fit === "letterbox" ? "letterboxed" : stretched;
+  const unchanged = size.width === facts.input.width && size.height === facts.input.height;
+  const fitted = facts.fit === "letterbox" && !unchanged ? "letterboxed" : stretched;
   return { ...size, ids, milliseconds, fitted, transparent: isTransparent(pixels), bitmap };
 }
 

@@ -152,6 +152,9 @@ def test_a_letterboxed_image_has_the_class_ids_of_predict(browser, workshop, tmp
     (tmp_path / "image.png").write_bytes(encoded(pixels(90, 211)))
     page.choose_files("#file", [tmp_path / "image.png"])
     page.wait_until("/^211 × 90 pixels, letterboxed to 65 × 65/.test(document.getElementById('status').textContent)")
+    (tmp_path / "image.png").write_bytes(encoded(pixels(65, 65)))
+    page.choose_files("#file", [tmp_path / "image.png"])
+    page.wait_until("/^65 × 65 pixels. Time/.test(document.getElementById('status').textContent)")
     page.close()
 
 
