@@ -22,6 +22,7 @@ from deeplab.plan.schedule import (
     early_stop,
     forecast_seconds,
     steps,
+    useful_minutes,
     useful_steps,
     validation,
 )
@@ -194,10 +195,9 @@ def _warn(plan: Plan, config: TrainConfig, spent: float) -> None:
             warnings.warn(f"the training starts from {row.reason}", stacklevel=3)
     if trial is None or plan.forecast_minutes is None or config.training.steps >= MIN_STEPS:
         return
-    rest = plan.forecast_minutes * 60 - spent - trial.start_seconds - config.training.steps * trial.update_seconds
-    needed = (spent + trial.start_seconds + rest + MIN_STEPS * trial.update_seconds) / 60
+    needed = useful_minutes(facts, trial, spent)
     warnings.warn(
-        f"minutes={facts.minutes:g} hold {config.training.steps} updates; {MIN_STEPS} need about {needed:.0f} minutes: "
+        f"minutes={facts.minutes:g} hold {config.training.steps} updates; {MIN_STEPS} need about {needed} minutes: "
         "set minutes, or a smaller training.crop_size",
         stacklevel=3,
     )

@@ -1,5 +1,7 @@
 """The rules of the plan after the trial: the number of updates in the time, and how often to validate."""
 
+import math
+
 from deeplab.config import TrainConfig
 from deeplab.plan.facts import Facts, Trial
 from deeplab.plan.rules import Decision
@@ -27,6 +29,13 @@ def useful_steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) 
     budget = BUDGET_SHARE * 60 * facts.minutes - spent - trial.start_seconds
     final = facts.val_images * trial.image_seconds
     return int((1 - VALIDATION_SHARE) * (budget - final) / trial.update_seconds)
+
+
+def useful_minutes(facts: Facts, trial: Trial, spent: float) -> int:
+    """Return the smallest budget in minutes that holds `MIN_STEPS` updates, the inverse of `useful_steps`."""
+    seconds = spent + trial.start_seconds + facts.val_images * trial.image_seconds
+    seconds += MIN_STEPS * trial.update_seconds / (1 - VALIDATION_SHARE)
+    return math.ceil(seconds / BUDGET_SHARE / 60)
 
 
 def steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> Decision:

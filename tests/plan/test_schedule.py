@@ -31,6 +31,14 @@ def test_more_updates_than_pay_are_not_made():
     assert reason.startswith("150 epochs")
 
 
+def test_the_minutes_for_a_useful_training_are_enough():
+    """60 + 20 + 100 * 0.1 + 300 * 6 / 0.9 = 2090 s, 92 % of 37.9 minutes."""
+    slow = Trial(6.0, 20.0, 0.1)
+    assert schedule.useful_minutes(facts(), slow, spent=60.0) == 38
+    assert schedule.useful_steps(facts(minutes=38.0), planned(), slow, 60.0) >= 300
+    assert schedule.useful_steps(facts(minutes=37.0), planned(), slow, 60.0) < 300
+
+
 @pytest.mark.parametrize("minutes", [0.1, 2.0])
 def test_a_budget_that_is_too_small_is_said(minutes: float):
     values, reason = schedule.steps(facts(minutes=minutes), planned(), TRIAL, spent=100.0)
