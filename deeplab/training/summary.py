@@ -10,7 +10,8 @@ from deeplab.config import ExportConfig, TrainConfig
 from deeplab.config.command_line import command_line
 from deeplab.evaluation.confusion import class_counts, iou_of_labeled
 from deeplab.evaluation.scores import Scores, is_weak
-from deeplab.run_folder import read_training_config
+from deeplab.run_folder import STATE_FOLDER, read_training_config
+from deeplab.training.checkpoint import checkpoint_step, list_checkpoints
 from deeplab.training.notices import names_text
 from deeplab.training.training_page import PAGE
 from deeplab.training.validation_table import read_validations
@@ -44,7 +45,9 @@ def _weights(folder: Path, config: TrainConfig) -> str:
     validations, steps = read_validations(folder), config.training.steps
     best = validations.best if config.training.result == "best" else None
     if best is None:
-        return f"weights: the last, of {steps:,} steps"
+        checkpoints = list_checkpoints(folder / STATE_FOLDER)
+        done = checkpoint_step(checkpoints[-1]) if checkpoints else steps
+        return f"weights: the last, of {f'step {done:,} of ' if done < steps else ''}{steps:,} steps"
     count = len(validations.steps)
     return f"weights: the best of {count} validations, of step {validations.steps[best]:,} of {steps:,}"
 

@@ -48,3 +48,11 @@ def test_the_export_is_that_of_the_evaluated_stride_by_the_same_program(tmp_path
     lines = summary(run, {8: scores()})
     assert lines[-1] == "export: deeplab export run=run output_stride=8"
     assert "weights: the best of 3 validations, of step 200 of 300" in lines
+
+
+def test_a_training_that_stopped_early_with_its_last_weights_states_their_step(tmp_path):
+    run = made_run(tmp_path / "run", result="last", evaluate_every=50, patience=2)
+    (run / "state").mkdir()
+    for step in (100, 150):
+        (run / f"state/step-{step:08d}.npz").touch()
+    assert "weights: the last, of step 150 of 300 steps" in summary(run, {16: scores()})
