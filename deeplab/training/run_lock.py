@@ -37,6 +37,9 @@ CHANGEABLE_SETTINGS = (
 )
 """Settings that may differ when a training resumes, because they do not affect its weights."""
 
+VALIDATION_SETTINGS = ("output_stride", "image_size")
+"""Those of them that affect the weights until a training is complete whose validations decide about the weights."""
+
 LOCK_FILE, FIRST_STAGE_FOLDER = ".lock", "first_stage"
 
 STAGE_KEYS = ("data", "training")
@@ -80,9 +83,11 @@ def check_settings(folder: Path, config: TrainConfig) -> None:
     mapping = to_mapping(_normalized(config))
     path = folder / TRAIN_FILE
     if has_started(folder):
+        decides = config.training.result == "best" or config.training.patience is not None
+        fixed = VALIDATION_SETTINGS if decides and not (folder / WEIGHTS_FILE).is_file() else ()
         current, previous = _flatten(mapping), _flatten(to_mapping(_normalized(read_training_config(folder))))
         for key in sorted(current.keys() | previous.keys()):
-            if key not in CHANGEABLE_SETTINGS and previous.get(key) != current.get(key):
+            if (key in fixed or key not in CHANGEABLE_SETTINGS) and previous.get(key) != current.get(key):
                 problem = f"was trained with {key}={previous.get(key)}, not {current.get(key)}"
                 raise UserError(f"run={folder}", problem, "restore the setting, or choose another run=FOLDER")
     mapping.pop("run")

@@ -43,6 +43,18 @@ def test_run_resumes_only_with_matching_settings(tmp_path):
         check_settings(tmp_path, dataclasses.replace(config, training=TrainingConfig(ema_decay=0.5)))
 
 
+def test_validations_that_decide_the_best_weights_stay_the_same_until_the_training_is_complete(tmp_path):
+    training = TrainingConfig(evaluate_every=10, result="best")
+    config = TrainConfig(data=DataConfig(source="shapes"), training=training, output_stride=(16,))
+    check_settings(tmp_path, config)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/step-00000010.npz").touch()
+    with pytest.raises(UserError, match=r"was trained with output_stride=\[16\], not \[8\]"):
+        check_settings(tmp_path, dataclasses.replace(config, output_stride=(8,)))
+    (tmp_path / "model.weights.h5").touch()
+    check_settings(tmp_path, dataclasses.replace(config, output_stride=(8,)))
+
+
 def test_paths_may_be_given_in_another_way_when_a_run_resumes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = DataConfig(source="folder", root="set")
