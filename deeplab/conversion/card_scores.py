@@ -1,9 +1,11 @@
 """The scores in a model card, from evaluation.json and scores.json of a run, and the classes that are weak."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from deeplab.config.command_line import argument_text
 from deeplab.conversion.export_report import Report
 from deeplab.errors import UserError
 from deeplab.evaluation.compare import EVALUATION_FILE
@@ -66,7 +68,8 @@ def network_scores(run: TrainedModel, report: Report) -> CardScores:
     evaluation.json comes first, because it has intervals; a row counts if its weights are those of the run.
     """
     stride = report.origin["output_stride"]
-    command = f"python evaluate.py run={report.settings.get('run', run.path.name)} output_stride={stride} measures it"
+    name = shlex.quote(f"run={argument_text(report.settings.get('run', run.path.name))}")
+    command = f"python evaluate.py {name} output_stride={stride} measures it"
     sha256 = file_sha256(run.weights_file)
     row, data = _row(run, sha256, stride)
     if row is not None:

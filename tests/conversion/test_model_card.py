@@ -147,6 +147,12 @@ def test_the_scores_of_the_training_have_no_interval(run, content):
     assert "The mIoU of the network has no interval" in text
 
 
+def test_the_command_in_the_limits_can_be_copied(run, content):
+    report = report_of(content, run="my runs/one")
+    text = model_card(report, ExportConfig(run="my runs/one"), run, open_tflite(content), "none")
+    assert "python evaluate.py 'run=my runs/one' output_stride=16 measures it" in text
+
+
 def test_scores_without_a_value_are_not_known(run, content):
     write(run.path / "scores.json", {"16": {"miou": 0.5333}})
     text = card(run, content)
