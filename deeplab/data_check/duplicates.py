@@ -15,6 +15,9 @@ thirds of the size, as JPEG of quality 60, differ by 3.5 at most; a crop by 4 pi
 the median, and by 5.2 at the 95th percentile.
 """
 
+CANDIDATES = 64
+"""Number of thumbnails that are compared at a time."""
+
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return the mean colors `[16, 16, 3]` float32 of a grid over an image `[h, w, 3]` uint8.
@@ -41,11 +44,13 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 def near_duplicates(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray] | None = None
 ) -> list[tuple[str, str]]:
-    """Return the pairs of names (first, second) whose thumbnails are nearly equal.
+    """Return a pair of names (first, second) for each image of `second` whose thumbnail nearly equals one of `first`.
+
+    The pair has the earliest such image of `first`: all pairs of the frames of a still camera would fill the memory.
 
     Args:
         first: thumbnails by name.
-        second: those of another split; None compares `first` with itself, each pair once.
+        second: those of another split; None compares each image with the earlier ones of `first`.
     """
     if not first or (second is not None and not second):
         return []
@@ -55,13 +60,17 @@ def near_duplicates(
     # Images without contrast, such as dark scans, are alike without being copies.
     limits = np.minimum(MAX_DIFFERENCE, MAX_SHARE * others.std(1))
     # Images whose mean levels differ by more than the limit differ by more than it at all.
-    order = others.mean(1).argsort()
-    levels = others.mean(1)[order]
+    order = rows.mean(1).argsort()
+    levels = rows.mean(1)[order]
     pairs = []
-    for i, row in enumerate(rows):
-        low, high = np.searchsorted(levels, (row.mean() - MAX_DIFFERENCE, row.mean() + MAX_DIFFERENCE))
+    for j, other in enumerate(others):
+        low, high = np.searchsorted(levels, (other.mean() - MAX_DIFFERENCE, other.mean() + MAX_DIFFERENCE))
         candidates = np.sort(order[low:high])
-        candidates = candidates[candidates > i] if second is None else candidates
-        differences = np.abs(others[candidates] - row).mean(1)
-        pairs += [(names[i], other_names[j]) for j in candidates[differences <= limits[candidates]]]
+        candidates = candidates[candidates < j] if second is None else candidates
+        for start in range(0, len(candidates), CANDIDATES):
+            part = candidates[start : start + CANDIDATES]
+            found = part[np.abs(rows[part] - other).mean(1) <= limits[j]]
+            if len(found):
+                pairs.append((names[found[0]], other_names[j]))
+                break
     return pairs

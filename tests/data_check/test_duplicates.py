@@ -42,10 +42,18 @@ def test_a_smaller_compressed_and_a_slightly_cropped_copy_are_near_duplicates():
     assert pairs == [("b", "small"), ("b", "cropped")]
 
 
-def test_each_pair_of_one_split_is_named_once():
+def test_each_copy_in_one_split_is_named_once_with_its_earliest_original():
     images = {"a": _scene(0), "b": _scene(1), "c": _scene(0), "d": _scene(0)}
     pairs = near_duplicates({name: thumbnail(image) for name, image in images.items()})
-    assert pairs == [("a", "c"), ("a", "d"), ("c", "d")]
+    assert pairs == [("a", "c"), ("a", "d")]
+
+
+def test_the_frames_of_a_still_camera_have_as_many_pairs_as_copies():
+    """300 frames have 44,850 pairs."""
+    frame = thumbnail(_scene(0))
+    frames = {str(i): frame for i in range(300)}
+    assert near_duplicates(frames) == [("0", str(i)) for i in range(1, 300)]
+    assert near_duplicates({"other": thumbnail(_scene(1))} | frames, {"copy": frame}) == [("0", "copy")]
 
 
 def test_different_images_without_contrast_are_no_copies():
