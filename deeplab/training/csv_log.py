@@ -15,8 +15,7 @@ def start_table(path: Path, columns: Sequence[str], start: int) -> None:
     """
     rows = []
     if path.is_file():
-        with path.open(newline="") as file:
-            header, *found = list(csv.reader(file)) or [[]]
+        header, *found = _read_rows(path)
         if header == list(columns[: len(header)]):
             complete = [row for row in found if len(row) == len(header) and row[0].isdecimal()]
             rows = [row + ["nan"] * (len(columns) - len(header)) for row in complete if int(row[0]) <= start]
@@ -34,7 +33,13 @@ def read_table(path: Path) -> dict[str, list[float]]:
     """Read the columns of a table of numbers; incomplete rows are left out, and a missing file has no columns."""
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+    header, *rows = _read_rows(path)
     complete = [row for row in rows if len(row) == len(header)]
     return {name: [float(row[i]) for row in complete] for i, name in enumerate(header)}
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+    """Return the header and the rows, without a last one that was cut within its line."""
+    with path.open(newline="") as file:
+        lines = [line for line in file if line.endswith("\n")]
+    return list(csv.reader(lines)) or [[]]
