@@ -67,13 +67,16 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
 def default_size(model: TrainedModel, changes: Mapping[str, Any] | None) -> ImageSize:
     """Return the size of the evaluation in the training of a run, which predict.py takes too, or that of other data.
 
+    The size that a training resized its images to is that of its own run only; the others take that of the data.
+
     Args:
         model: the first model of the evaluation.
         changes: the keys of DataConfig that replace those of its training.
     """
-    if model.training is None or {"source", "eval_size"} & set(changes or {}):
+    training = model.training
+    if training is None or training.data.resize != "none" or {"source", "eval_size"} & set(changes or {}):
         return model.data(changes).eval_size
-    return model.training.eval_size
+    return training.eval_size
 
 
 def _samples(row: Row, source: Source, count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

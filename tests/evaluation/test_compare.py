@@ -41,6 +41,14 @@ def test_the_size_is_that_of_the_training_unless_other_data_are_given(run, tmp_p
     assert default_size(open_model(tmp_path / "run"), changes) == expected
 
 
+def test_the_size_of_a_resized_training_is_not_that_of_other_runs(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    settings = json.loads((run / "train.json").read_text())
+    settings["data"] |= {"source": "voc", "root": "x", "resize": "letterbox", "image_size": 97, "eval_size": 161}
+    (tmp_path / "run" / "train.json").write_text(json.dumps(settings))
+    assert default_size(open_model(tmp_path / "run"), None) == 161
+
+
 def test_run_yields_a_table_json_and_a_page(run, capsys):
     config = EvaluateConfig(
         str(run),
