@@ -126,4 +126,6 @@ def _reason(error: Exception) -> str:
         return "no answer"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke"
     return str(error).partition("\n")[0][:100]

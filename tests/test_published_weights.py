@@ -100,6 +100,19 @@ def test_a_file_that_the_mirror_lacks_is_named_with_the_status(served, small, ca
     assert not list(cache.iterdir())
 
 
+def test_a_download_that_breaks_leaves_nothing(small, cache, monkeypatch):
+    """The server announces 100 bytes more than it sends."""
+
+    def send(handler: Quiet, name: str, value: str) -> None:
+        value = str(int(value) + 100) if name == "Content-Length" else value
+        SimpleHTTPRequestHandler.send_header(handler, name, value)
+
+    monkeypatch.setattr(Quiet, "send_header", send, raising=False)
+    with pytest.raises(UserError, match=r"small: cannot be downloaded \(the connection broke\); download http"):
+        local_file("small")
+    assert not list(cache.iterdir())
+
+
 def test_a_folder_replaces_the_download(small, tmp_path, cache, monkeypatch):
     monkeypatch.setenv(published_weights.LOCATION, str(tmp_path / "mine"))
     with pytest.raises(UserError, match=r"mine/small\.tflite: no such file in the folder of DEEPLAB_WEIGHTS; put http"):
