@@ -38,7 +38,7 @@ CHANGEABLE_SETTINGS = (
 """Settings that may differ when a training resumes, because they do not affect its weights."""
 
 VALIDATION_SETTINGS = ("output_stride", "image_size")
-"""Those of them that affect the weights until a training is complete whose validations decide about the weights."""
+"""Those of them that affect the weights if validations choose the best ones, or stop the training."""
 
 LOCK_FILE, FIRST_STAGE_FOLDER = ".lock", "first_stage"
 
@@ -83,8 +83,9 @@ def check_settings(folder: Path, config: TrainConfig) -> None:
     mapping = to_mapping(_normalized(config))
     path = folder / TRAIN_FILE
     if has_started(folder):
-        decides = config.training.result == "best" or config.training.patience is not None
-        fixed = VALIDATION_SETTINGS if decides and not (folder / WEIGHTS_FILE).is_file() else ()
+        validations_matter = config.training.result == "best" or config.training.patience is not None
+        is_complete = (folder / WEIGHTS_FILE).is_file()
+        fixed = VALIDATION_SETTINGS if validations_matter and not is_complete else ()
         current, previous = _flatten(mapping), _flatten(to_mapping(_normalized(read_training_config(folder))))
         for key in sorted(current.keys() | previous.keys()):
             if (key in fixed or key not in CHANGEABLE_SETTINGS) and previous.get(key) != current.get(key):
