@@ -94,7 +94,7 @@ def draw(seed: int, number: int, clients: float) -> Case:
         decoder_channels=16,
         low_level_channels=8,
         decoder_separable=bool(rng.random() < 0.5),
-        classes=int(rng.choice([2, 3, 21, 150, 256])),
+        classes=int(rng.choice([2, 3, 21, 150, 255])),
     )
     return Case(
         network=network,

@@ -53,7 +53,7 @@ COMMANDS = {
         "save_every": COUNT,
         "evaluate_every": "0 -1 1.5 abc",
         "evaluate_images": "0 -4 1.5 abc",
-        "result": "first 1 null",
+        "result": "first 1",
         "log_every": COUNT,
         "preview_images": f"-4 {COUNT_OR_ZERO}",
         "xla": "maybe 1",

@@ -160,7 +160,7 @@ def test_voc_format_writes_only_indexed_masks_named_as_the_images(run, tmp_path)
         (["a.png", "film.mp4"], "out", "format=voc: .*film.mp4 is a video; "),
         (["a.png", "a.jpg"], "out", "format=voc: several images are called a; "),
         (["x/a.png", "y/a.png"], "out", "format=voc: several images are called a; "),
-        (["a.png"], "", "out: .*a.png would be overwritten; "),
+        (["a.png"], "", "out: .* is the folder of the images: "),
     ],
 )
 def test_voc_format_refuses_inputs_that_cannot_be_named(run, tmp_path, files, out, message):

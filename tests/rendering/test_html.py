@@ -13,8 +13,14 @@ from deeplab.rendering.html import image_triple, render_page
 CONTEXT = {
     "title": "run <b> & more",
     "refresh_seconds": None,
+    "state": "running",
+    "progress": 40.0,
     "summary": "<script>",
-    "scores": [],
+    "tiles": [],
+    "notices": [],
+    "names": {},
+    "miou_chart": None,
+    "classes": [],
     "charts": {"Loss": "<svg/>"},
     "examples": [],
 }

@@ -7,7 +7,7 @@ from keras import layers
 
 from deeplab.config import ModelConfig
 from deeplab.errors import UserError
-from deeplab.model.build import build_model
+from deeplab.model.build import DeepLab, build_model
 from deeplab.model.quantization.layers import FoldedConvolution, unfolded_layers
 from deeplab.model.quantization.plan import make_plan
 from deeplab.model.quantization.transform import (
@@ -170,7 +170,7 @@ def test_a_network_that_is_not_simulated_is_rejected(config, layer):
 def test_a_batch_norm_without_a_convolution_before_it_is_rejected():
     image = keras.Input((33, 33, 3), name="image")
     x = layers.Conv2D(4, 1, activation="relu", name="conv")(image)
-    model = keras.Model(image, layers.BatchNormalization(name="lonely")(x))
+    model = DeepLab(image, layers.BatchNormalization(name="lonely")(x))
     with pytest.raises(UserError, match=r"int8 is not simulated for layer 'lonely' \(BatchNormalization\)"):
         quantize_aware(model)
 
