@@ -18,6 +18,8 @@ from deeplab.training.early_stopping import EarlyStopping
 from deeplab.training.train import train
 from deeplab.training.validation import Validator
 
+pytestmark = pytest.mark.usefixtures("uncompiled")
+
 MIOUS = (0.2, 0.6, 0.5, 0.55, 0.9)
 """With patience 2 the second of these is the best, and the training stops after the fourth, at step 4."""
 
@@ -52,13 +54,6 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.weights.append(self.model.get_weights())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def uncompiled():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

@@ -19,15 +19,9 @@ from deeplab.training.run_lock import check_settings
 from deeplab.training.train import run_training, train
 from deeplab.training.trial import measure_trial
 
+pytestmark = pytest.mark.usefixtures("uncompiled")
+
 TINY_MODEL = {"depth_multiplier": 0.1, "head": "v3", "aspp_rates": [], "aspp_channels": 8}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def uncompiled():
-    """Run eagerly: a few updates of a tiny network take less time than compiling one."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")

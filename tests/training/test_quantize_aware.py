@@ -24,6 +24,8 @@ from deeplab.training.train_state import TrainState, make_train_state
 from deeplab.training.train_step import averaged_variables, make_train_step
 from tests.networks import random_image, randomize
 
+pytestmark = pytest.mark.usefixtures("uncompiled")
+
 TINY = {
     "model": {"depth_multiplier": 0.1, "head": "v3", "aspp_rates": [], "aspp_channels": 8, "batch_norm_momentum": 0.9},
     "data": {"source": "shapes", "val_size": 1},
@@ -43,14 +45,6 @@ AWARE = FLOAT | {
 
 def settings(run: Path, training: dict, **changes) -> TrainConfig:
     return build(TrainConfig, TINY | {"run": str(run), "training": training} | changes)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def uncompiled():
-    """Run eagerly: a few updates of a tiny network take less time than compiling one."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")

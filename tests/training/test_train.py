@@ -14,7 +14,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from deeplab.cli.app import main
@@ -23,6 +22,8 @@ from deeplab.errors import UserError
 from deeplab.run_folder import load_model
 from deeplab.training.checkpoint import checkpoint_step, list_checkpoints
 from deeplab.training.train import train
+
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 PROJECT = Path(__file__).parents[2]
 TINY = {
@@ -46,14 +47,6 @@ class Interrupt(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         if batch == self.after:
             raise KeyboardInterrupt
-
-
-@pytest.fixture(scope="module", autouse=True)
-def uncompiled():
-    """Run eagerly: a few updates of a tiny network take less time than compiling one; the command below compiles."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")

@@ -23,13 +23,7 @@ from deeplab.training.training_run import TrainingRun
 from tests.networks import randomize
 from tests.training.test_train import TINY
 
-
-@pytest.fixture(autouse=True)
-def uncompiled():
-    """Run eagerly: a few updates of a tiny network take less time than compiling one."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 def settings(run: Path, model: dict[str, Any] | None = None, **training: Any) -> TrainConfig:
