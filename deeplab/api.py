@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ class TrainedRun:
     """
 
     folder: Path
-    scores: "dict[int, Scores]"
+    scores: "dict[int, Scores]" = field(repr=False)
 
     def export(self, **settings: Any) -> "tuple[Report, ...]":
         """Write verified .tflite files; `settings` are those of export.py (`ExportConfig`).

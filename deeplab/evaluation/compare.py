@@ -67,7 +67,7 @@ def run_evaluation(config: EvaluateConfig) -> list[Row]:
 def default_size(model: TrainedModel, changes: Mapping[str, Any] | None) -> ImageSize:
     """Return the size of the evaluation in the training of a run, which predict.py takes too, or that of other data.
 
-    The size that a training resized its images to is that of its own run only; the others take that of the data.
+    The `image_size` of a training with `data.resize` applies to its run only; the other models take that of the data.
 
     Args:
         model: the first model of the evaluation.

@@ -175,7 +175,7 @@ def notes(rows: Sequence[Row], differences: Sequence[Difference]) -> list[str]:
     """Return the explanations below the table, one sentence each."""
     sizes = " or ".join(dict.fromkeys(f"{row.size[0]}x{row.size[1]}" for row in rows))
     sentences = [
-        f"MAdds: multiply-adds for an image of {sizes} pixels (a .tflite file: of its own input size)",
+        f"MAdds: multiply-adds for an image of {sizes} pixels (for a .tflite file: of its input size)",
         "ms: median network time per image on this machine under its load at the time, all scales and flips together",
     ]
     for row in rows:

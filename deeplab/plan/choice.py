@@ -15,9 +15,9 @@ def is_planned(config: TrainConfig) -> bool:
     """
     reason = ""
     if config.data.source not in PLANNED_SOURCES:
-        reason = f"data={config.data.source} has a recipe of its own"
+        reason = f"data={config.data.source} has a fixed recipe"
     elif is_given(config, "experiment"):
-        reason = "the experiment has a recipe of its own"
+        reason = "the experiment has a fixed recipe"
     elif config.training.quantize_aware or config.first_stage is not None:
         reason = "plans are for trainings of a float model in one stage"
     for key in ("plan", "minutes"):

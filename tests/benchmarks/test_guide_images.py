@@ -1,4 +1,4 @@
-"""The chart of the guide shows every row of the evaluations, and works as a file of its own."""
+"""The chart of the guide shows every row of the evaluations, and is a complete SVG file."""
 
 import json
 import xml.etree.ElementTree as ET

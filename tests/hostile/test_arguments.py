@@ -215,8 +215,8 @@ CONTRADICTIONS_IN_THE_WORK = [
         "TINY_TRAIN training.augment.rare_crops=0.5 training.augment.rare_classes=[0,3]",
         "training.augment.rare_classes: expected class ids of set/train, 0 to 2, got 3",
     ),
-    refused("train data=voc data.root=voc minutes=5", "minutes: cannot be used: data=voc has a recipe of its own"),
-    refused("train plan=true", "plan: cannot be used: data=shapes has a recipe of its own"),
+    refused("train data=voc data.root=voc minutes=5", "minutes: cannot be used: data=voc has a fixed recipe"),
+    refused("train plan=true", "plan: cannot be used: data=shapes has a fixed recipe"),
     refused(
         "train data=folder data.root=set experiment=voc_finetune plan=true", "plan: cannot be used: the experiment"
     ),
