@@ -163,10 +163,10 @@ def test_plans_are_for_the_users_own_data(settings: dict, given: tuple, planned:
         (
             {"data": {"source": "voc", "root": "x"}, "minutes": 5},
             ("data", "minutes"),
-            r"minutes: .*data=voc has a recipe",
+            r"minutes: .*data=voc has a fixed recipe",
         ),
         ({"data": {"source": "shapes"}, "plan": True}, ("data", "plan"), r"plan: cannot be used: data=shapes has"),
-        ({"plan": True}, ("experiment", "plan"), r"plan: cannot be used: the experiment has a recipe"),
+        ({"plan": True}, ("experiment", "plan"), r"plan: cannot be used: the experiment has a fixed recipe"),
         ({"plan": False, "minutes": 5}, ("plan", "minutes"), r"minutes: is the time of a plan"),
     ],
 )
