@@ -51,12 +51,26 @@ def target_rows(name: str) -> tuple[str, ...]:
 
 def check_image_size(config: ExportConfig, size: tuple[int, int]) -> None:
     """Raise UserError if an image size, which can come from the run, exceeds the limit of the target."""
-    if config.target is None:
-        return
-    rule = find_target(config.target).setting.get("image_size")
+    rule = _size_rule(config)
     if rule is not None and rule.maximum is not None and max(size) > rule.maximum:
         problem = f"{_text(size)} contradicts target={config.target}, because {rule.because}"
         raise UserError("image_size", problem, f"use image_size={rule.maximum} or a smaller size")
+
+
+def largest_side(config: ExportConfig) -> int | None:
+    """Return the limit of the target on the sides of the input in pixels; None if it has none."""
+    rule = _size_rule(config)
+    return None if rule is None else rule.maximum
+
+
+def required_size(config: ExportConfig) -> Any:
+    """Return the input size that the target requires; None if it leaves the size open."""
+    rule = _size_rule(config)
+    return None if rule is None else rule.default
+
+
+def _size_rule(config: ExportConfig) -> SettingRule | None:
+    return None if config.target is None else find_target(config.target).setting.get("image_size")
 
 
 def describe_targets() -> str:

@@ -41,7 +41,8 @@ class ExportConfig:
         seed: seed of the choice of calibration images.
         output_stride: output stride of the exported network: 4, 8, 16 or 32.
         image_size: input size of the file in pixels. null takes the evaluation size of the run (data.image_size with
-            data.resize), else its crop size, or the input size of `run` if that is a .tflite file.
+            data.resize), or that of its validation images if they are evaluated at their own size (docs/export.md), or
+            the input size of `run` if that is a .tflite file.
         fit: how images meet the file, in its calibration and its checks: auto (as in the training with data.resize;
             else pad, and stretch larger images), pad, letterbox or stretch. The file states it, so that evaluate.py,
             predict.py and its page fit images in the same way.

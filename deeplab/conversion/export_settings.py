@@ -9,6 +9,7 @@ from deeplab.config import ExportConfig, Fit, Quantization, is_given
 from deeplab.config.mapping import require
 from deeplab.conversion.convert import NEEDS_CALIBRATION, NO_LABELS
 from deeplab.conversion.export_graph import check_mask_stride
+from deeplab.conversion.input_size import file_input_of
 from deeplab.conversion.keras_reference import open_validation
 from deeplab.conversion.output_paths import output_paths
 from deeplab.datasets.open import open_source
@@ -16,8 +17,6 @@ from deeplab.datasets.source import Source
 from deeplab.errors import UserError
 from deeplab.files import check_writable
 from deeplab.memory import require_memory
-from deeplab.prediction.image_fit import Size
-from deeplab.prediction.model_input import network_input
 from deeplab.run_folder import TrainedModel, open_model
 from deeplab.tflite.tflite_file import report_path
 
@@ -73,7 +72,7 @@ def resolve_settings(config: ExportConfig) -> ExportSettings:
     for path in paths.values():
         check_writable(path)
         check_writable(report_path(path))
-    size, fit = _input(config, run)
+    size, fit = file_input_of(config, run)
     require_memory("image_size", size, len(run.description.classes))
     check_image_size(config, size)
     check_mask_stride(size, config.mask_stride)
@@ -105,12 +104,3 @@ def _per_tensor(config: ExportConfig, run: TrainedModel) -> bool:
     if is_given(config, "equalize") and not requested:
         raise UserError("equalize", "only per-tensor files are equalized", "omit it, or add per_tensor=true")
     return requested or description.per_tensor
-
-
-def _input(config: ExportConfig, run: TrainedModel) -> tuple[Size, Fit]:
-    """Return (height, width) of the input, and how images meet it."""
-    training = run.training
-    default = (training.eval_size or training.training.crop) if training else run.network.image_size
-    given = network_input(run, config.fit, config.image_size, default)
-    assert given.size is not None
-    return given.size, given.fit

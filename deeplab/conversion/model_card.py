@@ -13,9 +13,8 @@ from deeplab.config.command_line import command_line
 from deeplab.conversion.card_scores import CardScores, class_rows, file_scores, network_scores, weak_classes
 from deeplab.conversion.checks import CheckId
 from deeplab.conversion.export_report import Report
-from deeplab.data_check.check import REPORT_FILE, data_identity
-from deeplab.errors import UserError
-from deeplab.files import atomic_write, read_json
+from deeplab.data_check.check import stored_splits
+from deeplab.files import atomic_write
 from deeplab.prediction.model_input import ModelInput
 from deeplab.rendering.markdown import render_markdown
 from deeplab.run_folder import TrainedModel
@@ -72,7 +71,7 @@ def model_card(report: Report, config: ExportConfig, run: TrainedModel, file: Tf
     graph, training = file.graph, run.training
     image, mask = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     network, of_file = network_scores(run, report), file_scores(run, report)
-    splits = _splits(run, training)
+    splits = stored_splits(run.folder, training.data) if training else []
     classes = class_rows(run.description.classes, network, splits)
     compatibility, target = report.compatibility, report.settings.get("target")
     return render_markdown(
@@ -117,17 +116,6 @@ def data_name(training: TrainConfig | None) -> str:
     parts = [f"data={data.source}", f"data.name={data.name}" if data.name else ""]
     folder = f"folder {Path(data.root).name}" if data.root else ""
     return ", ".join(part for part in (*parts, folder) if part)
-
-
-def _splits(run: TrainedModel, training: TrainConfig | None) -> list[dict[str, Any]]:
-    """Return the statistics of the splits in the data check of the run; [] if there is none of these data."""
-    if training is None:
-        return []
-    try:
-        check = read_json(run.folder / REPORT_FILE)
-    except UserError:
-        return []
-    return check["splits"] if check.get("data") in (None, data_identity(training.data)) else []
 
 
 def _input_text(image: Tensor) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from deeplab.config import DataConfig, to_mapping
 from deeplab.data_check.data_report import DataReport
@@ -115,6 +116,15 @@ def data_identity(config: DataConfig) -> str:
     """Return the settings that say which data these are, as on a command line; the folder is absolute."""
     values = {"": config.source, ".name": config.name, ".root": config.root and str(Path(config.root).resolve())}
     return " ".join(f"data{key}={value}" for key, value in values.items() if value is not None)
+
+
+def stored_splits(folder: Path, config: DataConfig) -> list[dict[str, Any]]:
+    """Return the statistics of both splits in data_check.json of a run folder; [] if it has none of these data."""
+    try:
+        content = read_json(folder / REPORT_FILE)
+    except UserError:
+        return []
+    return content.get("splits", []) if content.get("data") in (None, data_identity(config)) else []
 
 
 def _write(folder: Path, identity: str, data_fingerprint: str, report: DataReport, examples: list[Example]) -> None:
