@@ -42,12 +42,15 @@ def steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> Deci
     """Fill the budget with updates, as far as more updates pay."""
     fitting = useful_steps(facts, config, trial, spent)
     largest = max(MAX_EPOCHS * facts.train_images // config.training.batch_size, ALWAYS_STEPS)
-    reason = f"what {facts.minutes:g} minutes hold at {trial.update_seconds:.2f} s per update"
+    count = max(min(fitting, largest) // STEP_UNIT, 1) * STEP_UNIT
+    reason = (
+        f"{count * trial.update_seconds / 60:.1f} of {facts.minutes:g} minutes at {trial.update_seconds:.2f} s per "
+        "update; planning, validations and a reserve take the rest"
+    )
     if fitting < STEP_UNIT:
         reason = f"{facts.minutes:g} minutes are too few for a training"
     elif fitting > largest:
         reason = f"{largest * config.training.batch_size / facts.train_images:.0f} epochs; more do not pay"
-    count = max(min(fitting, largest) // STEP_UNIT, 1) * STEP_UNIT
     return {"training.steps": count}, reason
 
 
