@@ -126,10 +126,12 @@ def miou_check(model: TfliteModel, target: VerificationTarget) -> Check:
     reference, limit = target.reference, target.max_miou_drop
     if reference.scores is None:
         return not_checked(CheckId.MIOU_DROP, "no labeled images")
-    scores = evaluate(tflite_predictor(model, reference.fit), reference.examples, reference.scores.classes)
+    predict, classes = tflite_predictor(model, reference.fit), reference.scores.classes
+    # The evaluation of the Keras model has warned already.
+    scores = evaluate(predict, reference.examples, classes, warn=False)
     drop = 100 * (reference.scores.labeled_miou - scores.labeled_miou)
-    classes = f"{scores.labeled_classes} of {len(scores.classes)} classes"
-    scope = f"over the {classes} in the labels of {len(scores.names)} images"
+    count = f"{scores.labeled_classes} of {len(scores.classes)} classes"
+    scope = f"over the {count} in the labels of {len(scores.names)} images"
     words = f"{100 * scores.labeled_miou:.2f} %, {points_text(drop)} the Keras model"
     return check(CheckId.MIOU_DROP, bool(drop <= limit), float(drop), limit, scope, words)
 

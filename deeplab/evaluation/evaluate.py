@@ -27,6 +27,7 @@ def evaluate(
     trimap_widths: Sequence[int] = (),
     progress: str | None = None,
     total: int | None = None,
+    warn: bool = True,
 ) -> Scores:
     """Evaluate a model on labeled images.
 
@@ -42,6 +43,7 @@ def evaluate(
             40 ms for an image of 500x375 pixels. Empty computes neither.
         progress: title of a progress bar, shown on a terminal only; None shows none.
         total: number of examples, if known, for the progress bar.
+        warn: whether to warn if nearly all pixels are predicted as one class, see `one_class_text`.
 
     Raises:
         UserError: an argument has a wrong type; there are no images or only ignored pixels; or a label is neither a
@@ -64,18 +66,20 @@ def evaluate(
                 near = BoundaryScores(widths, trimaps, boundary_counts(label, prediction, len(classes)))
                 borders = borders + near if borders else near
     scores = scores_from_matrices(matrices, classes, names, stretched, borders)
-    _warn_if_one_class(scores)
+    text = one_class_text(scores)
+    if warn and text:
+        warnings.warn(text, stacklevel=2)
     return scores
 
 
-def _warn_if_one_class(scores: Scores) -> None:
-    """Warn if nearly all pixels were predicted as one class although the labels have others ("all black" masks)."""
+def one_class_text(scores: Scores) -> str:
+    """Return a sentence if nearly all pixels were predicted as one class although the labels have others, else ""."""
     predicted = scores.matrix.sum(axis=0) / scores.matrix.sum()
     labeled = (scores.matrix.sum(axis=1) / scores.matrix.sum()).max()
-    if predicted.max() > ONE_CLASS_FRACTION >= labeled:
-        warnings.warn(
-            f"{predicted.max():.1%} of all pixels are predicted as {scores.classes[predicted.argmax()]!r}, but only "
-            f"{labeled:.1%} have the most frequent label: the model does not separate the classes; train for "
-            "more steps, or check the mask values, the number of classes and the learning rate",
-            stacklevel=3,
-        )
+    if not predicted.max() > ONE_CLASS_FRACTION >= labeled:
+        return ""
+    return (
+        f"{predicted.max():.1%} of all pixels are predicted as {scores.classes[predicted.argmax()]!r}, but only "
+        f"{labeled:.1%} have the most frequent label: the model does not separate the classes; train for "
+        "more steps, or check the mask values, the number of classes and the learning rate"
+    )

@@ -46,15 +46,23 @@ def _zero_classes(validations: ValidationTable, settings: TrainingConfig) -> str
     """Name the classes whose IoU was below `ZERO_IOU` in every validation of more than half a training."""
     if len(validations.steps) < MIN_VALIDATIONS or validations.steps[-1] < MIN_ZERO_SHARE * settings.steps:
         return ""
-    zero = [name for name, ious in labeled(validations.ious).items() if np.nanmax(ious) < ZERO_IOU]
+    curves = labeled(validations.ious)
+    zero = [name for name, ious in curves.items() if np.nanmax(ious) < ZERO_IOU]
     if not zero:
         return ""
+    count = len(validations.steps)
+    if len(zero) == len(curves) - 1:
+        (only,) = curves.keys() - zero
+        return (
+            f"the model predicts only {only}: all other classes stay at IoU 0 in all {count} validations; train for "
+            "more steps, or check the mask values and training.learning_rate"
+        )
     verb, pronoun = ("stays", "it") if len(zero) == 1 else ("stay", "them")
     remedy = f"label more images of {pronoun}"
     if not settings.augment.rare_crops:
         ids = ",".join(str(i) for i, name in enumerate(validations.ious) if name in zero)
         remedy += f", or set training.augment.rare_crops=0.5 and training.augment.rare_classes=[{ids}]"
-    return f"{names_text(zero)} {verb} at IoU 0 in all {len(validations.steps)} validations; {remedy}"
+    return f"{names_text(zero)} {verb} at IoU 0 in all {count} validations; {remedy}"
 
 
 def _overfitting(validations: ValidationTable, log: Mapping[str, Sequence[float]], settings: TrainingConfig) -> str:

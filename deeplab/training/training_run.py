@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from deeplab.datasets.open import open_source, open_training_source
 from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.source import Example, Source
 from deeplab.errors import UserError
+from deeplab.evaluation.evaluate import one_class_text
 from deeplab.evaluation.scores import Scores
 from deeplab.memory import require_memory
 from deeplab.model.batch_norm_statistics import reestimate_batch_norm, unfold_batch_norm
@@ -170,6 +172,8 @@ class TrainingRun:
             )
             save_model(self.folder, network, description)
             scores = self.validator.evaluate()
+            if text := next(filter(None, map(one_class_text, scores.values())), ""):
+                warnings.warn(text, stacklevel=2)
             save_scores(self.folder, {str(stride): score.to_mapping() for stride, score in scores.items()})
             predictions = [(example, self.validator.predict(example.image)) for example in self._preview()]
             write_page(self.folder, self.config, self.done, predictions, complete=True, scores=scores)

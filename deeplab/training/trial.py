@@ -5,7 +5,6 @@ import dataclasses
 import gc
 import io
 import time
-import warnings
 
 import tensorflow as tf
 
@@ -63,12 +62,10 @@ def measure_trial(config: TrainConfig, workers: Workers) -> Trial:
     update_seconds = (time.perf_counter() - began) / updates
     began = time.perf_counter()
     validator = Validator(config, val)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Random weights predict one class.
-        validator.evaluate(1)
-        start_seconds += time.perf_counter() - began
-        began = time.perf_counter()
-        validator.evaluate(IMAGES)
+    validator.evaluate(1)
+    start_seconds += time.perf_counter() - began
+    began = time.perf_counter()
+    validator.evaluate(IMAGES)
     image_seconds = (time.perf_counter() - began) / min(IMAGES, val.size or IMAGES)
     del batches, step, state, validator
     gc.collect()

@@ -69,12 +69,16 @@ class Validator:
         return self._predictors[self._stride](image)
 
     def evaluate(self, images: int | None = None) -> dict[int, Scores]:
-        """Return the scores at each output stride on the first `images` images of the split; None takes all."""
+        """Return the scores at each output stride on the first `images` images of the split; None takes all.
+
+        Does not warn of models that predict one class: early in a training they may, and `notices` says so later.
+        """
         source = self._source if images is None else limited(self._source, images)
         scores: dict[int, Scores] = {}
         for stride, predict in self._predictors.items():
             title = f"validation at output stride {stride}"
-            scores[stride] = evaluate(predict, source.examples(), source.classes, progress=title, total=source.size)
+            examples, classes = source.examples(), source.classes
+            scores[stride] = evaluate(predict, examples, classes, progress=title, total=source.size, warn=False)
         return scores
 
 

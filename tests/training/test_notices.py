@@ -32,6 +32,13 @@ def test_a_class_that_stays_at_zero_is_named_after_three_validations_and_half_of
     assert notices(table([0.1, 0.2, 0.3], **ious), {}, used)["zero"].endswith("validations; label more images of it")
 
 
+def test_a_model_that_predicts_one_class_is_named_once_it_had_time_to_learn():
+    ious = {"sky": [0.4, 0.4, 0.4], "pole": [0.0] * 3, "bike": [0.0] * 3, "train": [math.nan] * 3}
+    text = notices(table([0.1] * 3, **ious), {}, SETTINGS)["zero"]
+    assert text.startswith("the model predicts only sky: all other classes stay at IoU 0 in all 3 validations; ")
+    assert not notices(table([0.1] * 2, **{name: values[:2] for name, values in ious.items()}), {}, SETTINGS)
+
+
 # The best validation is after step 200, the last after 500: losses up to step 200 against those from 250 to 500.
 FALLING = [0.5, 0.62, 0.6, 0.58, 0.56]
 
