@@ -119,8 +119,9 @@ def test_other_workers_receive_the_network_from_the_chief(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("pretrained", [None, "imagenet", "/no/such/file.h5"])
-def test_network_is_the_default_if_nothing_describes_it(pretrained):
-    assert completed(pretrained=pretrained, model={"head": "v3"}).model == ModelConfig(head="v3")
+def test_network_is_the_default_if_nothing_describes_it(pretrained, tmp_path):
+    config = completed(run=str(tmp_path / "run"), pretrained=pretrained, model={"head": "v3"})
+    assert config.model == ModelConfig(head="v3")
 
 
 def test_resumed_run_does_not_need_its_pretrained_weights(tmp_path):
