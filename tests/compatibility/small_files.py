@@ -20,6 +20,7 @@ OPTIONS = {
     "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
     "MEAN": "Reducer",
     "RESIZE_BILINEAR": "ResizeBilinear",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighbor",
     "SOFTMAX": "Softmax",
     "STRIDED_SLICE": "StridedSlice",
     "SUB": "Sub",

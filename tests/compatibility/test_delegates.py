@@ -56,11 +56,21 @@ def pad(image=F32, paddings=((0, 0), (1, 1), (1, 1), (0, 0)), version=1, name="P
     return operator_file(name, [image, given, *values], type(image)(image.dtype, shape), version)
 
 
-def resize(image=F32, side=16, version=1, **options):
-    shape = (*image.shape[:1], side, side, *image.shape[3:])
-    return operator_file(
-        "RESIZE_BILINEAR", [image, constant([side, side])], type(image)(image.dtype, shape), version, **options
-    )
+def resize(image=F32, side=16, version=1, method="BILINEAR", **options):
+    output = type(image)(image.dtype, (*image.shape[:1], side, side, *image.shape[3:]))
+    return operator_file(f"RESIZE_{method}", [image, constant([side, side])], output, version, **options)
+
+
+def to_batch(image=F32, version=1):
+    """Four images of half the height and width."""
+    given = [constant([2, 2]), constant(np.zeros((2, 2)))]
+    return operator_file("SPACE_TO_BATCH_ND", [image, *given], type(image)(image.dtype, (4, 4, 4, 8)), version)
+
+
+def from_batch(image, version=1):
+    """One image of twice the height and width."""
+    given = [constant([2, 2]), constant(np.zeros((2, 2)))]
+    return operator_file("BATCH_TO_SPACE_ND", [image, *given], type(image)(image.dtype, (1, 16, 16, 8)), version)
 
 
 def crop(image=F32, strides=None, shape=None, version=1, **options):
@@ -161,6 +171,12 @@ CASES = {
     "resize, both": (resize(version=3, **ALIGNED, **HALF), "FF.UFDDFFF"),
     "resize to 100, int8": (resize(I8, 100, version=2, **ALIGNED), "DDDUUDDUUF"),
     "resize, rank 3": (resize(floats(1, 8, 8)), "..F......."),
+    "resize, nearest": (resize(method="NEAREST_NEIGHBOR"), "DDFUFDDFFF"),
+    "resize, nearest, int8": (resize(I8, version=2, method="NEAREST_NEIGHBOR"), "DDFUUDDUUF"),
+    "to batch": (to_batch(), "FFFUFDFFFF"),
+    "to batch, int8": (to_batch(I8, version=2), "FFFUFDFUFF"),
+    "from batch": (from_batch(floats(4, 8, 8, 8)), "FFFUFDFFFF"),
+    "from batch, int8": (from_batch(bytes8(4, 8, 8, 8), version=2), "FFFUFDFUFF"),
     "crop": (crop(), "DDDDFDDFFF"),
     "crop, int8": (crop(I8, version=2), "DDDDDDDUDF"),
     "crop, shrunk": (crop(shape=(4, 4, 8), shrinkAxisMask=1), "FFFDFDDFFF"),
