@@ -99,7 +99,8 @@ def _check_train(config: TrainConfig) -> None:
         raise UserError("data.eval_size", problem, "remove data.eval_size")
     if config.plan and config.check_data:
         raise UserError("plan", "cannot be combined with check_data=true", "run one command for each")
-    is_planned(config)
+    if not is_planned(config) or is_given(config, "training.evaluate_every"):
+        config.training.require_validations()
     if config.data.root is not None and not Path(config.data.root).is_dir():
         from deeplab.datasets.open import open_source
 

@@ -208,6 +208,9 @@ class TrainingConfig:
         updated = not (self.freezes_statistics and self.recalibration_batches)
         expected = f"0 with training.batch_norm={self.batch_norm}"
         require("training.recalibration_batches", self.recalibration_batches, updated, expected)
+
+    def require_validations(self) -> None:
+        """Raise UserError if validations decide about the weights, but there are none; a plan adds them."""
         if self.evaluate_every is None:
             expected = "last, unless training.evaluate_every is set"
             require("training.result", self.result, self.result != "best", expected)

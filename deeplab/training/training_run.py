@@ -71,9 +71,10 @@ class TrainingRun:
         """Open the data; nothing is written.
 
         Raises:
-            UserError: the data cannot be opened, their classes do not match the settings, or a batch exceeds the
-                memory.
+            UserError: the data cannot be opened, their classes do not match the settings, settings need
+                validations that are not made, or a batch exceeds the memory.
         """
+        config.training.require_validations()
         self.workers, self.folder = workers, Path(config.run)
         self.start, self.done, self.is_complete = 0, 0, False
         self._early_stopping = EarlyStopping(self.folder, config.training, workers)

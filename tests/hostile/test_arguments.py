@@ -176,6 +176,11 @@ CONTRADICTIONS = [
     ),
     refused("train training.augment.min_scale=3", "training.augment.min_scale: expected at most max_scale"),
     refused("train training.result=best", "training.result: expected last, unless training.evaluate_every"),
+    refused("train training.patience=3", "training.patience: expected null without training.evaluate_every"),
+    refused(
+        "train data=folder data.root=set training.evaluate_every=null training.patience=3",
+        "training.patience: expected null without training.evaluate_every",
+    ),
     refused("train training.quantize_aware=true training.precision=mixed_float16", "training.precision: expected"),
     refused("train training.quantize_aware=true training.recalibration_batches=3", "training.recalibration_batches"),
     refused(

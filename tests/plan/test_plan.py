@@ -64,6 +64,15 @@ def test_settings_given_by_hand_win_and_others_follow_them():
     assert plan.forecast_minutes is None
 
 
+@pytest.mark.parametrize(("setting", "value"), [("patience", 2), ("result", "best")])
+def test_settings_that_need_validations_are_kept_and_the_plan_adds_them(setting: str, value: object):
+    given = record_given(config(training={setting: value}), (f"training.{setting}",))
+    training = plan_for(given).apply(given).training
+    assert getattr(training, setting) == value
+    assert training.evaluate_every == 365
+    training.require_validations()
+
+
 def test_a_setting_equal_to_the_default_counts_as_given_on_a_command_line():
     given = record_given(config(training={"batch_size": 16}), ("training.batch_size",))
     assert plan_for(given).apply(given).training.batch_size == 16

@@ -129,6 +129,8 @@ def test_a_better_validation_in_time_keeps_the_training_going(tmp_path):
     assert not EarlyStopping(tmp_path, TrainingConfig(evaluate_every=1), workers).has_stopped(7)
 
 
-def test_patience_needs_validations():
-    with pytest.raises(UserError, match=r"training\.patience: expected null without training\.evaluate_every, got 3"):
-        TrainingConfig(patience=3)
+def test_patience_needs_validations(tmp_path):
+    training = SETTINGS["training"] | {"evaluate_every": None}
+    with pytest.raises(UserError, match=r"training\.patience: expected null without training\.evaluate_every, got 2"):
+        train(build(TrainConfig, SETTINGS | {"run": str(tmp_path / "run"), "training": training}))
+    assert not list(tmp_path.iterdir())
