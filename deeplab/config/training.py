@@ -212,9 +212,10 @@ class TrainingConfig:
     def require_validations(self) -> None:
         """Raise UserError if validations decide about the weights, but there are none; a plan adds them."""
         if self.evaluate_every is None:
+            # First, because `training.result` follows from it.
+            require("training.patience", self.patience, self.patience is None, "null without training.evaluate_every")
             expected = "last, unless training.evaluate_every is set"
             require("training.result", self.result, self.result != "best", expected)
-            require("training.patience", self.patience, self.patience is None, "null without training.evaluate_every")
 
     @property
     def crop(self) -> tuple[int, int]:

@@ -104,14 +104,16 @@ def crop_size(facts: Facts, config: TrainConfig) -> Decision:
 
 def batch_size(facts: Facts, config: TrainConfig) -> Decision:
     """Take a usual batch, or what fits into the memory."""
-    size = -(-BATCH_SIZES[facts.has_gpu] // facts.replicas) * facts.replicas
+    # Each replica takes an equal share of each accumulated part.
+    unit = facts.replicas * config.training.accumulation
+    size = -(-BATCH_SIZES[facts.has_gpu] // unit) * unit
     reason = f"usual on a {_device(facts)}: more updates instead of larger batches"
     height, width = config.training.crop
     bound = size
     if facts.memory is not None and not facts.has_gpu:
         bound = int((MEMORY_SHARE * facts.memory - BASE_BYTES) / (BYTES_PER_PIXEL * height * width))
-    while size > 2 * facts.replicas and size > bound:
-        size = size // 2 // facts.replicas * facts.replicas
+    while size > 2 * unit and size > bound:
+        size = size // 2 // unit * unit
         reason = f"what fits into {(facts.memory or 0) / 2**30:.1f} GiB of memory"
     return {"training.batch_size": size}, reason
 

@@ -68,25 +68,27 @@ def find_workers(config: TrainingConfig) -> Workers:
     """Set up the devices that `config.devices` selects. Must be called before TensorFlow creates anything.
 
     Raises:
-        UserError: TF_CONFIG is missing or wrong, or the batch cannot be divided evenly among the replicas.
+        UserError: TF_CONFIG is missing or wrong.
     """
     kind = config.devices
     if kind == "auto":
         gpus = len(tf.config.list_physical_devices("GPU"))
         kind = "multi_worker" if "TF_CONFIG" in os.environ else "mirrored" if gpus > 1 else "one"
     if kind == "multi_worker":
-        workers = _multi_worker()
-    elif kind == "mirrored":
+        return _multi_worker()
+    if kind == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        workers = Workers(tf.distribute.MirroredStrategy([device.name for device in devices]))
-    else:
-        workers = Workers(tf.distribute.get_strategy())
+        return Workers(tf.distribute.MirroredStrategy([device.name for device in devices]))
+    return Workers(tf.distribute.get_strategy())
+
+
+def check_batch_size(config: TrainingConfig, workers: Workers) -> None:
+    """Raise UserError unless the batch can be divided evenly among the replicas and the accumulated parts."""
     divisor = workers.replicas * config.accumulation
     if config.batch_size % divisor:
         product = f"{workers.replicas} replicas x training.accumulation={config.accumulation}"
         problem = f"expected a multiple of {divisor} ({product}), got {config.batch_size}"
         raise UserError("training.batch_size", problem, "change it, or the number of devices")
-    return workers
 
 
 def broadcast_from_chief(workers: Workers, variables: Sequence[Any]) -> None:

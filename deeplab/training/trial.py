@@ -14,7 +14,7 @@ from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.memory import peak_memory
 from deeplab.pixels import mean_pixel
 from deeplab.plan.facts import Trial
-from deeplab.training.distribution import Workers, distribute_batches
+from deeplab.training.distribution import Workers, check_batch_size, distribute_batches
 from deeplab.training.settings import complete_settings
 from deeplab.training.train_state import make_train_state
 from deeplab.training.train_step import make_train_step
@@ -33,11 +33,12 @@ def measure_trial(config: TrainConfig, workers: Workers) -> Trial:
     The first update, which compiles the network, counts as start; the preparation of the batches counts as update.
 
     Raises:
-        UserError: the data cannot be used.
+        UserError: the data cannot be used, or a batch given by hand cannot be divided among the replicas.
     """
     began = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):  # The training itself prints the completed settings.
         config = complete_settings(config, workers)
+    check_batch_size(config.training, workers)
     train, val = open_training_source(config.data, config.seed), open_source(config.data, config.data.val_split)
     config = dataclasses.replace(config, model=dataclasses.replace(config.network, classes=len(train.classes)))
     settings = config.training

@@ -105,6 +105,9 @@ def test_batches_fit_into_the_memory():
 def test_batches_are_multiples_of_the_replicas():
     gpus = facts(has_gpu=True, replicas=3)
     assert rules.batch_size(gpus, config())[0] == {"training.batch_size": 18}
+    # 3 replicas x 2 parts: the first multiple of 6 that is at least 16
+    assert rules.batch_size(gpus, config(training={"accumulation": 2}))[0] == {"training.batch_size": 18}
+    assert rules.batch_size(gpus, config(training={"accumulation": 4}))[0] == {"training.batch_size": 24}
     assert rules.batch_norm(gpus, config())[0]["training.batch_norm"] == "sync"
     assert rules.batch_norm(facts(), config())[0] == {"training.batch_norm": "train", "model.batch_norm_momentum": 0.95}
 

@@ -15,7 +15,7 @@ import pytest
 from deeplab.config import TrainingConfig
 from deeplab.errors import UserError
 from deeplab.run_folder import load_model
-from deeplab.training.distribution import Workers, find_workers
+from deeplab.training.distribution import Workers, check_batch_size, find_workers
 
 PROJECT = Path(__file__).parents[2]
 SETTINGS = [
@@ -187,7 +187,7 @@ def test_wrong_tf_config_is_refused(content, monkeypatch):
 def test_batch_that_cannot_be_divided_among_the_parts_is_refused(monkeypatch):
     monkeypatch.setattr(Workers, "replicas", 4)
     with pytest.raises(UserError, match=r"batch_size: expected a multiple of 8 \(4 replicas x .*=2\), got 12"):
-        find_workers(TrainingConfig(devices="one", batch_size=12, accumulation=2))
+        check_batch_size(TrainingConfig(batch_size=12, accumulation=2), find_workers(TrainingConfig(devices="one")))
 
 
 def test_each_worker_has_its_own_replicas():

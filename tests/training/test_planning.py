@@ -13,7 +13,7 @@ from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.plan.facts import Trial
 from deeplab.run_folder import read_training_config
-from deeplab.training.distribution import Workers
+from deeplab.training.distribution import Workers, find_workers
 from deeplab.training.planning import planned_settings, print_plan
 from deeplab.training.run_lock import check_settings
 from deeplab.training.train import run_training, train
@@ -117,6 +117,15 @@ def test_without_a_plan_the_recipe_is_the_published_one(scenes: Path, tmp_path: 
     config = settings(scenes, tmp_path / "run", plan=False)
     assert planned_settings(config, Workers(tf.distribute.get_strategy())) is config
     assert not (tmp_path / "run").exists()
+
+
+def test_the_batch_of_a_plan_suits_any_number_of_replicas(scenes: Path, tmp_path: Path, monkeypatch):
+    """The default, 16, cannot be divided among 3 replicas; a CPU takes 4 images, hence 6."""
+    monkeypatch.setattr(Workers, "replicas", 3)
+    monkeypatch.setattr("deeplab.training.planning.measure_trial", fast)
+    config = settings(scenes, tmp_path / "run")
+    workers = find_workers(config.training)
+    assert planned_settings(config, workers).training.batch_size == 6
 
 
 def test_several_workers_have_no_plan(scenes: Path, tmp_path: Path, capsys):
