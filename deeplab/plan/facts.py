@@ -17,7 +17,8 @@ class Facts:
         has_gpu: whether the training runs on a GPU.
         replicas: number of devices that share a batch.
         memory: bytes of memory of the machine; None if unknown.
-        missing_weights: why the published weights cannot be used, in a sentence with the remedy; None if they can.
+        missing_weights: why the weights `official` cannot be used, in a sentence with the remedy; None if they can.
+        missing_small_weights: the same of `official_050`, as far as the plan needs them.
         economy: 0 for the best recipe; 1 for smaller crops; 2 for the smaller network too. It is raised if the
             budget is too small for a useful number of updates.
     """
@@ -30,6 +31,7 @@ class Facts:
     replicas: int = 1
     memory: int | None = None
     missing_weights: str | None = None
+    missing_small_weights: str | None = None
     economy: int = 0
 
     @property

@@ -15,7 +15,7 @@ from deeplab.data_check.check import data_identity
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
 from deeplab.plan.facts import Facts, Trial
-from deeplab.plan.rules import RULES, Decision
+from deeplab.plan.rules import OFFICIAL_SMALL, RULES, Decision, fitting_weights
 from deeplab.plan.schedule import (
     MIN_STEPS,
     checkpoints,
@@ -89,7 +89,9 @@ class Plan:
         for row in self.rows:
             start = f"  {row.setting:<{names}}  {_shown(row.value):<{values}}  "
             reason = "same" if row.reason == previous != BY_HAND else row.reason
-            lines += textwrap.wrap(reason, columns, initial_indent=start, subsequent_indent=indent) or [start]
+            # Addresses stay in one piece, for copying.
+            whole = {"break_long_words": False, "break_on_hyphens": False}
+            lines += textwrap.wrap(reason, columns, initial_indent=start, subsequent_indent=indent, **whole) or [start]
             previous = row.reason
         if self.forecast_minutes is not None:
             lines.append(f"Forecast: {self.forecast_minutes:.0f} of minutes={facts.minutes:g}, planning included")
@@ -119,6 +121,7 @@ def make_plan(
     config: TrainConfig,
     facts: Facts,
     measure: Callable[[TrainConfig], Trial],
+    missing_small: Callable[[], str | None] = lambda: None,
     began: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Plan:
@@ -130,6 +133,7 @@ def make_plan(
         config: the settings.
         facts: statistics of the data, and the machine.
         measure: makes trial updates with the given settings. It is not called if the number of updates was given.
+        missing_small: returns `Facts.missing_small_weights`; called if a cheaper recipe needs these weights.
         began: time of `clock` from which the budget counts, with the data check; None is now.
         clock: returns the time in seconds.
     """
@@ -137,6 +141,8 @@ def make_plan(
     previous, trial = None, None
     for economy in range(3):
         facts = dataclasses.replace(facts, economy=economy)
+        if economy > 1 and not is_given(config, "pretrained") and OFFICIAL_SMALL in fitting_weights(config)[1:]:
+            facts = dataclasses.replace(facts, missing_small_weights=missing_small())
         draft = _Draft(config)
         for rule in RULES:
             draft.decide(rule(facts, draft.config))

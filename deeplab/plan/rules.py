@@ -41,7 +41,10 @@ BATCH_NORM_MOMENTUM = 0.95
 RARE_SHARE, RARE_CROPS = 0.02, 0.5
 """Share of the labeled pixels below which a class is rare, and the share of crops that are centered on rare classes."""
 
-_DEPTH_KEYS = ("backbone", "depth_multiplier", "round_channels", "reduced_tail")
+OFFICIAL, OFFICIAL_SMALL = "official", "official_050"
+"""Published weights of depth multiplier 1.0 and 0.5."""
+
+_NETWORK_KEYS = ("backbone", "round_channels", "reduced_tail")
 """Keys of `model` that no published weights fit if they are changed."""
 
 
@@ -56,26 +59,34 @@ def resize(facts: Facts, config: TrainConfig) -> Decision:
     return {"data.resize": "letterbox", "data.image_size": side}, reason
 
 
-def fits_official_weights(config: TrainConfig) -> bool:
-    """Return whether the backbone is that of the official weights, as far as it was given by hand."""
-    return isinstance(config.model, dict) and not any(key in config.model for key in _DEPTH_KEYS)
+def fitting_weights(config: TrainConfig) -> tuple[str, ...]:
+    """Return the names of the official weights that fit the network as far as it was given by hand, best first."""
+    if not isinstance(config.model, dict) or any(key in config.model for key in _NETWORK_KEYS):
+        return ()
+    names = {1.0: (OFFICIAL,), 0.5: (OFFICIAL_SMALL,), None: (OFFICIAL, OFFICIAL_SMALL)}
+    return names.get(config.model.get("depth_multiplier"), ())
 
 
 def weights(facts: Facts, config: TrainConfig) -> Decision:
     """Start from the official weights if the network allows it, else from ImageNet weights, else from random ones."""
-    if not fits_official_weights(config):
+    names = fitting_weights(config)
+    if not names:
         if has_imagenet_weights(config.network):
             return {"pretrained": "imagenet"}, f"weights of {config.network.backbone} for a network given by hand"
         return {"pretrained": None}, "random weights: no published weights fit the network given by hand"
-    if facts.missing_weights:
+    name = names[-1] if facts.economy > 1 else names[0]
+    missing = facts.missing_weights if name == OFFICIAL else facts.missing_small_weights
+    if missing and name != names[0] and not facts.missing_weights:
+        return {"pretrained": names[0]}, f"the smaller network would leave more updates, but is missing: {missing}"
+    if missing:
         values: dict[str, Any] = {"pretrained": None}
         if config.network.head not in ("v1", "v2"):
             # No ASPP branches, as in the official networks: they are slow, and random weights need more updates.
             values["model.aspp_rates"] = []
-        return values, f"random weights: {facts.missing_weights}"
-    if facts.economy > 1:
-        return {"pretrained": "official_050"}, "the smaller of the official networks, for more updates in the time"
-    return {"pretrained": "official"}, "trained on COCO and VOC; a new classifier replaces the last layer"
+        return values, f"random weights: {missing}"
+    if name != names[0]:
+        return {"pretrained": name}, "the smaller of the official networks, for more updates in the time"
+    return {"pretrained": name}, "trained on COCO and VOC; a new classifier replaces the last layer"
 
 
 def head(facts: Facts, config: TrainConfig) -> Decision:

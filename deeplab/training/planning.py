@@ -10,9 +10,9 @@ from deeplab.data_check.check import check_before_training
 from deeplab.errors import UserError
 from deeplab.memory import machine_memory
 from deeplab.plan.choice import is_planned
-from deeplab.plan.facts import Facts
+from deeplab.plan.facts import Facts, Trial
 from deeplab.plan.plan import Plan, make_plan, read_plan
-from deeplab.plan.rules import fits_official_weights
+from deeplab.plan.rules import OFFICIAL, OFFICIAL_SMALL, fitting_weights
 from deeplab.published_weights import local_file
 from deeplab.training.distribution import Workers, find_workers
 from deeplab.training.run_lock import has_started, lock_run_folder
@@ -76,6 +76,7 @@ def _new_plan(config: TrainConfig, workers: Workers, folder: Path | None) -> Pla
     began = time.perf_counter()
     report = check_before_training(config.data, folder, config.seed)
     train, val = report.splits
+    names = () if is_given(config, "pretrained") else fitting_weights(config)
     facts = Facts(
         report.classes,
         train,
@@ -84,17 +85,22 @@ def _new_plan(config: TrainConfig, workers: Workers, folder: Path | None) -> Pla
         has_gpu=bool(tf.config.list_physical_devices("GPU")),
         replicas=workers.replicas,
         memory=machine_memory(),
-        missing_weights=None if is_given(config, "pretrained") else _missing_weights(config),
+        missing_weights=_missing(OFFICIAL) if OFFICIAL in names else None,
+        # Needed at once by a network of depth 0.5 only; otherwise if a cheaper recipe is tried.
+        missing_small_weights=_missing(OFFICIAL_SMALL) if names == (OFFICIAL_SMALL,) else None,
     )
     print("Measuring a few updates for the plan ...", flush=True)
-    return make_plan(config, facts, lambda settings: measure_trial(settings, workers), began)
+
+    def measure(settings: TrainConfig) -> Trial:
+        return measure_trial(settings, workers)
+
+    return make_plan(config, facts, measure, lambda: _missing(OFFICIAL_SMALL), began)
 
 
-def _missing_weights(config: TrainConfig) -> str | None:
-    """Return why the official weights cannot be had, with the remedy; None if they can, or the network is another."""
-    if fits_official_weights(config):
-        try:
-            local_file("official")
-        except UserError as error:
-            return str(error)
+def _missing(name: str) -> str | None:
+    """Return why published weights cannot be had, with the remedy; None if they can."""
+    try:
+        local_file(name)
+    except UserError as error:
+        return str(error)
     return None

@@ -107,6 +107,21 @@ def test_a_slow_machine_gets_smaller_crops_and_then_the_smaller_network():
     assert values(plan)["training.steps"] == 368  # 1463.4 s / (15 * 0.5 * 0.53 s) = 368.1
 
 
+def test_the_smaller_weights_are_looked_for_only_if_a_cheaper_recipe_needs_them():
+    asked = []
+
+    def missing() -> str:
+        asked.append("official_050")
+        return "official_050: offline; save it as x"
+
+    make_plan(config(), facts(), Machine(), missing, clock=lambda: 0.0)
+    assert not asked
+    with pytest.warns(UserWarning, match="300 need about"):
+        plan = make_plan(config(), facts(), Machine(15.0), missing, clock=lambda: 0.0)
+    assert asked == ["official_050"]
+    assert values(plan)["pretrained"] == "official"
+
+
 def test_a_planning_that_takes_long_tries_no_cheaper_recipe():
     """The first trial ends after 300 of 1800 seconds, more than 15 %."""
     machine, times = Machine(15.0), iter([0.0, 300.0, 300.0])

@@ -71,6 +71,17 @@ def test_official_weights_are_taken_if_they_can_be_had():
     assert reason == "random weights: official: offline; save it as x"
 
 
+def test_weights_that_are_missing_are_named_with_the_remedy():
+    missing = "official_050: no such file in the folder of DEEPLAB_WEIGHTS; put x there"
+    values, reason = rules.weights(facts(economy=2, missing_small_weights=missing), config())
+    assert values == {"pretrained": "official"}
+    assert reason == f"the smaller network would leave more updates, but is missing: {missing}"
+    half = config(model={"depth_multiplier": 0.5})
+    values, reason = rules.weights(facts(missing_small_weights=missing), half)
+    assert values["pretrained"] is None
+    assert reason == f"random weights: {missing}"
+
+
 def test_heads_that_need_rates_keep_them_without_weights():
     assert rules.weights(facts(missing_weights="offline"), config(model={"head": "v2"}))[0] == {"pretrained": None}
 
@@ -79,6 +90,9 @@ def test_heads_that_need_rates_keep_them_without_weights():
     ("model", "expected"),
     [
         ({"dropout": 0.0}, "official"),
+        ({"depth_multiplier": 1.0}, "official"),
+        ({"depth_multiplier": 0.5}, "official_050"),
+        ({"depth_multiplier": 0.5, "round_channels": True}, "imagenet"),
         ({"depth_multiplier": 0.1}, None),
         ({"backbone": "resnet50"}, "imagenet"),
         ({"backbone": "xception65"}, None),
