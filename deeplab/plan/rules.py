@@ -52,7 +52,10 @@ def resize(facts: Facts, config: TrainConfig) -> Decision:
     """Scale large photos as the app does; smaller images keep their pixels."""
     height, width = facts.train.height_width
     seen = f"images of {width}x{height} pixels"
-    if facts.longer_side <= LARGE_SIDE or config.data.min_resize_value is not None:
+    for key in ("min_resize_value", "eval_size"):
+        if getattr(config.data, key) is not None:
+            return {"data.resize": "none"}, f"data.{key} is given, which decides the scale of the evaluation"
+    if facts.longer_side <= LARGE_SIDE:
         return {"data.resize": "none"}, f"{seen} need no scaling"
     side = IMAGE_SIZES[not facts.has_gpu][facts.economy]
     reason = f"{seen} are scaled to fit into {side} pixels, as an app shows them to the model"

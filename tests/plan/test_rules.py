@@ -38,6 +38,10 @@ def test_images_up_to_1026_pixels_keep_their_pixels_and_photos_are_letterboxed()
 def test_images_that_are_scaled_by_another_setting_are_not_letterboxed():
     scaled = config(data={"source": "folder", "root": "set", "min_resize_value": 513})
     assert rules.resize(facts((3000, 4000)), scaled)[0] == {"data.resize": "none"}
+    padded = config(data={"source": "folder", "root": "set", "eval_size": 3073})
+    values, reason = rules.resize(facts((3000, 4000)), padded)
+    assert values == {"data.resize": "none"}
+    assert reason.startswith("data.eval_size is given")
 
 
 @pytest.mark.parametrize(
