@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from deeplab.rendering.console import progress_bar
+
 SIDE = 16
 """Side of a thumbnail in pixels."""
 
@@ -18,9 +20,17 @@ the median, and by 5.2 at the 95th percentile.
 CANDIDATES = 64
 """Number of thumbnails that are compared at a time."""
 
+ROUNDING = 1e-3
+"""More than the rounding errors of means of levels in float32."""
+
+MANY = 5000
+"""Number of images from which a terminal shows the progress of the comparison."""
+
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return the mean colors `[16, 16, 3]` float32 of a grid over an image `[h, w, 3]` uint8.
+    """Return the mean colors `[16, 16, 3]` float16 of a grid over an image `[h, w, 3]` uint8.
+
+    Those of 100,000 images have 150 MB; rounding changes a level by 1/16 at most.
 
     The images of a set are compared by these, because a hash of bits has no margin between copies and similar scenes.
     Sides below 16 pixels are repeated.
@@ -38,7 +48,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
         shape = [1, 1, 1]
         shape[axis] = SIDE
         pixels = np.add.reduceat(pixels, starts, axis) / lengths.reshape(shape)
-    return pixels
+    return pixels.astype(np.float16)
 
 
 def near_duplicates(
@@ -47,6 +57,8 @@ def near_duplicates(
     """Return a pair of names (first, second) for each image of `second` whose thumbnail nearly equals one of `first`.
 
     The pair has the earliest such image of `first`: all pairs of the frames of a still camera would fill the memory.
+    An image is compared with those that are similar in the mean colors of their quarters: 20,000 photos take 2 seconds.
+    A terminal shows the progress for `MANY` images.
 
     Args:
         first: thumbnails by name.
@@ -58,19 +70,33 @@ def near_duplicates(
     rows = np.stack([first[name].ravel() for name in names])
     others = rows if second is None else np.stack([second[name].ravel() for name in other_names])
     # Images without contrast, such as dark scans, are alike without being copies.
-    limits = np.minimum(MAX_DIFFERENCE, MAX_SHARE * others.std(1))
-    # Images whose mean levels differ by more than the limit differ by more than it at all.
-    order = rows.mean(1).argsort()
-    levels = rows.mean(1)[order]
+    limits = [min(MAX_DIFFERENCE, MAX_SHARE * float(other.std(dtype=np.float32))) for other in others]
+    # The mean difference of two images is at least that of their means, over the whole image and over its quarters.
+    quarters = _quarters(rows)
+    order = quarters.mean(1).argsort()
+    quarters = quarters[order]
+    levels = quarters.mean(1)
+    other_quarters = _quarters(others)
     pairs = []
-    for j, other in enumerate(others):
-        low, high = np.searchsorted(levels, (other.mean() - MAX_DIFFERENCE, other.mean() + MAX_DIFFERENCE))
-        candidates = np.sort(order[low:high])
-        candidates = candidates[candidates < j] if second is None else candidates
-        for start in range(0, len(candidates), CANDIDATES):
-            part = candidates[start : start + CANDIDATES]
-            found = part[np.abs(rows[part] - other).mean(1) <= limits[j]]
-            if len(found):
-                pairs.append((names[found[0]], other_names[j]))
-                break
+    with progress_bar(shown=len(others) >= MANY) as bar:
+        for j in bar.track(range(len(others)), description="near duplicates"):
+            level = other_quarters[j].mean()
+            largest = limits[j] + ROUNDING
+            low, high = np.searchsorted(levels, (level - largest, level + largest))
+            differences = np.abs(quarters[low:high] - other_quarters[j]).mean(1)
+            candidates = np.sort(order[low:high][differences <= largest])
+            candidates = candidates[candidates < j] if second is None else candidates
+            for start in range(0, len(candidates), CANDIDATES):
+                part = candidates[start : start + CANDIDATES]
+                found = part[np.abs(rows[part].astype(np.float32) - others[j]).mean(1) <= limits[j]]
+                if len(found):
+                    pairs.append((names[found[0]], other_names[j]))
+                    break
     return pairs
+
+
+def _quarters(rows: np.ndarray) -> np.ndarray:
+    """Return the mean colors `[n, 12]` float32 of the quarters of thumbnails `[n, 768]`."""
+    half = SIDE // 2
+    parts = rows.reshape(-1, 2, half, 2, half, 3).mean((2, 4), dtype=np.float32)
+    return np.asarray(parts.reshape(-1, 12))

@@ -56,6 +56,27 @@ def test_the_frames_of_a_still_camera_have_as_many_pairs_as_copies():
     assert near_duplicates({"other": thumbnail(_scene(1))} | frames, {"copy": frame}) == [("0", "copy")]
 
 
+def test_the_pairs_are_those_of_a_comparison_of_all_images():
+    rng = np.random.default_rng(0)
+    originals = [rng.integers(0, 256, (16, 16, 3)).astype(np.float16) for _ in range(30)]
+    # Differences of 0 to 8 levels on either side of the limit of 5, which means and quarters show in part.
+    copies = [
+        (original + rng.normal(0, spread, original.shape) + shift).astype(np.float16)
+        for original in originals
+        for spread, shift in rng.uniform(0, 8, (4, 2))
+    ]
+    first = {f"a{i}": image for i, image in enumerate(originals)}
+    second = {f"b{i}": image for i, image in enumerate(copies)}
+    expected = []
+    for name, copy in second.items():
+        for other, original in first.items():
+            if np.abs(copy.astype(np.float64) - original).mean() <= 5.0:
+                expected.append((other, name))
+                break
+    assert 20 < len(expected) < 100
+    assert near_duplicates(first, second) == expected
+
+
 def test_different_images_without_contrast_are_no_copies():
     """Their levels differ by 2 of 255, but their contrast is 3."""
     rng = np.random.default_rng(0)
