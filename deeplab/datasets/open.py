@@ -57,10 +57,16 @@ def open_source(config: DataConfig, split: str, seed: int = 0) -> Source:
     return source
 
 
-def open_training_source(config: DataConfig, seed: int = 0) -> Source:
+def open_training_source(config: DataConfig, seed: int = 0, processes: int = 1) -> Source:
     """Open the training split as the network sees it: resized as `config.resize` says, and then kept in memory.
 
     Everything else reads the original images (`open_source`): the data check, the evaluation and the calibration.
+
+    Args:
+        config: the data source.
+        seed: seed of a source that draws its examples.
+        processes: number of trainings on this machine that divide the memory of `config.cache_memory`; the threads of
+            one training have one copy.
 
     Raises:
         UserError: as `open_source`.
@@ -68,7 +74,7 @@ def open_training_source(config: DataConfig, seed: int = 0) -> Source:
     source = fitted_source(open_source(config, config.train_split, seed), config)
     if config.resize == "none" or not config.cache_memory:
         return source
-    return cached_source(source, int(config.cache_memory * (machine_memory() or _ASSUMED_MEMORY)))
+    return cached_source(source, int(config.cache_memory * (machine_memory() or _ASSUMED_MEMORY) / processes))
 
 
 def resolved_split(config: DataConfig) -> str:

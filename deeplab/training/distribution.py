@@ -41,11 +41,13 @@ class Workers:
         strategy: shares variables and gradients between the replicas.
         index: index of this worker, from 0.
         count: number of workers.
+        on_machine: number of workers on the machine of this one, by their host names in TF_CONFIG.
     """
 
     strategy: tf.distribute.Strategy
     index: int = 0
     count: int = 1
+    on_machine: int = 1
 
     @property
     def is_chief(self) -> bool:
@@ -173,4 +175,5 @@ def _multi_worker() -> Workers:
     except (RuntimeError, tf.errors.OpError) as error:
         reason = str(error).split("\n")[0][:160]
         raise UserError("TF_CONFIG", f"the workers cannot connect ({reason})", "check hosts and ports") from None
-    return Workers(strategy, int(task["index"]), len(addresses))
+    hosts = [str(address).rpartition(":")[0] for address in addresses]
+    return Workers(strategy, int(task["index"]), len(addresses), hosts.count(hosts[task["index"]]))

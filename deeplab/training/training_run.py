@@ -85,7 +85,7 @@ class TrainingRun:
         self.workers, self.folder = workers, Path(config.run)
         self.start, self.done, self.is_complete = 0, 0, False
         self._early_stopping = EarlyStopping(self.folder, config.training, workers)
-        self.train_source = open_training_source(config.data, config.seed)
+        self.train_source = open_training_source(config.data, config.seed, workers.on_machine)
         self.val_source = open_source(config.data, config.data.val_split, config.seed)
         self.config = dataclasses.replace(config, model=_match_classes(config.network, self.train_source))
         settings = config.training

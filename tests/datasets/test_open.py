@@ -105,6 +105,18 @@ def test_only_training_images_are_resized_and_each_is_decoded_once(tmp_path: Pat
     assert open_training_source(dataclasses.replace(config, cache_memory=0)).load(1).label.shape == (40, 70)
 
 
+def test_trainings_on_one_machine_divide_the_memory_of_the_cache(monkeypatch):
+    limits = []
+    monkeypatch.setattr("deeplab.datasets.open.machine_memory", lambda: 8000)
+    monkeypatch.setattr("deeplab.datasets.open.cached_source", lambda source, limit: limits.append(limit))
+    config = DataConfig(source="folder", root="set", resize="stretch", image_size=33, cache_memory=0.25)
+    monkeypatch.setattr("deeplab.datasets.open.open_source", lambda *arguments: None)
+    monkeypatch.setattr("deeplab.datasets.open.fitted_source", lambda *arguments: None)
+    open_training_source(config)
+    open_training_source(config, processes=4)
+    assert limits == [2000, 500]
+
+
 def test_drawn_scenes_are_not_resized():
     with pytest.raises(UserError, match=r"data.resize: expected none with data=shapes, whose scenes have one size"):
         DataConfig(resize="letterbox", image_size=65)
