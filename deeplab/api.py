@@ -11,6 +11,7 @@ from deeplab.cli.settings import compose_settings, config_folder, given_keys
 from deeplab.config import EvaluateConfig, ExportConfig, ImageSize, TrainConfig, build, record_given
 from deeplab.config.command_line import argument_text
 from deeplab.errors import UserError
+from deeplab.rendering.console import plain_warnings
 
 if TYPE_CHECKING:
     import keras
@@ -33,14 +34,15 @@ class TrainedRun:
     scores: "dict[int, Scores]" = field(repr=False)
 
     def export(self, **settings: Any) -> "tuple[Report, ...]":
-        """Write verified .tflite files; `settings` are those of export.py (`ExportConfig`).
+        """Write verified .tflite files, and print their table and paths; `settings` are those of export.py.
 
         Raises:
             UserError: wrong settings, or a failed check.
         """
-        from deeplab.conversion.export import export
+        from deeplab.conversion.export import run_export
 
-        return export(self._config(ExportConfig, settings))
+        with plain_warnings():
+            return run_export(self._config(ExportConfig, settings))
 
     def evaluate(self, **settings: Any) -> "list[Row]":
         """Evaluate, print the table and write the page; `settings` are those of evaluate.py (`EvaluateConfig`).
@@ -50,7 +52,8 @@ class TrainedRun:
         """
         from deeplab.evaluation.compare import run_evaluation
 
-        return run_evaluation(self._config(EvaluateConfig, settings))
+        with plain_warnings():
+            return run_evaluation(self._config(EvaluateConfig, settings))
 
     def load(self, output_stride: int = 8, image_size: ImageSize = None) -> "keras.Model":
         """Return the Keras model; see `deeplab.load_model`."""
@@ -87,7 +90,8 @@ def train(
     config = _config(settings) if config is None else config
     from deeplab.training.train import train as train_config
 
-    scores = train_config(config, callbacks)
+    with plain_warnings():
+        scores = train_config(config, callbacks)
     return TrainedRun(Path(config.run), scores)
 
 

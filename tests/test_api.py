@@ -1,7 +1,9 @@
 """Training from Python has the settings of the command line."""
 
 import re
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,10 @@ import pytest
 import deeplab
 from deeplab.cli.settings import compose_settings, config_folder
 from deeplab.config import TrainConfig, build, is_given
+from deeplab.conversion.export_report import Report
 from deeplab.errors import UserError
+from deeplab.evaluation.scores import scores_from_matrices
+from deeplab.evaluation.table import Row
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "training.md"
 TINY = {
@@ -85,7 +90,7 @@ def test_the_example_of_the_documents_runs(trained, tmp_path, monkeypatch):
     (tmp_path / "my_data").mkdir()
     monkeypatch.chdir(tmp_path)
     exported = []
-    monkeypatch.setattr("deeplab.conversion.export.export", lambda config: exported.append(config))
+    monkeypatch.setattr("deeplab.conversion.export.run_export", lambda config: exported.append(config))
     monkeypatch.setattr("deeplab.evaluation.compare.run_evaluation", lambda config: exported.append(config))
     exec(example, {})
     assert trained == [of_command("data=folder", "data.root=my_data", "minutes=15", "run=runs/mine")]
@@ -93,13 +98,40 @@ def test_the_example_of_the_documents_runs(trained, tmp_path, monkeypatch):
     assert {config.run for config in exported} == {"runs/mine"}
 
 
+def test_warnings_to_users_are_one_line(monkeypatch):
+    shown = []
+
+    def train(config, callbacks):
+        shown.extend(warnings.formatwarning("two\nlines", c, "a.py", 3) for c in (UserWarning, RuntimeWarning))
+        return {}
+
+    monkeypatch.setattr("deeplab.training.train.train", train)
+    usual = warnings.formatwarning
+    run = deeplab.train(data="shapes")
+    assert shown == ["warning: two lines\n", "a.py:3: RuntimeWarning: two\nlines\n"]
+    assert warnings.formatwarning is usual
+    assert repr(run) == f"TrainedRun(folder={Path('runs/demo')!r})"
+
+
+def test_results_are_short_in_a_notebook():
+    scores = scores_from_matrices([np.diag([30, 10])] * 2, ("a", "b"), ["x", "y"])
+    assert repr(scores) == "Scores(miou=1.0000, classes=2, images=2)"
+    candidate = SimpleNamespace(name="run, output stride 16")
+    row = Row(candidate, scores, None, 1.0, (1, 1), 1)
+    assert repr(row) == f"Row(name='run, output stride 16', scores={scores!r})"
+    report = Report("int8.tflite", 1234, "0", "i", "o", {}, (), (), None, {}, {})
+    assert repr(report) == "Report(file='int8.tflite', bytes=1234, failed=0)"
+
+
 @pytest.mark.slow
-def test_a_trained_run_is_evaluated_and_exported(tmp_path):
+def test_a_trained_run_is_evaluated_and_exported(tmp_path, capsys):
     run = deeplab.train(data={"source": "shapes", "val_size": 2}, run=tmp_path / "run", output_stride=[16], **TINY)
     assert set(run.scores) == {16}
     (row,) = run.evaluate(output_stride=16, bootstrap_samples=0)
     assert row.scores.miou == run.scores[16].miou
+    capsys.readouterr()
     (report,) = run.export(quantization="float32", image_size=33, miou_images=0)
+    assert f"{run.folder.name}/float32.tflite with " in capsys.readouterr().out
     assert not report.failed
     assert (run.folder / report.file).is_file()
     assert run.load(16, 33).output_shape == (None, 33, 33, 7)

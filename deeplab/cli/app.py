@@ -17,10 +17,11 @@ from deeplab.cli.commands import COMMANDS, Command
 from deeplab.cli.help import command_help, overview
 from deeplab.cli.settings import compose_settings, config_folder, given_keys
 from deeplab.config import build, record_given
-from deeplab.errors import InterruptedRunError, UserError, printable
+from deeplab.errors import InterruptedRunError, UserError
 from deeplab.files import remove_temporaries
 from deeplab.interruption import Interruption
 from deeplab.quiet import open_closed_output, quiet, restore_output
+from deeplab.rendering.console import warning_line
 
 _FREE, _PLACE, _FOLDER = (
     "free some disk space",
@@ -175,7 +176,7 @@ def _run(command: Command, settings: dict[str, Any] | None, given: set[str]) -> 
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    print(f"warning: {printable(' '.join(str(message).split()))}", file=sys.stderr)
+    print(warning_line(message), file=sys.stderr)
 
 
 def _exit_with(error: UserError) -> NoReturn:

@@ -71,8 +71,8 @@ def export(config: ExportConfig, report_progress: ReportProgress = lambda _: Non
     return reports
 
 
-def run_export(config: ExportConfig) -> None:
-    """Export with progress lines on standard error, and print a table and the paths of the files."""
+def run_export(config: ExportConfig) -> tuple[Report, ...]:
+    """Export with progress lines on standard error, and print a table and the paths of the files; see `export`."""
 
     def report_progress(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -81,6 +81,7 @@ def run_export(config: ExportConfig) -> None:
     reports = _export(settings, report_progress)
     print_reports(reports, settings.paths.values())
     _write_pages(settings, reports, report_progress, lambda page: print(f"written: {os.path.relpath(page)}"))
+    return reports
 
 
 def make_file(prepared: _PreparedModel, expected: ExpectedFile, settings: ExportSettings) -> bytes:

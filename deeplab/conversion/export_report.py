@@ -51,6 +51,10 @@ class Report:
     origin: Mapping[str, Any]
     compatibility: Compatibility | None = None
 
+    def __repr__(self) -> str:
+        """Return a short text for notebooks."""
+        return f"Report(file={self.file!r}, bytes={self.bytes}, failed={len(self.failed)})"
+
     @property
     def failed(self) -> tuple[Check, ...]:
         """The checks that failed."""

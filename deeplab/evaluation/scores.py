@@ -39,6 +39,10 @@ class Scores:
     stretched: int = 0
     borders: BoundaryScores | None = None
 
+    def __repr__(self) -> str:
+        """Return a short text for notebooks, without the arrays."""
+        return f"Scores(miou={self.miou:.4f}, classes={len(self.classes)}, images={len(self.names)})"
+
     @property
     def iou(self) -> np.ndarray:
         """Intersection over union of each class, `[classes]`, 0..1; NaN if the class does not occur."""

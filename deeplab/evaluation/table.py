@@ -47,6 +47,10 @@ class Row:
     size: Size
     multiply_adds: int
 
+    def __repr__(self) -> str:
+        """Return a short text for notebooks."""
+        return f"Row(name={self.name!r}, scores={self.scores!r})"
+
     @property
     def name(self) -> str:
         """The name of the candidate."""
