@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from deeplab.config import DataConfig, Fit, ImageSize, TrainConfig, build, checked, to_mapping
 from deeplab.config.description import ModelDescription, read_description, write_description
@@ -176,9 +176,20 @@ def open_model(path: str | os.PathLike[str]) -> TrainedModel:
         remedy = f"give a run folder, a .tflite file, {' or '.join(PUBLISHED)}"
         raise UserError(f"run={path}", f"no such folder{found}", remedy)
     if not (model.path / MODEL_FILE).is_file():
-        problem = f"contains no {MODEL_FILE}"
-        raise UserError(f"run={path}", problem, "let the training finish, or give another run folder")
+        _raise_without_model(model.path)
     return model
+
+
+def _raise_without_model(folder: Path) -> NoReturn:
+    """Raise UserError that says whether the training in `folder` was interrupted."""
+    problem, remedy = f"contains no {MODEL_FILE}", "give the run folder of a complete training"
+    if (folder / TRAIN_FILE).is_file() and any((folder / STATE_FOLDER).glob("step-*")):
+        problem += ": its training is not finished"
+        data = read_training_config(folder).data
+        root = f"data.root={data.root} " if data.root else ""
+        command = f"python train.py data={data.source} {root}run={folder}"
+        remedy = f"resume it by the command that started it: {command}, with its other settings"
+    raise UserError(f"run={folder}", problem, remedy)
 
 
 def is_tflite(path: str | os.PathLike[str]) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from deeplab.config import DataConfig, ModelConfig, TrainConfig, to_mapping
 from deeplab.datasets.open import open_source
 from deeplab.errors import UserError
+from deeplab.files import write_json
 from deeplab.model.build import build_model
 from deeplab.run_folder import check_class_count, load_model, load_weights, open_model, save_scores
 from deeplab.tflite import tflite_file
@@ -95,8 +96,20 @@ def test_the_number_of_further_neighbors_is_stated(tmp_path):
 def test_a_missing_run_is_named_with_its_neighbors(run):
     with pytest.raises(UserError, match=r"^run=.*/runn: no such folder \(found: run\); give a run folder, a \.tflite"):
         open_model(run.with_name("runn"))
-    with pytest.raises(UserError, match=r"contains no model\.json"):
+    with pytest.raises(UserError, match=r"contains no model\.json; give the run folder of a complete training"):
         open_model(run.parent)
+
+
+def test_a_training_that_is_not_finished_is_said_with_its_command(tmp_path):
+    data = DataConfig(source="folder", root="scenes")
+    write_json(tmp_path / "train.json", to_mapping(TrainConfig(data=data)))
+    with pytest.raises(UserError, match=r"contains no model\.json; give the run folder of a complete training"):
+        open_model(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "step-00000100.npz").touch()
+    line = rf"not finished; resume it by .*: python train\.py data=folder data\.root=scenes run={tmp_path}, with"
+    with pytest.raises(UserError, match=line):
+        open_model(tmp_path)
 
 
 def test_damaged_weights_are_named(run):
