@@ -83,8 +83,7 @@ def check_data(
     """
     train_scan, val_scan = scan_split(train, limit), scan_split(val, limit)
     problems = [
-        *example_problems(train_scan, len(train.classes), skip_unreadable),
-        *example_problems(val_scan, len(train.classes), skipped=False),
+        *example_problems((train_scan, val_scan), len(train.classes), skip_unreadable),
         *overlap_problems(train, val, train_scan, val_scan),
         *label_problems(train.classes, train_scan, val_scan.statistics),
         *(problem for scan in (train_scan, val_scan) for problem in unlisted_problems(scan)),

@@ -10,7 +10,7 @@ import numpy as np
 from deeplab.data_check.data_report import Problem, Severity
 from deeplab.data_check.duplicates import near_duplicates
 from deeplab.data_check.statistics import SplitScan, SplitStatistics
-from deeplab.datasets.source import IGNORE_LABEL, ProblemKind, Source
+from deeplab.datasets.source import IGNORE_LABEL, ExampleError, ProblemKind, Source
 
 _KINDS: dict[ProblemKind, tuple[str, str]] = {
     "missing": ("a file is missing", "the training stops at these images"),
@@ -29,32 +29,49 @@ _KINDS: dict[ProblemKind, tuple[str, str]] = {
 """Description and consequence of each kind of problem of an example."""
 
 
-def example_problems(scan: SplitScan, classes: int, skipped: bool) -> list[Problem]:
-    """Return one problem for each kind of error of the examples, given the number of classes.
+def example_problems(scans: Sequence[SplitScan], classes: int, skip_unreadable: bool) -> list[Problem]:
+    """Return one problem for each kind of error of the examples and severity, over both splits.
 
-    If `skipped`, the training skips these examples; they are then warnings, unless they are more than half.
+    Args:
+        scans: of the training split and the validation split.
+        classes: number of classes.
+        skip_unreadable: whether the training skips these examples; in its split they are then warnings, unless they are
+            more than half.
     """
-    checked = scan.statistics.checked
-    severity: Severity = "warning" if skipped and 2 * len(scan.errors) <= checked else "error"
     problems = []
-    for kind, (description, consequence) in _KINDS.items():
-        errors = [error for error in scan.errors if error.kind == kind]
-        if not errors:
-            continue
-        remedy = errors[0].remedy
-        if kind == "value":
-            values = sorted({value for error in errors for value in error.values})
-            shown = ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
-            consequence += f" (values of these masks: {shown})"
-            remedy = _value_remedy(scan, values, classes, len(errors)) or remedy
-        description = f"{scan.statistics.name}: {len(errors)} of {checked} images: {description}"
-        files = [f"{error.subject}: {error.problem}" for error in errors]
-        problems.append(Problem(severity, description, consequence, remedy, tuple(files)))
+    for kind in _KINDS:
+        found: dict[Severity, list[tuple[SplitScan, list[ExampleError]]]] = {"error": [], "warning": []}
+        for scan, skipped in zip(scans, (skip_unreadable, False), strict=True):
+            severity: Severity = "warning" if skipped and 2 * len(scan.errors) <= scan.statistics.checked else "error"
+            errors = [error for error in scan.errors if error.kind == kind]
+            found[severity] += [(scan, errors)] if errors else []
+        problems += [_example_problem(kind, severity, parts, classes) for severity, parts in found.items() if parts]
     return problems
 
 
-def _value_remedy(scan: SplitScan, values: list[int], classes: int, errors: int) -> str:
-    """Return what to do about masks with `values`, some of which are no class ids; "" if nothing is known."""
+def _example_problem(
+    kind: ProblemKind, severity: Severity, parts: list[tuple[SplitScan, list[ExampleError]]], classes: int
+) -> Problem:
+    """Return the problem of errors of one kind; `parts` are the scans with their errors."""
+    description, consequence = _KINDS[kind]
+    errors = [error for _, part in parts for error in part]
+    remedy = errors[0].remedy
+    if kind == "value":
+        values = sorted({value for error in errors for value in error.values})
+        shown = ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
+        consequence += f" (values of these masks: {shown})"
+        scan, in_first = parts[0][0], len(parts[0][1])
+        remedy = _value_remedy(scan, values, classes, in_first, len(errors)) or remedy
+    counts = [f"{scan.statistics.name}: {len(part)} of {scan.statistics.checked} images" for scan, part in parts]
+    files = [f"{error.subject}: {error.problem}" for error in errors]
+    return Problem(severity, f"{', '.join(counts)}: {description}", consequence, remedy, tuple(files))
+
+
+def _value_remedy(scan: SplitScan, values: list[int], classes: int, errors: int, total: int) -> str:
+    """Return what to do about masks with `values`, some of which are no class ids; "" if nothing is known.
+
+    `errors` is the number of these masks in the split of `scan`, `total` that in both.
+    """
     statistics = scan.statistics
     valid = {*np.flatnonzero(statistics.pixels).tolist(), *([IGNORE_LABEL] if statistics.ignored else [])}
     # The values are probably the classes in ascending order if all masks together have as many of them.
@@ -66,7 +83,7 @@ def _value_remedy(scan: SplitScan, values: list[int], classes: int, errors: int)
         ids = ",".join(map(str, numberings[0]))
         return f"data.label_ids=[{ids}] if these values are the classes in this order"
     if errors < statistics.checked:
-        return f"correct these files ({errors}, all in data_check.json): the other masks have class ids"
+        return f"correct these files ({total}, all in data_check.json): the other masks have class ids"
     return ""
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,20 @@ def test_values_that_are_not_class_ids_are_reported_with_file_and_numbering(conf
     assert "correct these files" in problem.remedy
     assert "label_ids" not in problem.remedy
     assert "p2.png: expected labels 0..2 and 255 (ignore), got 9" in problem.files[0]
+
+
+def test_one_error_in_both_splits_is_one_problem(config: DataConfig, tmp_path: Path, capsys):
+    ids = np.zeros((24, 32))
+    ids[0, 0] = 7
+    for name in ("p2", "p4"):
+        _save(config, name, ids)
+    problem, _ = _check(config).problems  # The other is that no mask of the validation split has leaf.
+    assert re.search(r"/train: 1 of 4 images, .*/val: 1 of 2 images: the mask has values", problem.description)
+    assert [Path(file.partition(":")[0]).name for file in problem.files] == ["p2.png", "p4.png"]
+    assert problem.remedy.startswith("correct these files (2,")
+    with pytest.raises(UserError, match=r"1 of 4 images, .* 1 of 2 images"):
+        check_before_training(config, tmp_path / "run")
+    assert "the mask has values" not in capsys.readouterr().out
 
 
 def test_another_numbering_is_proposed_only_if_it_fits_all_masks(config: DataConfig):
@@ -132,7 +147,8 @@ def test_color_masks_are_reported(config: DataConfig):
         path = Path(config.root or "") / f"masks/p{i}.png"
         Image.open(path).convert("RGB").save(path)
     report = _check(config)
-    assert "4 of 4 images: the mask has colors" in report.errors[0].description
+    (error,) = report.errors
+    assert re.search("4 of 4 images, .*2 of 2 images: the mask has colors", error.description)
     assert "data.colors" in report.errors[0].remedy
     assert "p0.png" in report.errors[0].files[0]
 
@@ -182,7 +198,7 @@ def test_skipped_examples_are_warnings_unless_they_are_more_than_half(config: Da
     _save(config, "p3", np.zeros((24, 31)))
     assert _check(config, skip=True).errors
     _save(config, "p4", np.zeros((24, 31)))
-    assert "val: 1 of 2" in _check(config, skip=True).errors[1].description
+    assert "val: 1 of 2" in _check(config, skip=True).errors[0].description
 
 
 def test_images_in_both_splits_are_reported_by_name_and_by_content(config: DataConfig):
