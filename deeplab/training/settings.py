@@ -24,7 +24,9 @@ PUBLISHED_DATA = ("voc", "cityscapes", "ade20k", "coco_voc")
 
 
 def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
-    """Return the settings without values that follow from others; the chief prints each that it found.
+    """Return the settings without values that follow from others.
+
+    The chief prints a line with the network and the updates, and a line for each value that it found:
 
     - `model`: keys that are not set are those of the network that `pretrained` describes, else the defaults.
     - `data.train_split=auto` is replaced by the name of the split.
@@ -62,7 +64,10 @@ def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
     if config.training.weight_decay is None:
         decay = published_weight_decay(config.network)
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, weight_decay=decay))
-        lines.append(f"training.weight_decay={decay:g}: the published value for {_summary(config.network)}")
+        lines.append(f"weight decay {decay:g}, the published value of this network (training.weight_decay)")
+    (height, width), count = config.training.crop, config.training.batch_size
+    work = f"{config.training.steps:,} updates of {count} crops of {height}x{width} pixels"
+    lines.insert(0, f"{config.run}: {_summary(config.network)}, {work}")
     if workers.is_chief and lines:
         print("\n".join(lines))
     return config

@@ -57,15 +57,16 @@ def devkit(root: Path, *masks: str) -> Path:
 )
 def test_weight_decay_is_the_published_one_of_the_network_and_is_shown(model, published, capsys):
     assert completed(model=model).training.weight_decay == published
-    assert (
-        f"training.weight_decay={published:g}: the published value for {model['backbone']}" in capsys.readouterr().out
-    )
+    first, second = capsys.readouterr().out.splitlines()
+    head = model.get("head", "v3plus")
+    assert first == f"runs/demo: {model['backbone']}, head {head}, 30,000 updates of 16 crops of 513x513 pixels"
+    assert second == f"weight decay {published:g}, the published value of this network (training.weight_decay)"
 
 
 def test_weight_decay_of_the_user_wins(capsys):
     config = completed(model={"backbone": "resnet50"}, training={"weight_decay": 0.0})
     assert config.training.weight_decay == 0.0
-    assert capsys.readouterr().out == ""
+    assert "weight decay" not in capsys.readouterr().out
 
 
 def test_network_is_that_of_the_official_file(official_models, capsys):
