@@ -1,6 +1,8 @@
 """Names the files that an export writes."""
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,5 +71,13 @@ def _part(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return name if value else f"no_{name}"
     if name == "float_layers":
-        return name
+        return f"{name}_{_layers_part(value)}"
     return f"{name}_{'x'.join(map(str, value)) if isinstance(value, tuple) else value}"
+
+
+def _layers_part(patterns: Sequence[str]) -> str:
+    """Return the names of layers; with a hash if they are long, or contain characters such as `*`."""
+    text = "_".join(patterns)
+    if re.fullmatch(r"[\w-]{1,60}", text):
+        return text
+    return f"{re.sub(r'[^\w-]+', '', text)[:40]}_{hashlib.sha256(text.encode()).hexdigest()[:6]}"

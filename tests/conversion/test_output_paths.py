@@ -35,7 +35,12 @@ def test_a_file_is_named_by_its_target_or_its_quantization():
         ({"mask_stride": 4, "output_stride": 8}, "int8_output_stride_8_mask_stride_4.tflite"),
         ({"image_size": (257, 513)}, "int8_image_size_257x513.tflite"),
         ({"image_size": 257, "output_type": "float32"}, "int8_image_size_257_output_type_float32.tflite"),
-        ({"correct_biases": False, "float_layers": ("logits", "aspp*")}, "int8_float_layers_no_correct_biases.tflite"),
+        (
+            {"correct_biases": False, "float_layers": ("logits", "aspp_1")},
+            "int8_float_layers_logits_aspp_1_no_correct_biases.tflite",
+        ),
+        # printf 'logits_aspp*' | sha256sum
+        ({"float_layers": ("logits", "aspp*")}, "int8_float_layers_logits_aspp_88bd8e.tflite"),
         ({"target": "npu"}, "npu.tflite"),
         ({"target": "npu", "per_tensor": False}, "npu_no_per_tensor.tflite"),
         ({"target": "interpreter_sample", "image_size": 257}, "interpreter_sample.tflite"),
@@ -44,6 +49,13 @@ def test_a_file_is_named_by_its_target_or_its_quantization():
 )
 def test_the_name_contains_the_settings_that_shape_the_file(settings, expected):
     assert names(**settings) == [expected]
+
+
+def test_files_with_other_float_layers_do_not_replace_each_other():
+    layers = [("logits",), ("logits", "aspp"), ("logits", "aspp*"), ("logits", "aspp?"), ("a" * 70,), ("a" * 71,)]
+    found = [names(float_layers=value)[0] for value in layers]
+    assert len(set(found)) == len(layers)
+    assert all(len(name) < 80 and not set(name) & set("*?/[") for name in found)
 
 
 def test_settings_of_int8_files_are_not_in_the_names_of_others():
