@@ -80,4 +80,5 @@ def _layers_part(patterns: Sequence[str]) -> str:
     text = "_".join(patterns)
     if re.fullmatch(r"[\w-]{1,60}", text):
         return text
-    return f"{re.sub(r'[^\w-]+', '', text)[:40]}_{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    plain = re.sub(r"[^\w-]+", "", text)[:40]
+    return f"{plain}_{hashlib.sha256(text.encode()).hexdigest()[:6]}"
