@@ -136,9 +136,11 @@ class TrainedModel:
             UserError: a wrong key, one that only a training uses, or a .tflite file without `source`.
         """
         changes = dict(changes or {})
-        for key in ("resize", "image_size", "cache_memory"):
+        for key in ("resize", "image_size", "cache_memory", "unlabelled"):
             if key in changes:
-                raise UserError(f"data.{key}", "is a setting of a training", "use fit= and image_size=")
+                raise UserError(
+                    f"data.{key}", "is a setting of a training", "leave it out, or use fit= and image_size="
+                )
         if "source" in changes:
             return build(DataConfig, changes, "data")
         if self.training is None:

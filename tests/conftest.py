@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,16 @@ def voc_root() -> Path:
 def official_models() -> Path:
     """Folder with the official .tflite files and their golden files; the test is skipped without it."""
     return _existing(SHARED / "models")
+
+
+@pytest.fixture(scope="module")
+def uncompiled() -> Iterator[None]:
+    """Run eagerly: a few updates of a tiny network take less time than compiling one."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

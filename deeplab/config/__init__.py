@@ -5,6 +5,7 @@ Every default is defined here and nowhere else; the YAML files in configs/ conta
 
 from deeplab.config.commands import EvaluateConfig, PredictConfig, SummarizeConfig, TrainConfig
 from deeplab.config.data import DataConfig
+from deeplab.config.distillation import DistillationConfig
 from deeplab.config.export import (
     IO_TYPES,
     ExportConfig,
@@ -28,12 +29,14 @@ from deeplab.config.mapping import (
     with_values,
 )
 from deeplab.config.model import ModelConfig
+from deeplab.config.pruning import PruneConfig
 from deeplab.config.training import AugmentConfig, QuantizationAwareConfig, TrainingConfig
 
 __all__ = [
     "IO_TYPES",
     "AugmentConfig",
     "DataConfig",
+    "DistillationConfig",
     "EvaluateConfig",
     "ExportConfig",
     "ExportOutput",
@@ -44,6 +47,7 @@ __all__ = [
     "ModelConfig",
     "PageConfig",
     "PredictConfig",
+    "PruneConfig",
     "Quantization",
     "QuantizationAwareConfig",
     "Resize",

@@ -30,3 +30,29 @@ def check_class_names(names: Sequence[str], where: str) -> tuple[str, ...]:
             raise UserError(where, problem, "give each class a different name")
         first[name] = index
     return tuple(names)
+
+
+def check_same_classes(where: str, model: str, classes: Sequence[str], data_classes: Sequence[str]) -> None:
+    """Raise UserError unless a model has the classes of the data, in the same order.
+
+    Names are compared without case, spaces and punctuation. The class that PASCAL VOC calls tvmonitor is tv in the
+    official .tflite files.
+
+    Args:
+        where: the setting that names the model.
+        model: its value.
+        classes: class names of the model.
+        data_classes: class names of the data.
+    """
+    if len(classes) != len(data_classes):
+        problem = f"{model} has {len(classes)} classes, the data has {len(data_classes)}"
+        raise UserError(where, problem, "use a model that was trained on these classes")
+    for index, (name, expected) in enumerate(zip(classes, data_classes, strict=True)):
+        if _comparable(name) != _comparable(expected):
+            problem = f"class {index} of {model} is {name}, that of the data is {expected}"
+            raise UserError(where, problem, "use a model that was trained on these classes")
+
+
+def _comparable(name: str) -> str:
+    text = "".join(c for c in name.casefold() if c.isalnum()) or name
+    return "tv" if text == "tvmonitor" else text

@@ -7,6 +7,7 @@ from deeplab.config.data import DataConfig
 from deeplab.config.image_size import Fit, ImageSize, fixed_height_width
 from deeplab.config.mapping import build, check_fields, check_list, require
 from deeplab.config.model import ModelConfig
+from deeplab.config.pruning import PruneConfig
 from deeplab.config.ranges import (
     NonNegativeInt,
     OutputStride,
@@ -38,6 +39,8 @@ class TrainConfig:
         pretrained: initial weights: a run folder, an official .tflite file, a checkpoint, an .h5 file, "imagenet", or a
             name of published DeepLab weights that are downloaded once: official (MobileNetV2, VOC), official_050 (depth
             multiplier 0.5) or starter (float, 0.5). null starts from random weights.
+        prune: removes channels of the pretrained network, a run folder or a .tflite file, before the training starts.
+            The result is `pruned/` in the run folder, a run folder without a training.
         first_stage: a preceding training in `first_stage/` of the run folder, whose weights this one starts from: the
             keys of `data` and `training` that differ (DeepLabv3, arXiv:1706.05587, sec. 4.1).
         allow_missing: accept pretrained weights that fill only a part of the backbone.
@@ -58,6 +61,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     pretrained: str | None = None
+    prune: PruneConfig = field(default_factory=PruneConfig)
     first_stage: dict[str, Any] | None = None
     allow_missing: bool = False
     check_data: bool = False
@@ -73,6 +77,13 @@ class TrainConfig:
         if isinstance(self.model, dict) and "backbone" in self.model:
             object.__setattr__(self, "model", network)
         check_list("output_stride", self.output_stride, "output stride")
+        if self.prune.enabled:
+            require("pretrained", self.pretrained, self.pretrained is not None, "a trained network with prune")
+            require("first_stage", self.first_stage, self.first_stage is None, "null with prune")
+        if self.data.unlabelled is not None:
+            teacher, ignored = self.training.distillation.teacher, self.training.distillation.ignored_pixels
+            require("training.distillation.teacher", teacher, teacher is not None, "a trained run with data.unlabelled")
+            require("training.distillation.ignored_pixels", ignored, ignored, "true with data.unlabelled")
         if self.data.resize != "none":
             same = self.image_size is None or fixed_height_width(self.image_size) == fixed_height_width(self.eval_size)
             expected = f"null or data.image_size={self.data.image_size} with data.resize={self.data.resize}"
@@ -209,12 +220,14 @@ class SummarizeConfig:
     """Settings of summarize.py, which prints the parameters and multiply-adds of a network.
 
     Attributes:
+        run: a run folder, whose network is summarized; null takes `model`.
         model: the network.
         output_stride: input pixels per feature of the encoder.
         image_size: input size in pixels.
         every_layer: print a line for every layer, not only for those with a kernel.
     """
 
+    run: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     output_stride: OutputStride = 16
     image_size: Side | tuple[Side, Side] = 513

@@ -39,6 +39,8 @@ class DataConfig:
         download: download and prepare a tfds set that is not prepared.
         sbd: folder of the Semantic Boundaries Dataset (its `dataset` folder, or a folder of PNG masks), for the split
             train_aug of voc.
+        unlabelled: folder of images without masks, which the training shuffles among the labeled ones; only the loss
+            against the teacher counts on them (training.distillation).
         on_unreadable: stop at an image that cannot be used, or skip it; skipped images are counted and named.
         resize: how an image becomes what the network sees: none (its own pixels, as in the published protocol),
             letterbox (scaled to fit into `image_size` with its aspect kept, and padded at the bottom and on the right),
@@ -74,6 +76,7 @@ class DataConfig:
     label_feature: str | None = None
     download: bool = False
     sbd: str | None = None
+    unlabelled: str | None = None
     on_unreadable: Literal["stop", "skip"] = "stop"
     resize: Resize = "none"
     image_size: ImageSize = None

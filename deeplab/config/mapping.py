@@ -112,6 +112,13 @@ def require(where: str, value: Any, holds: bool, expected: str) -> None:
         raise UserError(where, f"expected {expected}, got {value!r}")
 
 
+def require_defaults(config: Any, path: str, needed: str) -> None:
+    """Raise UserError for the first field of a config that has no effect because the setting `needed` is not set."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        require(f"{path}{field.name}", value, value == field.default, f"{field.default!r} without {needed}")
+
+
 def check_list(where: str, value: Any, element: str) -> None:
     """Raise UserError if `value` is an empty list, or names the same `element` twice; other values pass."""
     if isinstance(value, tuple):

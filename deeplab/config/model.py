@@ -22,6 +22,8 @@ class ModelConfig:
             with multiplier 0.5 do not round (12 stays 12).
         reduced_tail: halve the channels of MobileNetV3's last block (arXiv:1905.02244, sec. 6.4). ImageNet weights of
             the full network do not fit.
+        expanded_channels: expanded channels of each block of MobileNetV2 that has an expansion, 16 numbers; null is six
+            times the channels of its input. Pruned networks have fewer (training setting `prune`).
         multi_grid: rates of the three units of ResNet's last block, relative to the rate required by the output stride
             (DeepLabv3, arXiv:1706.05587, sec. 3.2.1); [1, 1, 1] is the network trained on ImageNet.
         head: v1 is LargeFOV, an atrous 3x3 convolution (DeepLabv1, arXiv:1412.7062); v2 is the sum of several with
@@ -49,6 +51,7 @@ class ModelConfig:
     depth_multiplier: Annotated[float, Range("from 0.05 to 10", 0.05, 10)] = 1.0
     round_channels: bool = False
     reduced_tail: bool = False
+    expanded_channels: tuple[Channels, ...] | None = None
     multi_grid: tuple[AtrousRate, AtrousRate, AtrousRate] = (1, 2, 4)
     head: Literal["v1", "v2", "v3", "v3plus", "lraspp"] = "v3plus"
     aspp_rates: tuple[AtrousRate, ...] = (6, 12, 18)
@@ -65,6 +68,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Raise UserError if a value is out of range."""
         check_fields(self, "model.")
+        blocks = self.expanded_channels
+        fits = blocks is None or (self.backbone == "mobilenet_v2" and len(blocks) == 16)
+        require("model.expanded_channels", blocks, fits, "null, or 16 numbers with backbone=mobilenet_v2")
         if self.head == "v1":
             require("model.aspp_rates", self.aspp_rates, len(self.aspp_rates) == 1, "one rate with head v1")
         if self.head == "v2":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from deeplab.config.distillation import DistillationConfig
 from deeplab.config.mapping import check_fields, check_list, require
 from deeplab.config.ranges import (
     BelowOneFloat,
@@ -133,6 +134,7 @@ class TrainingConfig:
         quantize_aware: simulate the rounding of the int8 .tflite file in the forward pass. Needs pretrained weights;
             the run is then exported without calibration.
         quantization: activation ranges of quantization-aware training.
+        distillation: soft targets from a trained model.
         precision: float32; mixed_float16 (with loss scaling) or mixed_bfloat16, both slower than float32 on CPUs.
         xla: compile the update with XLA. On a CPU it took 14 times as long, hence off.
         devices: auto uses the workers that TF_CONFIG names, else all local GPUs, else the CPU; one, mirrored (all local
@@ -180,6 +182,7 @@ class TrainingConfig:
     recalibration_batches: NonNegativeInt = 0
     quantize_aware: bool = False
     quantization: QuantizationAwareConfig = field(default_factory=QuantizationAwareConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     xla: bool = False
     devices: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
@@ -205,6 +208,8 @@ class TrainingConfig:
             for name, only in (("precision", "float32"), ("auxiliary_weight", 0.0), ("recalibration_batches", 0)):
                 value = getattr(self, name)
                 require(f"training.{name}", value, value == only, f"{only!r} with training.quantize_aware=true")
+        combined = self.distillation.teacher is None or self.mining_top == 1
+        require("training.mining_top", self.mining_top, combined, "1 with training.distillation.teacher")
         updated = not (self.freezes_statistics and self.recalibration_batches)
         expected = f"0 with training.batch_norm={self.batch_norm}"
         require("training.recalibration_batches", self.recalibration_batches, updated, expected)

@@ -3,12 +3,14 @@
 import dataclasses
 import logging
 import threading
+from pathlib import Path
 
 from deeplab.config import DataConfig
 from deeplab.datasets import ade20k, cityscapes, coco_voc, folder, shapes, voc
 from deeplab.datasets.cache import cached_source
 from deeplab.datasets.resizing import fitted_source, resized_source
 from deeplab.datasets.source import Example, Source
+from deeplab.datasets.unlabelled import joined, unlabelled_source
 from deeplab.errors import UserError
 from deeplab.memory import machine_memory
 
@@ -60,6 +62,8 @@ def open_source(config: DataConfig, split: str, seed: int = 0) -> Source:
 def open_training_source(config: DataConfig, seed: int = 0, processes: int = 1) -> Source:
     """Open the training split as the network sees it: resized as `config.resize` says, and then kept in memory.
 
+    The images of `config.unlabelled` follow the labeled ones.
+
     Everything else reads the original images (`open_source`): the data check, the evaluation and the calibration.
 
     Args:
@@ -71,7 +75,11 @@ def open_training_source(config: DataConfig, seed: int = 0, processes: int = 1) 
     Raises:
         UserError: as `open_source`.
     """
-    source = fitted_source(open_source(config, config.train_split, seed), config)
+    source = open_source(config, config.train_split, seed)
+    if config.unlabelled is not None:
+        unlabeled = resized_source(unlabelled_source(Path(config.unlabelled), source.classes), config)
+        source = joined(source, skipping(unlabeled) if config.on_unreadable == "skip" else unlabeled)
+    source = fitted_source(source, config)
     if config.resize == "none" or not config.cache_memory:
         return source
     return cached_source(source, int(config.cache_memory * (machine_memory() or _ASSUMED_MEMORY) / processes))

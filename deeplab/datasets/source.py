@@ -123,7 +123,7 @@ def fingerprint(source: Source, config: DataConfig) -> str:
     settings = dataclasses.replace(
         config, root=None, on_unreadable="stop", eval_size=None, val_size=None, resize="none", image_size=None
     )
-    settings = dataclasses.replace(settings, cache_memory=DataConfig.cache_memory)
+    settings = dataclasses.replace(settings, cache_memory=DataConfig.cache_memory, unlabelled=None)
     digest = hashlib.sha256(f"{source.name} {source.classes} {source.size} {settings}\n".encode())
     for path in source.files:
         try:

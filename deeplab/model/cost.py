@@ -8,12 +8,15 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 from keras import layers
 
-from deeplab.config import ImageSize, ModelConfig, SummarizeConfig
+from deeplab.config import ImageSize, ModelConfig, SummarizeConfig, is_given
+from deeplab.config.description import read_description
 from deeplab.errors import UserError
+from deeplab.files import MODEL_FILE
 from deeplab.model.build import build_model
 from deeplab.model.quantization.plan import inputs_of
 from deeplab.model.resize import ResizeBilinear
@@ -120,5 +123,14 @@ def table(counted: Cost, every_layer: bool = False) -> str:
 
 
 def run_summarize(config: SummarizeConfig) -> None:
-    """Print the cost of a network."""
-    print(table(cost(config.model, config.output_stride, config.image_size), config.every_layer))
+    """Print the cost of a network.
+
+    Raises:
+        UserError: `run` has no network, or both `run` and `model` are given.
+    """
+    network = config.model
+    if config.run is not None:
+        if is_given(config, "model"):
+            raise UserError("model", f"run={config.run} has its own network", "remove model or run")
+        network = read_description(Path(config.run) / MODEL_FILE).config
+    print(table(cost(network, config.output_stride, config.image_size), config.every_layer))

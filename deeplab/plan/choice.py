@@ -18,8 +18,8 @@ def is_planned(config: TrainConfig) -> bool:
         reason = f"data={config.data.source} has a fixed recipe"
     elif is_given(config, "experiment"):
         reason = "the experiment has a fixed recipe"
-    elif config.training.quantize_aware or config.first_stage is not None:
-        reason = "plans are for trainings of a float model in one stage"
+    elif config.training.quantize_aware or config.first_stage is not None or config.prune.enabled:
+        reason = "plans are for trainings of a float model in one stage, without pruning"
     for key in ("plan", "minutes"):
         if reason and is_given(config, key) and getattr(config, key) not in (False, None):
             raise UserError(key, f"cannot be used: {reason}", f"remove {key}")

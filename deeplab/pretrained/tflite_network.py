@@ -267,6 +267,7 @@ def _model_config(layers: TfliteLayers) -> ModelConfig:
     return ModelConfig(
         depth_multiplier=depth_multiplier,
         round_channels=round_channels,
+        expanded_channels=_expanded_channels(channels, backbone),
         head="v3plus" if "decoder_low_level" in channels else "v3",
         aspp_rates=layers.aspp_rates,
         aspp_separable="aspp1" not in channels,
@@ -277,6 +278,13 @@ def _model_config(layers: TfliteLayers) -> ModelConfig:
         decoder_separable="decoder_conv1" not in channels,
         classes=channels["logits"],
     )
+
+
+def _expanded_channels(channels: dict[str, int], inputs: list[int]) -> tuple[int, ...] | None:
+    """Return `ModelConfig.expanded_channels`; `inputs` are the input channels of the blocks."""
+    expanded = {n: channels[f"backbone_block{n}_expand"] for n, (factor, _, _) in enumerate(BLOCKS) if factor > 1}
+    nominal = tuple(BLOCKS[n][0] * inputs[n] for n in expanded)
+    return None if tuple(expanded.values()) == nominal else tuple(expanded.values())
 
 
 def _depth_multiplier(channels: list[int]) -> tuple[float, bool]:

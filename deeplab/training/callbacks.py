@@ -20,6 +20,9 @@ from deeplab.training.csv_log import append_row, start_table
 from deeplab.training.forecast import Forecast, duration
 
 COLUMNS = ("step", "loss", "cross_entropy", "learning_rate", "images_per_second")
+"""Columns of log.csv; a training with a teacher has `DISTILLATION` too, at the end."""
+
+DISTILLATION = "distillation"
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
@@ -42,15 +45,15 @@ class SaveCheckpoints(keras.callbacks.Callback):
 class CsvLog(keras.callbacks.Callback):
     """Adds a row to log.csv every `every` updates; rows after step `start` of an interrupted run are removed."""
 
-    def __init__(self, path: Path, every: int, start: int) -> None:
+    def __init__(self, path: Path, every: int, start: int, columns: Sequence[str] = COLUMNS) -> None:
         super().__init__()
-        self.path, self.every = path, every
-        start_table(path, COLUMNS, start)
+        self.path, self.every, self.columns = path, every, columns
+        start_table(path, columns, start)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Write a row if due."""
         if (batch + 1) % self.every == 0:
-            append_row(self.path, [batch + 1, *(f"{logs[name]:.6g}" for name in COLUMNS[1:])])
+            append_row(self.path, [batch + 1, *(f"{logs[name]:.6g}" for name in self.columns[1:])])
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -73,8 +76,9 @@ class TensorBoardLog(keras.callbacks.Callback):
         done = batch + 1
         with self.writer.as_default(step=done):
             if done % self.every == 0:
-                for name in COLUMNS[1:]:
-                    tf.summary.scalar(f"training/{name}", logs[name])
+                for name in (*COLUMNS[1:], DISTILLATION):
+                    if name in logs:
+                        tf.summary.scalar(f"training/{name}", logs[name])
             if done % self.images_every == 0:
                 for number, example in enumerate(self.examples):
                     # Image, label and prediction next to each other, `[1, h, 3w, 3]`.

@@ -48,6 +48,52 @@ def cross_entropy(
     return _sum_hardest(losses, kept)
 
 
+def logit_distillation(student: Any, teacher: Any, counted: Any, temperature: float) -> Any:
+    """Compute the divergence KL(teacher || student) of the softened class probabilities, summed over pixels.
+
+    It is multiplied by the squared temperature, so that its gradients have the size of those of the cross entropy
+    (Hinton et al., arXiv:1503.02531, sec. 2.1).
+
+    Args:
+        student: logits `[b, h, w, classes]`.
+        teacher: logits of the same shape.
+        counted: the pixels to sum over, `[b, h, w]` bool.
+        temperature: divisor of the logits of both networks.
+
+    Returns:
+        A float32 scalar.
+    """
+    expected, actual = (ops.log_softmax(ops.cast(x, "float32") / temperature) for x in (teacher, student))
+    divergence = ops.sum(ops.exp(expected) * (expected - actual), axis=-1)
+    return temperature**2 * ops.sum(ops.where(counted, divergence, ops.zeros_like(divergence)))
+
+
+def channel_distillation(student: Any, teacher: Any, counted: Any, temperature: float) -> Any:
+    """Compute the divergence KL(teacher || student) of the distribution of each class over pixels, summed over images.
+
+    A softmax over the counted pixels of an image makes each channel of logits a distribution; the divergence is
+    averaged over the channels and multiplied by the squared temperature (arXiv:2011.13256, sec. 3.2, eq. 6).
+
+    Args:
+        student: logits `[b, h, w, classes]`.
+        teacher: logits of the same shape.
+        counted: the pixels of the distributions, `[b, h, w]` bool; an image without any adds 0.
+        temperature: divisor of the logits of both networks.
+
+    Returns:
+        A float32 scalar.
+    """
+
+    def log_distribution(logits: Any) -> Any:
+        logits = ops.cast(logits, "float32") / temperature
+        # Far below every logit: the exponential is exactly 0.
+        logits = ops.where(counted[..., None], logits, ops.full_like(logits, -1e9))
+        return ops.log_softmax(ops.reshape(logits, (ops.shape(logits)[0], -1, logits.shape[-1])), axis=1)
+
+    expected, actual = log_distribution(teacher), log_distribution(student)
+    return temperature**2 / student.shape[-1] * ops.sum(ops.exp(expected) * (expected - actual))
+
+
 def mining_share(step: Any, top: float, steps: int) -> Any:
     """Return the fraction of pixels that hard-pixel mining keeps at update `step`, a float32 scalar.
 

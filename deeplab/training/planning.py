@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from deeplab.config import TrainConfig, is_given
 from deeplab.data_check.check import check_before_training
+from deeplab.datasets.open import open_training_source
 from deeplab.errors import UserError
 from deeplab.memory import machine_memory
 from deeplab.plan.choice import is_planned
@@ -14,6 +15,7 @@ from deeplab.plan.facts import Facts, Trial
 from deeplab.plan.plan import Plan, make_plan, read_plan
 from deeplab.plan.rules import OFFICIAL, OFFICIAL_SMALL, fitting_weights
 from deeplab.published_weights import local_file
+from deeplab.training.distillation import check_teacher
 from deeplab.training.distribution import Workers, find_workers
 from deeplab.training.run_lock import has_started, lock_run_folder
 from deeplab.training.trial import measure_trial
@@ -38,6 +40,7 @@ def planned_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
     if has_started(folder):
         plan = read_plan(folder)
         return config if plan is None else plan.apply(config)
+    _check_teacher(config)
     with lock_run_folder(folder):
         plan = _new_plan(config, workers, folder)
         plan.write(folder)
@@ -60,8 +63,15 @@ def print_plan(config: TrainConfig) -> None:
         if plan is None:
             raise UserError("plan", f"run={folder} was trained without a plan", "choose another run=FOLDER")
     else:
+        _check_teacher(config)
         plan = _new_plan(config, workers, None)
     print(plan.text())
+
+
+def _check_teacher(config: TrainConfig) -> None:
+    """Raise UserError if the training has a teacher that it cannot use, before anything is written."""
+    if config.training.distillation.teacher is not None:
+        check_teacher(config, open_training_source(config.data, config.seed).classes)
 
 
 def _refuse_for_workers(config: TrainConfig, key: str) -> None:

@@ -1,6 +1,5 @@
 """Locks a run folder and checks that its settings match."""
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import Any
 
 import filelock
 
-from deeplab.config import TrainConfig, build, to_mapping
+from deeplab.config import TrainConfig, build, to_mapping, with_values
 from deeplab.errors import UserError
 from deeplab.files import write_json
 from deeplab.published_weights import published_name
@@ -98,20 +97,24 @@ def check_settings(folder: Path, config: TrainConfig) -> None:
 def _normalized(config: TrainConfig) -> TrainConfig:
     """Return the settings as they are stored and compared.
 
-    Paths of the data and of the pretrained weights are absolute, so that every command finds them from any folder.
-    Defaults that are written out are null.
+    Paths of the data, the pretrained weights and the teacher are absolute, so that every command finds them from any
+    folder. Defaults that are written out are null.
     """
-    changes: dict[str, Any] = {key: _absolute(getattr(config.data, key)) for key in ("root", "sbd", "colors")}
-    changes |= dict.fromkeys(key for key, value in FORMER_DEFAULTS.items() if getattr(config.data, key) == value)
-    pretrained = config.pretrained
-    if pretrained != "imagenet" and published_name(pretrained or "") is None:
-        pretrained = _absolute(pretrained)
-    return dataclasses.replace(config, pretrained=pretrained, data=dataclasses.replace(config.data, **changes))
+    keys = ("root", "sbd", "colors", "unlabelled")
+    changes: dict[str, Any] = {f"data.{key}": _absolute(getattr(config.data, key)) for key in keys}
+    for key, value in FORMER_DEFAULTS.items():
+        if getattr(config.data, key) == value:
+            changes[f"data.{key}"] = None
+    changes["pretrained"] = _absolute(config.pretrained)
+    changes["training.distillation.teacher"] = _absolute(config.training.distillation.teacher)
+    return with_values(config, changes)
 
 
 def _absolute(path: str | None) -> str | None:
-    """Return an absolute path; URLs, which TFDS also takes (gs://bucket/folder), are absolute."""
-    return path if path is None or "://" in path else os.path.abspath(path)
+    """Return an absolute path; names of weights and URLs, which TFDS also takes (gs://bucket/folder), stay."""
+    if path is None or path == "imagenet" or "://" in path or published_name(path) is not None:
+        return path
+    return os.path.abspath(path)
 
 
 def first_stage_config(config: TrainConfig) -> TrainConfig:

@@ -8,16 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from deeplab.config import ModelConfig, TrainConfig, build, is_given, to_mapping
+from deeplab.config import ModelConfig, TrainConfig, build, is_given, to_mapping, with_values
 from deeplab.datasets.open import open_source, resolved_split
 from deeplab.errors import UserError
 from deeplab.files import WEIGHTS_FILE
 from deeplab.pretrained.keras_applications import has_imagenet_weights
 from deeplab.pretrained.tf1_checkpoint import checkpoint_prefix
+from deeplab.pruning.prune import prune
 from deeplab.published_weights import local_file
-from deeplab.run_folder import MODEL_FILE, TRAIN_FILE, is_tflite, open_model, read_training_config
+from deeplab.run_folder import MODEL_FILE, TRAIN_FILE, is_tflite, open_model, read_training_config, save_model
+from deeplab.training.distillation import teacher_sha256
 from deeplab.training.distribution import Workers, broadcast_value
 from deeplab.training.optimizer import published_weight_decay
+from deeplab.training.run_lock import has_started, lock_run_folder
+
+PRUNED_FOLDER = "pruned"
 
 PUBLISHED_DATA = ("voc", "cityscapes", "ade20k", "coco_voc")
 """Sources whose published figures start from pretrained weights."""
@@ -32,12 +37,13 @@ def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
     - `data.train_split=auto` is replaced by the name of the split.
     - `training.crop_size` is the size that `data.resize` scales images to, unless it was given by hand.
     - `training.weight_decay=null` is replaced by the published value of the network.
+    - `training.distillation.sha256=null` is replaced by the checksum of the teacher.
     - `training.result=null` is replaced by best with `training.patience`, else by last.
 
     Every worker must call this; only the chief reads `pretrained`.
 
     Raises:
-        UserError: `pretrained` or the data cannot be opened.
+        UserError: `pretrained`, the teacher or the data cannot be opened.
     """
     lines = []
     crop = config.data.image_size
@@ -65,12 +71,39 @@ def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
         decay = published_weight_decay(config.network)
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, weight_decay=decay))
         lines.append(f"weight decay {decay:g}, the published value of this network (training.weight_decay)")
+    config = with_values(config, {"training.distillation.sha256": teacher_sha256(config)})
     (height, width), count = config.training.crop, config.training.batch_size
     work = f"{config.training.steps:,} updates of {count} crops of {height}x{width} pixels"
     lines.insert(0, f"{config.run}: {_summary(config.network)}, {work}")
     if workers.is_chief and lines:
         print("\n".join(lines))
     return config
+
+
+def pruned_network(config: TrainConfig, workers: Workers) -> tuple[TrainConfig, str]:
+    """Prune the pretrained network of a training; one that has started keeps its network.
+
+    Args:
+        config: complete settings with `prune.enabled`.
+        workers: all workers; the chief prunes.
+
+    Returns:
+        (the settings with the pruned network as `model`, its run folder).
+
+    Raises:
+        UserError: as for `prune`; or another process trains in the run folder.
+    """
+    run = Path(config.run)
+    channels = None
+    if workers.is_chief and has_started(run):
+        channels = {"channels": read_training_config(run).network.expanded_channels}
+    elif workers.is_chief:
+        pruned, description = prune(config)
+        with lock_run_folder(run):
+            save_model(run / PRUNED_FOLDER, pruned, description)
+        channels = {"channels": pruned.config.expanded_channels}
+    channels = _broadcast(workers, channels) or {}
+    return with_values(config, {"model.expanded_channels": channels["channels"]}), str(run / PRUNED_FOLDER)
 
 
 def describe_network(config: TrainConfig) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from deeplab.training.checkpoint import list_checkpoints
 from deeplab.training.distribution import Workers, broadcast_value, find_workers, report_lost_workers
 from deeplab.training.planning import planned_settings, print_plan
 from deeplab.training.run_lock import first_stage_config, lock_run_folder
-from deeplab.training.settings import complete_settings
+from deeplab.training.settings import complete_settings, pruned_network
 from deeplab.training.summary import summary
 from deeplab.training.training_run import TrainingRun
 
@@ -43,6 +43,9 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
     workers = find_workers(config.training)
     with report_lost_workers(workers):
         config = complete_settings(planned_settings(config, workers), workers)
+        if config.prune.enabled:
+            config, pruned = pruned_network(config, workers)
+            return _train_stage(config, pruned, workers, callbacks)
         if config.first_stage is None:
             return _train_stage(config, config.pretrained, workers, callbacks)
         first = complete_settings(first_stage_config(config), workers)

@@ -8,15 +8,20 @@ import keras
 import tensorflow as tf
 
 from deeplab.config import TrainingConfig
+from deeplab.datasets.source import IGNORE_LABEL
 from deeplab.model.quantization.transform import track_ranges
+from deeplab.training.distillation import Teacher
 from deeplab.training.loss import cross_entropy, mining_share, weight_decay
 from deeplab.training.optimizer import decay_factor, decayed_kernels
 
 TrainStep = Callable[[Any], dict[str, tf.Tensor]]
 """Makes one update on a batch and returns its logs."""
 
-GradientFunction = Callable[[tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]]
-"""From images and labels to the gradients of the summed loss, the sum of the main loss, and its number of pixels."""
+Sums = tuple[list[tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]
+"""Gradients of the summed loss, the sums of the main loss and of the distillation loss, and the number of pixels."""
+
+GradientFunction = Callable[[tf.Tensor, tf.Tensor], Sums]
+"""From images and labels to their sums."""
 
 
 def make_train_step(
@@ -25,6 +30,7 @@ def make_train_step(
     config: TrainingConfig,
     class_weights: Sequence[float] | None = None,
     averages: Sequence[tf.Variable] = (),
+    teacher: Teacher | None = None,
 ) -> TrainStep:
     """Return a compiled function that makes one update on a global batch.
 
@@ -38,10 +44,12 @@ def make_train_step(
         config: the training recipe.
         class_weights: factor on the loss of each class.
         averages: moving averages of `averaged_variables(model)`, which each update moves.
+        teacher: adds the distillation loss of the main head, with its weight.
 
     Returns:
         A function from a batch (image `[b, h, w, 3]` float32, label `[b, h, w]` int32) to its scalar logs: the "loss"
-        including weight decay, the "cross_entropy" of the main head and the "learning_rate".
+        including weight decay, the "cross_entropy" of the main head, its "distillation" loss without the weight (if
+        there is a teacher) and the "learning_rate".
     """
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
@@ -50,13 +58,25 @@ def make_train_step(
     variables = model.trainable_variables
     index_of = {id(variable): index for index, variable in enumerate(variables)}
 
-    gradients_of_sum = _gradients_of_sum(model, optimizer, config, class_weights)
+    gradients_of_sum = _gradients_of_sum(model, optimizer, config, class_weights, teacher)
 
-    def on_replica(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Apply the update; return this replica's part of the cross entropy and of the weight decay."""
+    def over_replicas(number: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
-        gradients, total, number = _accumulate(gradients_of_sum, images, labels, config.accumulation)
-        number = tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, number), 1.0)
+        return tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, number), 1.0)
+
+    def on_replica(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Apply the update; return this replica's part of cross entropy, weight decay and distillation loss."""
+        factor = tf.zeros(())
+        if teacher is not None:
+            # The two losses are divided by different numbers. All gradients are divided by the number of labeled
+            # pixels at the end, hence this factor on the sum of the distillation loss.
+            counted = over_replicas(teacher.number(images, labels))
+            labeled = over_replicas(tf.reduce_sum(tf.cast(labels != IGNORE_LABEL, tf.float32)))
+            factor = labeled / counted
+        gradients, total, distilled, number = _accumulate(
+            lambda image, label: gradients_of_sum(image, label, factor), images, labels, config.accumulation
+        )
+        number = over_replicas(number)
         gradients = [g / number for g in gradients]
         # The optimizer adds up the gradients of all replicas, so each replica adds its fraction of the weight decay.
         scale = optimizer.scale_loss(tf.constant(decay / replicas))
@@ -66,7 +86,7 @@ def make_train_step(
             gradients = _clip(gradients, config.clip_norm, optimizer.scale_loss(tf.constant(1.0)))
         regularization = weight_decay(kernels, decay) / replicas
         optimizer.apply(gradients, variables)
-        return total / number, regularization
+        return total / number, regularization, distilled * factor / number
 
     # Keras code needs no autograph, which would take most of the tracing time.
     @tf.function(autograph=False)
@@ -74,10 +94,15 @@ def make_train_step(
         del tracking  # Selects one of two traces: `track_ranges` changes what the model computes.
         rate = tf.identity(tf.cast(optimizer.learning_rate, tf.float32))
         parts = strategy.run(on_replica, args=batch)
-        entropy, regularization = (strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in parts)
+        entropy, regularization, distilled = (
+            strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in parts
+        )
         if averages:
             _move_averages(averages, averaged_variables(model), optimizer.iterations, config.ema_decay)
-        return {"loss": entropy + regularization, "cross_entropy": entropy, "learning_rate": rate}
+        logs = {"loss": entropy + regularization, "cross_entropy": entropy, "learning_rate": rate}
+        if teacher is None:
+            return logs
+        return logs | {"loss": logs["loss"] + teacher.config.weight * distilled, "distillation": distilled}
 
     # Counted here, because reading optimizer.iterations would wait for the device.
     updates = itertools.count(int(optimizer.iterations.numpy()))
@@ -106,25 +131,33 @@ def _gradients_of_sum(
     optimizer: keras.optimizers.Optimizer,
     config: TrainingConfig,
     class_weights: Sequence[float] | None,
-) -> GradientFunction:
-    """Return a function from images and labels to the gradients of the summed loss, compiled by XLA if requested."""
+    teacher: Teacher | None,
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Sums]:
+    """Return a function from images, labels and the factor on the distillation loss to their sums.
+
+    It is compiled by XLA if requested.
+    """
     mined = config.mining_top < 1
 
-    def gradients_of_sum(images: tf.Tensor, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    def gradients_of_sum(images: tf.Tensor, labels: tf.Tensor, factor: tf.Tensor) -> Sums:
         pixels = tf.cast(tf.size(labels), tf.float32)
+        targets = None if teacher is None else teacher.logits(images)
         share = mining_share(optimizer.iterations, config.mining_top, config.mining_steps) if mined else None
         with tf.GradientTape() as tape:
             outputs = model(images, training=True)
             main, *others = outputs if isinstance(outputs, list) else [outputs]
             total, number = cross_entropy(labels, main, class_weights, config.label_smoothing, share)
             # The mean, not the sum, is scaled: gradients of a scaled sum would exceed the range of float16.
-            loss = total / pixels
+            loss, distilled = total / pixels, tf.zeros(())
+            if teacher is not None:
+                distilled = teacher.loss(targets, main, teacher.counted(images, labels))
+                loss += teacher.config.weight * factor * distilled / pixels
             for other in others:
                 auxiliary, _ = cross_entropy(labels, other, class_weights, config.label_smoothing, share)
                 loss += config.auxiliary_weight * auxiliary / pixels
             loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
-        return [pixels * g for g in gradients], total, number
+        return [pixels * g for g in gradients], total, distilled, number
 
     return tf.function(gradients_of_sum, autograph=False, jit_compile=True) if config.xla else gradients_of_sum
 
@@ -152,15 +185,13 @@ def _clip(gradients: list[tf.Tensor], limit: float, scale: tf.Tensor) -> list[tf
     return [factor * g for g in gradients]
 
 
-def _accumulate(
-    function: GradientFunction, images: tf.Tensor, labels: tf.Tensor, parts: int
-) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+def _accumulate(function: GradientFunction, images: tf.Tensor, labels: tf.Tensor, parts: int) -> Sums:
     """Return the sum of `function` over `parts` equal parts of a batch, with one part in memory at a time."""
     if parts == 1:
         return function(images, labels)
     size = tf.shape(labels)[0] // parts
 
-    def part(number: Any) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    def part(number: Any) -> Sums:
         rows = slice(number * size, (number + 1) * size)
         return function(images[rows], labels[rows])
 

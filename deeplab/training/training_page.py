@@ -100,7 +100,7 @@ def training_page(
         (number, [(float(step), 100 * miou) for step, miou in zip(validations.steps, values, strict=True)])
         for number, values in enumerate(validations.mious.values(), 1)
     ]
-    classes = _class_rows(validations, scores)
+    classes, distills = _class_rows(validations, scores), "distillation" in log
     return render_page(
         "training.html",
         title=f"{folder.name}: {'complete' if complete else f'step {done:,} of {config.training.steps:,}'}",
@@ -118,7 +118,8 @@ def training_page(
         charts={
             heading: _log_chart(log, column, unit)
             for heading, column, unit in (
-                ("Loss, including weight decay", "loss", "loss"),
+                (f"Loss, including weight decay{' and distillation' * distills}", "loss", "loss"),
+                ("Distillation loss, without its weight", "distillation", "loss"),
                 ("Learning rate", "learning_rate", "learning rate"),
                 ("Speed", "images_per_second", "images per second"),
             )

@@ -29,8 +29,9 @@ from deeplab.plan.plan import PLAN_FILE
 from deeplab.pretrained import import_weights
 from deeplab.run_folder import LOG_FILE, STATE_FOLDER, ModelDescription, load_weights, save_model, save_scores
 from deeplab.training.batch_norm_warnings import warn_about_batch_norm
-from deeplab.training.callbacks import CsvLog, ProgressBar, SaveCheckpoints, TensorBoardLog
+from deeplab.training.callbacks import COLUMNS, DISTILLATION, CsvLog, ProgressBar, SaveCheckpoints, TensorBoardLog
 from deeplab.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from deeplab.training.distillation import check_teacher, make_teacher
 from deeplab.training.distribution import (
     Workers,
     broadcast_from_chief,
@@ -67,6 +68,7 @@ class TrainingRun:
         train_source: the training split.
         val_source: the validation split.
         state: network, optimizer and moving averages.
+        teacher: predicts soft targets for a distillation; None without one.
         validator: evaluates on the validation split; None except on the chief.
         start: number of updates made before this process continues.
         done: number of updates made so far.
@@ -77,7 +79,7 @@ class TrainingRun:
         """Open the data; nothing is written.
 
         Raises:
-            UserError: the data cannot be opened, their classes do not match the settings, settings need
+            UserError: the data or the teacher cannot be opened, their classes do not match the settings, settings need
                 validations that are not made, or a batch cannot be divided among the replicas or exceeds the memory.
         """
         config.training.require_validations()
@@ -88,6 +90,7 @@ class TrainingRun:
         self.train_source = open_training_source(config.data, config.seed, workers.on_machine)
         self.val_source = open_source(config.data, config.data.val_split, config.seed)
         self.config = dataclasses.replace(config, model=_match_classes(config.network, self.train_source))
+        check_teacher(self.config, self.train_source.classes)
         settings = config.training
         _check_rare_classes(settings.augment.rare_classes, self.train_source)
         size, images = settings.crop, settings.batch_size // settings.accumulation
@@ -107,6 +110,7 @@ class TrainingRun:
         keras.utils.set_random_seed(config.seed)
         with self.workers.strategy.scope():
             self.state = make_train_state(config)
+            self.teacher = make_teacher(config)
         # Made outside the scope: variables that only the chief creates must not wait for the other workers.
         self.validator = Validator(config, self.val_source) if self.workers.is_chief else None
 
@@ -144,7 +148,9 @@ class TrainingRun:
             return
         weights = self._class_weights()
         with self.workers.strategy.scope():
-            step = make_train_step(self.state.model, self.state.optimizer, settings, weights, self.state.averages)
+            state = self.state
+            step = make_train_step(state.model, state.optimizer, settings, weights, state.averages, self.teacher)
+        self._show_cost_of_teacher()
 
         def make_batches(replicas: int, replica_ids: range) -> tf.data.Dataset:
             first = self.start * settings.batch_size
@@ -226,6 +232,16 @@ class TrainingRun:
             weights = class_weights(training_counts(self.config.data, self.folder, self.config.seed), setting)
         return tuple(broadcast_value(self.workers, weights).tolist())
 
+    def _show_cost_of_teacher(self) -> None:
+        """Print how long the teacher takes for one update; it is part of each update's time."""
+        if self.teacher is not None and self.workers.is_chief:
+            settings = self.config.training
+            images = settings.batch_size // settings.accumulation // self.workers.replicas
+            seconds = settings.accumulation * self.teacher.seconds(images, settings.crop)
+            teacher = settings.distillation
+            where = f"at output stride {teacher.output_stride}"
+            print(f"teacher {teacher.teacher} {where}: {seconds:.3g} s of each update", flush=True)
+
     def _preview(self) -> list[Example]:
         """Return the validation images to show."""
         count, size = self.config.training.preview_images, self.val_source.size
@@ -248,11 +264,12 @@ class TrainingRun:
         forecast = Forecast(settings, self.start, self.val_source.size)
         bar = ProgressBar(settings.steps, self.start, settings.log_every, forecast)
         board = TensorBoardLog(self.folder, settings.log_every, settings.save_every, examples, predict)
+        columns = COLUMNS if self.teacher is None else (*COLUMNS, DISTILLATION)
         reports = [bar.show_validation, board.write_validation]
         return [
             forecast,
             bar,
-            CsvLog(self.folder / LOG_FILE, settings.log_every, self.start),
+            CsvLog(self.folder / LOG_FILE, settings.log_every, self.start, columns),
             ValidationCallback(self.folder, self.config, validator, self.state.weights, self.start, reports, forecast),
             self._early_stopping,
             board,

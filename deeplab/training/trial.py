@@ -14,6 +14,7 @@ from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.memory import peak_memory
 from deeplab.pixels import mean_pixel
 from deeplab.plan.facts import Trial
+from deeplab.training.distillation import make_teacher
 from deeplab.training.distribution import Workers, check_batch_size, distribute_batches
 from deeplab.training.settings import complete_settings
 from deeplab.training.train_state import make_train_state
@@ -44,7 +45,7 @@ def measure_trial(config: TrainConfig, workers: Workers) -> Trial:
     settings = config.training
     with workers.strategy.scope():
         state = make_train_state(config)
-        step = make_train_step(state.model, state.optimizer, settings, None, state.averages)
+        step = make_train_step(state.model, state.optimizer, settings, None, state.averages, make_teacher(config))
     padding = mean_pixel(config.network.backbone)
 
     def make_batches(replicas: int, replica_ids: range) -> tf.data.Dataset:

@@ -1,7 +1,7 @@
 import pytest
 
 from deeplab.config import DataConfig
-from deeplab.config.class_names import check_class_names
+from deeplab.config.class_names import check_class_names, check_same_classes
 from deeplab.errors import UserError
 
 
@@ -31,3 +31,23 @@ def test_invalid_names_are_refused(names: tuple[str, ...], message: str):
 def test_the_names_in_a_config_are_checked():
     with pytest.raises(UserError, match=r"data.classes: classes 0 and 1 have the same name 'a'"):
         DataConfig(classes=("a", "a"))
+
+
+def test_a_model_and_data_with_the_same_classes_may_spell_them_differently():
+    check_same_classes(
+        "teacher", "run", ("background", "Dining table", "tv"), ("background", "diningtable", "tvmonitor")
+    )
+    check_same_classes("teacher", "run", ("+", "-"), ("+", "-"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "problem"),
+    [
+        (("background", "cat"), "run has 2 classes, the data has 3"),
+        (("background", "dog", "cat"), "class 1 of run is dog, that of the data is cat"),
+        (("background", "cats", "dog"), "class 1 of run is cats, that of the data is cat"),
+    ],
+)
+def test_a_model_with_other_classes_is_refused(classes, problem):
+    with pytest.raises(UserError, match=f"teacher: {problem}"):
+        check_same_classes("teacher", "run", classes, ("background", "cat", "dog"))

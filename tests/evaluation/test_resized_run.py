@@ -93,7 +93,9 @@ def test_contradictions_are_named(run, tmp_path):
     photo = str(run.parent / "images" / "0.png")
     with pytest.raises(UserError, match="tile: whole images are letterboxed to 65x97, so that tiles would show"):
         run_prediction(PredictConfig(str(run), photo, out=str(tmp_path), tile=70))
-    with pytest.raises(UserError, match=r"data.resize: is a setting of a training; use fit= and image_size="):
+    with pytest.raises(
+        UserError, match=r"data.resize: is a setting of a training; leave it out, or use fit= and image_size="
+    ):
         rows(run=str(run), data={"resize": "none"})
     with pytest.warns(UserWarning, match="made for images letterboxed to 65x97, but used with .* letterboxed to 65x65"):
         export(

@@ -108,7 +108,6 @@ MISSPELLED = [
     refused("export run=run data.rot=x", "data.rot: unknown key"),
     refused("predict run=run image=photo.png", "image: unknown key; did you mean 'images'?"),
     refused("predict run=run images=photo.png data.root=x", "data: unknown key"),
-    refused("summarize run=run", "run: unknown key"),
     refused("summarize model.heads=v3", "did you mean 'model.head'?"),
     refused("evaluate", "run: a value is required; set it with run=VALUE"),
     refused("export", "run: a value is required"),
@@ -236,6 +235,8 @@ CONTRADICTIONS_IN_THE_WORK = [
     fails("TINY_TRAIN plan=null data.classes=[a,b]", "expected labels 0..1", writes=("new",)),
     fails("TINY_TRAIN data.classes=[a,b]", "expected labels 0..1", writes=("new",)),
     fails("TINY_TRAIN training.quantize_aware=true", "pretrained: quantization-aware training needs"),
+    fails("summarize run=nowhere", "nowhere"),
+    fails("summarize run=run model.depth_multiplier=0.1", "model: run=run has its own network"),
     fails("summarize model.backbone=vgg", "model.backbone: unknown backbone 'vgg'"),
 ]
 
@@ -243,6 +244,7 @@ WORKS = [
     works("export inspect=model.tflite", printed="labels"),
     works("summarize model.depth_multiplier=0.1 image_size=65", printed="total"),
     works("summarize image_size=[65,97]", printed="total"),
+    works("summarize run=run image_size=65", printed="27,663"),
     works("predict run=model.tflite images=photo.png out=a,b", writes=("a,b/photo_ids.png", "a,b")),
     works("predict run=model.tflite images=photo.png 'out=a b'", writes=("a b/photo_ids.png", "a b")),
     works("predict run=model.tflite images=photo.png 'out=a(1)=[b]'", writes=("a(1)=[b]/photo_ids.png", "a(1)=[b]")),

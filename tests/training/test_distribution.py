@@ -143,6 +143,20 @@ def test_two_devices_train_to_the_weights_of_one(mode, single, pretrained, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loss", ["logits", "channel"])
+def test_two_devices_distill_to_the_weights_of_one_device(loss, pretrained, tmp_path):
+    teacher = f"training.distillation.teacher={pretrained.removeprefix('pretrained=')}"
+    settings = ("training.steps=5", pretrained, teacher, f"training.distillation.loss={loss}", *MODES["frozen"])
+    processes = [
+        start(tmp_path / "one", *settings),
+        start(tmp_path / "two", *settings, "training.devices=mirrored", logical=True),
+    ]
+    outputs = wait_for(processes)
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    assert_equal(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+@pytest.mark.slow
 def test_lost_worker_is_reported_and_the_training_resumes(tmp_path):
     run = tmp_path / "two"
     settings = ("training.steps=400", "training.save_every=2", *MODES["frozen"])

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from deeplab.config import DataConfig, TrainConfig, TrainingConfig
+from deeplab.config import DataConfig, DistillationConfig, TrainConfig, TrainingConfig
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
 from deeplab.training.run_lock import check_settings, lock_run_folder
@@ -67,6 +67,20 @@ def test_paths_may_be_given_in_another_way_when_a_run_resumes(tmp_path, monkeypa
     check_settings(tmp_path, dataclasses.replace(absolute, pretrained="../runs/float"))
     with pytest.raises(UserError, match="was trained with pretrained="):
         check_settings(tmp_path, dataclasses.replace(absolute, pretrained="runs/float"))
+
+
+def test_the_teacher_and_unlabeled_images_may_be_given_in_another_way_when_a_run_resumes(tmp_path, monkeypatch):
+    def config(folder: str) -> TrainConfig:
+        distillation = DistillationConfig(teacher=f"{folder}teacher")
+        data = DataConfig(unlabelled=f"{folder}more")
+        return TrainConfig(data=data, training=TrainingConfig(distillation=distillation))
+
+    monkeypatch.chdir(tmp_path)
+    check_settings(tmp_path, config(""))
+    (tmp_path / "model.weights.h5").touch()
+    check_settings(tmp_path, config(f"{tmp_path}/"))
+    with pytest.raises(UserError, match=r"was trained with data\.unlabelled="):
+        check_settings(tmp_path, config("other/"))
 
 
 def test_published_weights_are_stored_by_name(tmp_path):

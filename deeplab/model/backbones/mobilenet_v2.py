@@ -36,11 +36,11 @@ def mobilenet_v2(image: keras.KerasTensor, config: ModelConfig, output_stride: i
     stem, *plan = stride_plan([2, *(stride for _, _, stride in BLOCKS)], output_stride)
 
     x = conv(image, scaled(STEM_CHANNELS, config), 3, name="backbone_stem", stride_rate=stem, activation="relu6")
-    expanded = {}
+    expanded, pruned = {}, iter(config.expanded_channels or ())
     for number, ((expansion, channels, stride), planned) in enumerate(zip(BLOCKS, plan, strict=True)):
         name, shortcut = f"backbone_block{number}", x
         if expansion > 1:
-            x = conv(x, expansion * x.shape[-1], 1, name=f"{name}_expand", activation="relu6")
+            x = conv(x, next(pruned, expansion * x.shape[-1]), 1, name=f"{name}_expand", activation="relu6")
         x = depthwise(x, kernel_size=3, name=f"{name}_depthwise", stride_rate=planned, activation="relu6")
         expanded[number] = x
         x = conv(x, scaled(channels, config), 1, name=f"{name}_project", activation=None)

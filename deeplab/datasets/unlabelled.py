@@ -1,0 +1,49 @@
+"""Images without masks, which take part in a training through its teacher."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from deeplab.datasets.file_tree import read_tree
+from deeplab.datasets.image_files import IMAGE_SUFFIXES, read_image, required_folder, shorten
+from deeplab.datasets.source import IGNORE_LABEL, Example, Source
+from deeplab.errors import UserError
+
+
+def unlabelled_source(folder: Path, classes: tuple[str, ...]) -> Source:
+    """Return the images of a folder as examples whose label is 255 (ignore) everywhere.
+
+    Raises:
+        UserError: the folder is missing, or contains no images.
+    """
+    tree = read_tree(required_folder(folder, "it holds images without masks"), IMAGE_SUFFIXES)
+    if not tree.files:
+        other = f" ({shorten(tree.others, 3)})" if tree.others else ""
+        raise UserError(f"data.unlabelled={folder}", f"no images{other}", f"supported: {', '.join(IMAGE_SUFFIXES)}")
+    names = tuple(sorted(tree.files))
+    paths = tuple(tree.files[name] for name in names)
+
+    def load(index: int) -> Example:
+        image = read_image(paths[index])
+        return Example(image, np.full(image.shape[:2], IGNORE_LABEL, np.uint8), names[index])
+
+    return Source(f"{len(names)} unlabeled images", classes, len(names), load, names, paths)
+
+
+def joined(labeled: Source, unlabeled: Source) -> Source:
+    """Return the examples of `labeled` followed by those of `unlabeled`.
+
+    Raises:
+        UserError: a source is endless.
+    """
+    first, second = labeled.size, unlabeled.size
+    if first is None or second is None:
+        problem = f"{labeled.name} is endless, so that other images have no place in its epochs"
+        raise UserError("data.unlabelled", problem, "use a data source of files")
+
+    def load(index: int) -> Example:
+        return labeled.load(index) if index < first else unlabeled.load(index - first)
+
+    name = f"{labeled.name} and {unlabeled.name}"
+    return dataclasses.replace(labeled, name=name, size=first + second, load=load, names=(), files=())

@@ -1,0 +1,1 @@
+"""Channel pruning: a smaller MobileNetV2 from a trained one."""
