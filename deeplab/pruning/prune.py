@@ -50,8 +50,9 @@ class _Target:
         maximum: its value.
         measure: returns the cost of an architecture.
         text: formats a cost with its unit.
-        max_factor: largest factor on the multiply-adds in a round. Milliseconds need one below 1, because they do not
-            decrease in proportion.
+        max_factor: largest factor on the multiply-adds in a round. Milliseconds need one below 1, because they are not
+            exactly linear in the multiply-adds.
+        minimum: cost of the smallest possible network.
     """
 
     key: str
@@ -59,6 +60,7 @@ class _Target:
     measure: Callable[[ModelConfig], float]
     text: Callable[[float], str]
     max_factor: float
+    minimum: float
 
 
 def prune(config: TrainConfig) -> tuple[DeepLab, ModelDescription]:
@@ -94,8 +96,11 @@ def prune(config: TrainConfig) -> tuple[DeepLab, ModelDescription]:
         available = removable(importance, costs)
         if not available:
             raise _out_of_reach(target, present)
-        factor = min(max(target.maximum / present, MIN_FACTOR), target.max_factor)
-        excess = (1 - factor) * _multiply_adds(fixed, network.config)
+        share = (target.maximum - target.minimum) / (present - target.minimum)
+        number = _multiply_adds(fixed, network.config)
+        # Between the present and the smallest network, the cost is about linear in the multiply-adds.
+        factor = 1 - (1 - share) * available / number
+        excess = (1 - min(max(factor, MIN_FACTOR), target.max_factor)) * number
         kept = choose_channels(importance, costs, min(excess, available))
         network = without_channels(network, kept, importance.means, stride)
         present = target.measure(network.config)
@@ -149,9 +154,12 @@ def _multiply_adds(unpruned: DeepLab, network: ModelConfig) -> float:
 def _target(config: TrainConfig, unpruned: DeepLab) -> _Target:
     """Return the target; raises UserError if the smallest possible network exceeds it."""
     settings = config.prune
+    channels = tuple(min(block.channels, MULTIPLE) for block in expanded_blocks(unpruned))
+    smallest = dataclasses.replace(unpruned.config, expanded_channels=channels)
     if settings.target_ms is not None:
         measure = _time_measurement(config, unpruned.config)
-        target = _Target("prune.target_ms", settings.target_ms, measure, lambda ms: f"{ms:.3g} ms", 0.98)
+        minimum = measure(smallest)
+        target = _Target("prune.target_ms", settings.target_ms, measure, lambda ms: f"{ms:.3g} ms", 0.98, minimum)
     else:
         target = _Target(
             "prune.target_multiply_adds",
@@ -159,11 +167,10 @@ def _target(config: TrainConfig, unpruned: DeepLab) -> _Target:
             lambda network: _multiply_adds(unpruned, network),
             lambda number: f"{number / 1e6:.4g} M multiply-adds",
             1.0,
+            _multiply_adds(unpruned, smallest),
         )
-    channels = tuple(min(block.channels, MULTIPLE) for block in expanded_blocks(unpruned))
-    minimum = target.measure(dataclasses.replace(unpruned.config, expanded_channels=channels))
-    if minimum > target.maximum:
-        raise _out_of_reach(target, minimum)
+    if target.minimum > target.maximum:
+        raise _out_of_reach(target, target.minimum)
     return target
 
 
