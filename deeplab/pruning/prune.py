@@ -1,9 +1,7 @@
 """Prunes the pretrained network of a training to a target cost."""
 
 import dataclasses
-import itertools
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -18,6 +16,7 @@ from deeplab.datasets.open import open_training_source
 from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.source import Source
 from deeplab.errors import UserError
+from deeplab.model.batch_norm_statistics import unfold_batch_norm
 from deeplab.model.build import DeepLab, build_model
 from deeplab.model.cost import cost
 from deeplab.pixels import GRAY, mean_pixel
@@ -31,7 +30,8 @@ from deeplab.pruning.importance import (
     measure_importance,
     removable,
 )
-from deeplab.run_folder import is_tflite, open_model
+from deeplab.published_weights import local_file
+from deeplab.run_folder import MODEL_FILE, is_tflite, open_model
 from deeplab.tflite.tflite_file import TfliteFile, open_tflite
 
 MIN_FACTOR = 0.8
@@ -104,6 +104,9 @@ def prune(config: TrainConfig) -> tuple[DeepLab, ModelDescription]:
         kept = choose_channels(importance, costs, min(excess, available))
         network = without_channels(network, kept, importance.means, stride)
         present = target.measure(network.config)
+    if open_model(str(config.pretrained)).is_tflite and not config.training.freezes_statistics:
+        # Batch norm is folded in a .tflite file; training does so itself with a file, but not with a run folder.
+        unfold_batch_norm(network, (images for images, _ in _crops(source, config)))
     total = _multiply_adds(fixed, network.config) / 1e6
     parameters = network.count_params() / 1e6
     print(f"pruned to {target.text(present)}: {parameters:.2f} M weights, {total:.4g} M multiply-adds", flush=True)
@@ -118,8 +121,9 @@ def _trained_network(config: TrainConfig) -> tuple[DeepLab, ModelDescription]:
     """
     name, stride = str(config.pretrained), config.training.output_stride
     check_source(name)
-    if name == "imagenet" or (Path(name).is_file() and not is_tflite(name)):
-        raise UserError("pretrained", f"{name} has no trained head", "prune a run folder or a .tflite file")
+    path = local_file(name)
+    if name == "imagenet" or not (is_tflite(path) or (path / MODEL_FILE).is_file()):
+        raise UserError("pretrained", f"{name} is no trained network", "prune a run folder or a .tflite file")
     trained = open_model(name)
     description = trained.description
     if description.quantized:
@@ -133,14 +137,22 @@ def _trained_network(config: TrainConfig) -> tuple[DeepLab, ModelDescription]:
 
 
 def _importance(network: DeepLab, source: Source, config: TrainConfig) -> Importance:
-    """Measure the importance of the channels on the first `config.prune.images` training crops."""
-    padding = mean_pixel(network.config.backbone)
-    dataset = training_batches(source, config.training, config.seed, padding=padding)
-    batches = itertools.islice(iterate(dataset), -(-config.prune.images // config.training.batch_size))
+    """Measure the importance of the channels on the crops of `_crops`."""
     try:
-        return measure_importance(network, ((image.numpy(), label.numpy()) for image, label in batches))
+        return measure_importance(network, _crops(source, config))
     except NoLabelsError as error:
         raise UserError("prune.images", str(error), "choose a larger number") from error
+
+
+def _crops(source: Source, config: TrainConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the first `config.prune.images` training crops and their labels, in batches."""
+    padding = mean_pixel(config.network.backbone)
+    left = config.prune.images
+    for images, labels in iterate(training_batches(source, config.training, config.seed, padding=padding)):
+        yield images.numpy()[:left], labels.numpy()[:left]
+        left -= len(images)
+        if left <= 0:
+            return
 
 
 def _multiply_adds(unpruned: DeepLab, network: ModelConfig) -> float:

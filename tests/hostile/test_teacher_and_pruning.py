@@ -35,7 +35,7 @@ CASES = [
     ),
     fails("TINY_TRAIN training.distillation.teacher=run data.unlabelled=nowhere", "nowhere"),
     fails("TINY_TRAIN pretrained=nowhere prune.target_ms=5", "nowhere"),
-    fails("TINY_TRAIN pretrained=imagenet prune.target_ms=5", "pretrained: imagenet has no trained head"),
+    fails("TINY_TRAIN pretrained=imagenet prune.target_ms=5", "pretrained: imagenet is no trained network"),
     fails(
         "TINY_TRAIN pretrained=run model.head=v3plus prune.target_ms=5",
         "model: its settings describe another network than run",

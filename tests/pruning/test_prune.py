@@ -3,12 +3,15 @@
 import dataclasses
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from deeplab.config import DataConfig, ModelConfig, PruneConfig, TrainConfig, TrainingConfig, build
 from deeplab.config.description import ModelDescription
+from deeplab.conversion.convert import convert
+from deeplab.conversion.export_graph import export_graph
 from deeplab.datasets.open import open_source
 from deeplab.datasets.shapes import CLASSES
 from deeplab.errors import UserError
@@ -19,6 +22,7 @@ from deeplab.pruning.blocks import channel_costs, expanded_blocks, without_chann
 from deeplab.pruning.importance import Importance, choose_channels
 from deeplab.pruning.prune import prune
 from deeplab.run_folder import open_model, save_model
+from deeplab.tflite.metadata import write_metadata
 from tests.networks import random_image, randomize
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -98,6 +102,36 @@ def test_quantization_aware_runs_and_other_networks_are_refused(run, tmp_path):
     save_model(tmp_path, open_model(run).load(16), description)
     with pytest.raises(UserError, match="is quantization-aware; prune the run that it started from"):
         prune(dataclasses.replace(config, pretrained=str(tmp_path)))
+
+
+@pytest.mark.slow
+def test_batch_norm_folded_in_a_file_gets_the_statistics_of_its_input(run, tmp_path):
+    """Otherwise a training with batch statistics would start from another function than the pruned network."""
+    path, size = tmp_path / "network.tflite", (33, 33)
+    content = convert(export_graph(open_model(run).load(16, size)), size)
+    path.write_bytes(write_metadata(content, CLASSES))
+    config = settings(run, target_multiply_adds=1e12)
+    config = dataclasses.replace(config, pretrained=str(path))
+    folded, image = open_model(path).load(16), random_image(33, 33)
+
+    frozen = dataclasses.replace(config, training=dataclasses.replace(config.training, batch_norm="frozen"))
+    kept, _ = prune(frozen)
+    np.testing.assert_array_equal(kept.get_layer("backbone_stem_bn").moving_mean, np.zeros(8))
+
+    pruned, _ = prune(config)
+    crops = np.concatenate([images for images, _ in module._crops(open_source(config.data, "train"), config)])
+    assert len(crops) == config.prune.images
+    norm = pruned.get_layer("backbone_stem_bn")
+    inputs = np.asarray(keras.Model(pruned.input, norm.input)(crops))
+    np.testing.assert_allclose(norm.moving_mean, inputs.mean((0, 1, 2)), atol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, inputs.var((0, 1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(pruned(image), folded(image), atol=1e-3 * float(np.abs(folded(image)).max()))
+
+
+def test_importance_is_measured_on_as_many_crops_as_requested(run):
+    config = settings(run, target_multiply_adds=1e12, images=3)
+    batches = module._crops(open_source(config.data, "train"), config)
+    assert [(len(images), len(labels)) for images, labels in batches] == [(2, 2), (1, 1)]
 
 
 def miou(network: DeepLab, examples: list) -> float:
