@@ -66,15 +66,12 @@ def make_train_step(
 
     def on_replica(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Apply the update; return this replica's part of cross entropy, weight decay and distillation loss."""
-        factor = tf.zeros(())
+        labeled, counted = tf.ones(()), tf.ones(())
         if teacher is not None:
-            # The two losses are divided by different numbers. All gradients are divided by the number of labeled
-            # pixels at the end, hence this factor on the sum of the distillation loss.
-            counted = over_replicas(teacher.number(images, labels))
             labeled = over_replicas(tf.reduce_sum(tf.cast(labels != IGNORE_LABEL, tf.float32)))
-            factor = labeled / counted
+            counted = over_replicas(teacher.number(images, labels))
         gradients, total, distilled, number = _accumulate(
-            lambda image, label: gradients_of_sum(image, label, factor), images, labels, config.accumulation
+            lambda image, label: gradients_of_sum(image, label, labeled, counted), images, labels, config.accumulation
         )
         number = over_replicas(number)
         gradients = [g / number for g in gradients]
@@ -86,7 +83,7 @@ def make_train_step(
             gradients = _clip(gradients, config.clip_norm, optimizer.scale_loss(tf.constant(1.0)))
         regularization = weight_decay(kernels, decay) / replicas
         optimizer.apply(gradients, variables)
-        return total / number, regularization, distilled * factor / number
+        return total / number, regularization, distilled / counted
 
     # Keras code needs no autograph, which would take most of the tracing time.
     @tf.function(autograph=False)
@@ -132,32 +129,33 @@ def _gradients_of_sum(
     config: TrainingConfig,
     class_weights: Sequence[float] | None,
     teacher: Teacher | None,
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Sums]:
-    """Return a function from images, labels and the factor on the distillation loss to their sums.
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], Sums]:
+    """Return a function from images, labels and, with a teacher, what divides the sums of the two losses to the sums.
 
     It is compiled by XLA if requested.
     """
     mined = config.mining_top < 1
 
-    def gradients_of_sum(images: tf.Tensor, labels: tf.Tensor, factor: tf.Tensor) -> Sums:
-        pixels = tf.cast(tf.size(labels), tf.float32)
+    def gradients_of_sum(images: tf.Tensor, labels: tf.Tensor, labeled: tf.Tensor, counted: tf.Tensor) -> Sums:
+        # A mean, not the sum, is scaled: gradients of a scaled sum would exceed the range of float16. With a teacher it
+        # is that of the update: without labels, a factor on its loss for any other divisor would be below that range.
+        divisor = tf.cast(tf.size(labels), tf.float32) if teacher is None else labeled
         targets = None if teacher is None else teacher.logits(images)
         share = mining_share(optimizer.iterations, config.mining_top, config.mining_steps) if mined else None
         with tf.GradientTape() as tape:
             outputs = model(images, training=True)
             main, *others = outputs if isinstance(outputs, list) else [outputs]
             total, number = cross_entropy(labels, main, class_weights, config.label_smoothing, share)
-            # The mean, not the sum, is scaled: gradients of a scaled sum would exceed the range of float16.
-            loss, distilled = total / pixels, tf.zeros(())
+            loss, distilled = total / divisor, tf.zeros(())
             if teacher is not None:
                 distilled = teacher.loss(targets, main, teacher.counted(images, labels))
-                loss += teacher.config.weight * factor * distilled / pixels
+                loss += teacher.config.weight * distilled / counted
             for other in others:
                 auxiliary, _ = cross_entropy(labels, other, class_weights, config.label_smoothing, share)
-                loss += config.auxiliary_weight * auxiliary / pixels
+                loss += config.auxiliary_weight * auxiliary / divisor
             loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
-        return [pixels * g for g in gradients], total, distilled, number
+        return [divisor * g for g in gradients], total, distilled, number
 
     return tf.function(gradients_of_sum, autograph=False, jit_compile=True) if config.xla else gradients_of_sum
 

@@ -40,10 +40,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def one_convolution(kernel: np.ndarray) -> keras.Model:
+def one_convolution(kernel: np.ndarray, precision: str = "float32", block: int = 1) -> keras.Model:
+    """A convolution of the brightest pixel of each block, upsampled in float32 as in a real network."""
     image = keras.Input((None, None, 1))
-    layer = keras.layers.Conv2D(2, 1, name="logits")
-    model = keras.Model(image, layer(image))
+    layer = keras.layers.Conv2D(2, 1, name="logits", dtype=precision)
+    logits = layer(keras.layers.MaxPooling2D(block)(image))
+    model = keras.Model(image, keras.layers.UpSampling2D(block)(logits))
     model.set_weights([kernel.reshape(1, 1, 1, 2), np.zeros(2)])
     return model
 
@@ -128,6 +130,30 @@ def test_images_without_labels_train_through_the_teacher_alone(monkeypatch):
     _, distilled = losses(kernel, distillation)
     assert float(logs["cross_entropy"]) == 0
     assert float(logs["distillation"]) == pytest.approx(distilled, rel=1e-4)
+
+
+def test_images_without_labels_train_in_half_precision(monkeypatch):
+    """With a loss scale of 1, the gradients of a batch of 512 x 4096 pixels are within the range of float16."""
+    distillation = DistillationConfig(teacher="run")
+    training = TrainingConfig(
+        learning_rate=0.1, weight_decay=0.0, batch_size=2, precision="mixed_float16", distillation=distillation
+    )
+    kernel = np.array([0.1, 0.4])
+    model = one_convolution(kernel, "mixed_float16", 512)
+    teacher = linear_teacher(distillation, monkeypatch)
+    optimizer = make_optimizer(training, model)
+    optimizer.dynamic_scale.assign(1.0)
+    step = make_train_step(model, optimizer, training, teacher=teacher)
+    # Equal pixels in blocks, in which the network predicts one pixel: they change no mean.
+    images = X[:, None, :, None].repeat(512, axis=1).repeat(512, axis=2)
+    step((tf.constant(images, tf.float32), tf.fill(images.shape[:3], 255)))
+
+    def distilled(k: np.ndarray) -> float:
+        return losses(k, distillation)[1]
+
+    expected = np.array([(distilled(kernel + d) - distilled(kernel - d)) / 2e-5 for d in 1e-5 * np.eye(2)])
+    update = np.ravel(model.get_weights()[0]) - kernel
+    np.testing.assert_allclose(update, -0.1 * expected, rtol=0.02)
 
 
 def test_scales_and_flips_of_the_teacher_average_logits(run):
