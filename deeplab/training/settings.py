@@ -17,7 +17,7 @@ from deeplab.pretrained.tf1_checkpoint import checkpoint_prefix
 from deeplab.pruning.prune import prune
 from deeplab.published_weights import local_file
 from deeplab.run_folder import MODEL_FILE, TRAIN_FILE, is_tflite, open_model, read_training_config, save_model
-from deeplab.training.distillation import teacher_sha256
+from deeplab.training.distillation import check_teacher, teacher_sha256
 from deeplab.training.distribution import Workers, broadcast_value
 from deeplab.training.optimizer import published_weight_decay
 from deeplab.training.run_lock import has_started, lock_run_folder
@@ -91,13 +91,15 @@ def pruned_network(config: TrainConfig, workers: Workers) -> tuple[TrainConfig, 
         (the settings with the pruned network as `model`, its run folder).
 
     Raises:
-        UserError: as for `prune`; or another process trains in the run folder.
+        UserError: as for `prune` and `check_teacher`; or another process trains in the run folder.
     """
     run = Path(config.run)
     channels = None
     if workers.is_chief and has_started(run):
         channels = {"channels": read_training_config(run).network.expanded_channels}
     elif workers.is_chief:
+        if config.training.distillation.teacher is not None:
+            check_teacher(config, open_source(config.data, config.data.val_split, config.seed).classes)
         pruned, description = prune(config)
         with lock_run_folder(run):
             save_model(run / PRUNED_FOLDER, pruned, description)

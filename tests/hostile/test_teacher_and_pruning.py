@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.hostile.case import Case, fails, refused
+from tests.hostile.case import Case, copy, fails, refused, replace
 
 CASES = [
     refused("train training.distillation.weight=2", "training.distillation.weight: expected 1.0 without training."),
@@ -43,6 +43,13 @@ CASES = [
     fails(
         "TINY_TRAIN pretrained=run data.classes=[background,dog,cat] prune.target_ms=5",
         "pretrained: class 1 of run is cat, that of the data is dog",
+    ),
+    fails(
+        "TINY_TRAIN pretrained=run prune.target_multiply_adds=1e12 training.distillation.teacher=other",
+        "training.distillation.teacher: class 1 of other is lion, that of the data is cat",
+        copy("run/model.json", "other/model.json"),
+        copy("run/model.weights.h5", "other/model.weights.h5"),
+        replace("other/model.json", "cat", "lion"),
     ),
     fails(
         "TINY_TRAIN pretrained=run prune.target_multiply_adds=1000",
