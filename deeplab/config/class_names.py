@@ -35,8 +35,8 @@ def check_class_names(names: Sequence[str], where: str) -> tuple[str, ...]:
 def check_same_classes(where: str, model: str, classes: Sequence[str], data_classes: Sequence[str]) -> None:
     """Raise UserError unless a model has the classes of the data, in the same order.
 
-    Names are compared without case, spaces and punctuation. The class that PASCAL VOC calls tvmonitor is tv in the
-    official .tflite files.
+    Names are compared without case, spaces and punctuation, unless these alone distinguish classes of the data. The
+    class that PASCAL VOC calls tvmonitor is tv in the official .tflite files.
 
     Args:
         where: the setting that names the model.
@@ -47,8 +47,9 @@ def check_same_classes(where: str, model: str, classes: Sequence[str], data_clas
     if len(classes) != len(data_classes):
         problem = f"{model} has {len(classes)} classes, the data has {len(data_classes)}"
         raise UserError(where, problem, "use a model that was trained on these classes")
+    comparable = _comparable if len(set(map(_comparable, data_classes))) == len(data_classes) else str
     for index, (name, expected) in enumerate(zip(classes, data_classes, strict=True)):
-        if _comparable(name) != _comparable(expected):
+        if comparable(name) != comparable(expected):
             problem = f"class {index} of {model} is {name}, that of the data is {expected}"
             raise UserError(where, problem, "use a model that was trained on these classes")
 

@@ -51,3 +51,10 @@ def test_a_model_and_data_with_the_same_classes_may_spell_them_differently():
 def test_a_model_with_other_classes_is_refused(classes, problem):
     with pytest.raises(UserError, match=f"teacher: {problem}"):
         check_same_classes("teacher", "run", classes, ("background", "cat", "dog"))
+
+
+def test_punctuation_counts_if_it_alone_distinguishes_classes():
+    names = ("background", "level 1", "level -1")
+    check_same_classes("teacher", "run", names, names)
+    with pytest.raises(UserError, match="class 1 of run is level -1, that of the data is level 1"):
+        check_same_classes("teacher", "run", ("background", "level -1", "level 1"), names)
