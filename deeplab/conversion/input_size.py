@@ -33,6 +33,7 @@ def file_input_of(config: ExportConfig, run: TrainedModel) -> tuple[Size, Fit]:
     """
     training, required, limit = run.training, required_size(config), largest_side(config)
     multiple = max(config.mask_stride, MULTIPLE)
+    default: Size | int
     if training is None:
         default = run.network.image_size
     else:

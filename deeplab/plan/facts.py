@@ -19,8 +19,8 @@ class Facts:
         memory: bytes of memory of the machine; None if unknown.
         missing_weights: why the weights `official` cannot be used, in a sentence with the remedy; None if they can.
         missing_small_weights: the same of `official_050`, as far as the plan needs them.
-        economy: 0 for the best recipe; 1 for smaller crops; 2 for the smaller network too. It is raised if the
-            budget is too small for a useful number of updates.
+        economy: 0 for the best recipe; 1 without decoder; 2 with smaller crops too; 3 with the smaller network too. A
+            budget that is too small for a useful number of updates raises it.
     """
 
     classes: tuple[str, ...]

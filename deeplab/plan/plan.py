@@ -20,6 +20,7 @@ from deeplab.plan.schedule import (
     MIN_STEPS,
     checkpoints,
     early_stop,
+    enough_steps,
     forecast_seconds,
     steps,
     useful_minutes,
@@ -90,8 +91,14 @@ class Plan:
             start = f"  {row.setting:<{names}}  {_shown(row.value):<{values}}  "
             reason = "same" if row.reason == previous != BY_HAND else row.reason
             # Addresses stay in one piece, for copying.
-            whole = {"break_long_words": False, "break_on_hyphens": False}
-            lines += textwrap.wrap(reason, columns, initial_indent=start, subsequent_indent=indent, **whole) or [start]
+            wrapper = textwrap.TextWrapper(
+                columns,
+                initial_indent=start,
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            lines += wrapper.wrap(reason) or [start]
             previous = row.reason
         if self.forecast_minutes is not None:
             lines.append(f"Forecast: {self.forecast_minutes:.0f} of minutes={facts.minutes:g}, planning included")
@@ -139,9 +146,9 @@ def make_plan(
     """
     began = clock() if began is None else began
     previous, trial = None, None
-    for economy in range(3):
+    for economy in range(4):
         facts = dataclasses.replace(facts, economy=economy)
-        if economy > 1 and not is_given(config, "pretrained") and OFFICIAL_SMALL in fitting_weights(config)[1:]:
+        if economy > 2 and not is_given(config, "pretrained") and OFFICIAL_SMALL in fitting_weights(config)[1:]:
             facts = dataclasses.replace(facts, missing_small_weights=missing_small())
         draft = _Draft(config)
         for rule in RULES:
@@ -153,7 +160,7 @@ def make_plan(
         spent = clock() - began
         # Another trial would cost more updates than a cheaper recipe gains.
         slow_planning = spent > PLANNING_SHARE * 60 * facts.minutes
-        if trial is None or slow_planning or useful_steps(facts, draft.config, trial, spent) >= MIN_STEPS:
+        if trial is None or slow_planning or useful_steps(facts, draft.config, trial, spent) >= enough_steps(facts):
             break
     spent = clock() - began
     if trial is None:

@@ -19,7 +19,8 @@ Rule = Callable[[Facts, TrainConfig], Decision]
 LARGE_SIDE = 1026
 """Longer side in pixels above which images are scaled down, for training as for the app: twice 513."""
 
-IMAGE_SIZES, CROP_SIZES = ((513, 353, 257), (513, 353, 257)), ((513, 353, 257), (353, 257, 257))
+IMAGE_SIZES = ((513, 513, 353, 257), (513, 513, 353, 257))
+CROP_SIZES = ((513, 513, 353, 257), (353, 353, 257, 257))
 """Sides in pixels of scaled images and largest crops: on a GPU and on a CPU, by economy."""
 
 CROP_PADDING = 8
@@ -77,7 +78,7 @@ def weights(facts: Facts, config: TrainConfig) -> Decision:
         if has_imagenet_weights(config.network):
             return {"pretrained": "imagenet"}, f"weights of {config.network.backbone} for a network given by hand"
         return {"pretrained": None}, "random weights: no published weights fit the network given by hand"
-    name = names[-1] if facts.economy > 1 else names[0]
+    name = names[-1] if facts.economy > 2 else names[0]
     missing = facts.missing_weights if name == OFFICIAL else facts.missing_small_weights
     if missing and name != names[0] and not facts.missing_weights:
         return {"pretrained": names[0]}, f"the smaller network would leave more updates, but is missing: {missing}"
@@ -93,9 +94,11 @@ def weights(facts: Facts, config: TrainConfig) -> Decision:
 
 
 def head(facts: Facts, config: TrainConfig) -> Decision:
-    """Add the decoder of DeepLabv3+, which sharpens borders and small objects."""
+    """Add the decoder of DeepLabv3+, which sharpens borders and small objects, if there is time for enough updates."""
     if isinstance(config.model, ModelConfig):
         return {}, ""
+    if facts.economy:
+        return {"model.head": "v3"}, "no decoder: it would cost more updates than it gains in this time"
     return {"model.head": "v3plus"}, "its decoder sharpens borders and small objects"
 
 

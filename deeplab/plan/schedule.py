@@ -15,8 +15,11 @@ VALIDATIONS, VALIDATION_SHARE, MIN_VALIDATION_IMAGES = 8, 0.1, 10
 PATIENCE = 4
 """Number of validations without a better mIoU after which a training stops."""
 
-MIN_STEPS, STEP_UNIT = 300, 8
-"""Number of updates below which a cheaper recipe is tried; updates are rounded to multiples of 8, the validations."""
+DECODER_STEPS, MIN_STEPS, STEP_UNIT = 700, 300, 8
+"""Number of updates below which the decoder costs more than it gains, and below which crops and network are smaller.
+
+Updates are rounded to multiples of 8, the validations.
+"""
 
 MAX_EPOCHS, ALWAYS_STEPS = 150, 3000
 """Number of epochs after which more updates do not pay, unless there were fewer updates than that."""
@@ -29,6 +32,11 @@ def useful_steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) 
     budget = BUDGET_SHARE * 60 * facts.minutes - spent - trial.start_seconds
     final = facts.val_images * trial.image_seconds
     return int((1 - VALIDATION_SHARE) * (budget - final) / trial.update_seconds)
+
+
+def enough_steps(facts: Facts) -> int:
+    """Return the number of updates from which no cheaper recipe is tried."""
+    return MIN_STEPS if facts.economy else DECODER_STEPS
 
 
 def useful_minutes(facts: Facts, trial: Trial, spent: float) -> int:

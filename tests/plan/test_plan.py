@@ -14,15 +14,17 @@ from tests.plan.test_rules import config, facts
 
 
 class Machine:
-    """A machine of constant speed: seconds per update by crop side and weights, and the trials made on it."""
+    """A machine of constant speed: seconds per update by crop side, weights and head, and the trials made on it."""
 
     def __init__(self, seconds: float = 0.5) -> None:
         self.seconds, self.trials = seconds, []
 
     def __call__(self, settings: TrainConfig) -> Trial:
-        self.trials.append((settings.training.crop_size, settings.pretrained))
-        small = 0.5 if settings.pretrained == "official_050" else 1.0
-        return Trial(self.seconds * small * (settings.training.crop[0] / 353) ** 2, 20.0, 0.1)
+        self.trials.append((settings.training.crop_size, settings.pretrained, settings.network.head))
+        share = (settings.training.crop[0] / 353) ** 2
+        share *= 0.5 if settings.pretrained == "official_050" else 1.0
+        share *= 0.6 if settings.network.head == "v3" else 1.0
+        return Trial(self.seconds * share, 20.0, 0.1)
 
 
 def plan_for(settings: TrainConfig, machine: Machine | None = None, **changes: Any) -> Plan:
@@ -95,16 +97,30 @@ def test_a_decision_about_the_network_can_be_dropped():
     assert [(row.value, row.reason) for row in draft.rows] == [([6, 12, 18], EXCLUDED), ("v3plus", EXCLUDED)]
 
 
-def test_a_slow_machine_gets_smaller_crops_and_then_the_smaller_network():
-    """1626 s * 0.9 hold 300 updates of 4.9 s: crops of 353 fit up to that; of 257 at 53 % of the time."""
-    machine = Machine(6.0)
-    plan = plan_for(config(), machine)
-    assert machine.trials == [(353, "official"), (257, "official")]
-    assert values(plan)["training.crop_size"] == 257
-    machine = Machine(15.0)
-    plan = plan_for(config(), machine)
-    assert machine.trials == [(353, "official"), (257, "official"), (257, "official_050")]
-    assert values(plan)["training.steps"] == 368  # 1463.4 s / (15 * 0.5 * 0.53 s) = 368.1
+def test_a_slow_machine_gets_no_decoder_then_smaller_crops_and_then_the_smaller_network():
+    """1626 s * 0.9 hold 700 updates of 2.09 s with the decoder, and 300 of 4.88 s without."""
+    trials = [
+        (353, "official", "v3plus"),
+        (353, "official", "v3"),
+        (257, "official", "v3"),
+        (257, "official_050", "v3"),
+    ]
+    # The seconds without the decoder are 0.6 of these; 257 pixels take 0.53, the smaller network half.
+    for seconds, count in ((2.0, 1), (2.2, 2), (8.0, 2), (8.3, 3), (15.0, 3), (16.0, 4)):
+        machine = Machine(seconds)
+        plan = plan_for(config(), machine)
+        assert machine.trials == trials[:count]
+        crop, weights, head = trials[count - 1]
+        decided = values(plan)
+        assert [decided[key] for key in ("training.crop_size", "pretrained", "model.head")] == [crop, weights, head]
+    assert values(plan)["training.steps"] == 568  # 1463.4 s / (16 * 0.6 * 0.53 * 0.5 s) = 575.2, in multiples of 8
+
+
+def test_a_head_given_by_hand_is_kept_on_a_slow_machine():
+    machine = Machine(4.0)
+    plan = plan_for(record_given(config(model={"head": "v3plus"}), ("data", "data.root", "model.head")), machine)
+    assert machine.trials == [(353, "official", "v3plus")]
+    assert values(plan)["training.crop_size"] == 353
 
 
 def test_the_smaller_weights_are_looked_for_only_if_a_cheaper_recipe_needs_them():
@@ -117,7 +133,7 @@ def test_the_smaller_weights_are_looked_for_only_if_a_cheaper_recipe_needs_them(
     make_plan(config(), facts(), Machine(), missing, clock=lambda: 0.0)
     assert not asked
     with pytest.warns(UserWarning, match="300 need about"):
-        plan = make_plan(config(), facts(), Machine(15.0), missing, clock=lambda: 0.0)
+        plan = make_plan(config(), facts(), Machine(16.0), missing, clock=lambda: 0.0)
     assert asked == ["official_050"]
     assert values(plan)["pretrained"] == "official"
 
@@ -127,13 +143,13 @@ def test_a_planning_that_takes_long_tries_no_cheaper_recipe():
     machine, times = Machine(15.0), iter([0.0, 300.0, 300.0])
     with pytest.warns(UserWarning, match="hold 72 updates"):  # (1626 - 300) * 0.9 / 15 = 79.6, in multiples of 8
         plan = make_plan(config(), facts(), machine, clock=lambda: next(times))
-    assert machine.trials == [(353, "official")]
+    assert machine.trials == [(353, "official", "v3plus")]
     assert values(plan)["training.crop_size"] == 353
 
 
 def test_a_budget_that_cannot_hold_a_useful_training_is_a_warning():
-    # 20 + 100 * 0.1 + 300 * (40 * 0.5 * 0.53) / 0.9 = 3563 s, 92 % of 64.5 minutes.
-    with pytest.warns(UserWarning, match=r"minutes=30 hold 1\d\d updates; 300 need about 65 minutes: set minutes"):
+    # 20 + 100 * 0.1 + 300 * (40 * 0.6 * 0.5 * 0.53) / 0.9 = 2150 s, 92 % of 38.95 minutes.
+    with pytest.warns(UserWarning, match=r"minutes=30 hold 224 updates; 300 need about 39 minutes: set minutes"):
         plan_for(config(), Machine(40.0))
 
 

@@ -32,7 +32,7 @@ def test_images_up_to_1026_pixels_keep_their_pixels_and_photos_are_letterboxed()
     values, reason = rules.resize(facts((3000, 4000)), config())
     assert values == {"data.resize": "letterbox", "data.image_size": 513}
     assert "images of 4000x3000 pixels" in reason
-    assert rules.resize(facts((3000, 4000), economy=1), config())[0]["data.image_size"] == 353
+    assert rules.resize(facts((3000, 4000), economy=2), config())[0]["data.image_size"] == 353
 
 
 def test_images_that_are_scaled_by_another_setting_are_not_letterboxed():
@@ -48,7 +48,8 @@ def test_images_that_are_scaled_by_another_setting_are_not_letterboxed():
     ("size", "has_gpu", "economy", "expected"),
     [
         ((360, 480), False, 0, 353),  # 11 * 32 + 1
-        ((480, 360), False, 1, 257),
+        ((480, 360), False, 1, 353),
+        ((480, 360), False, 2, 257),
         ((160, 160), False, 0, 161),  # one pixel of padding
         ((150, 200), False, 0, 129),  # 161 would need 11
         ((20, 20), False, 0, 33),
@@ -69,7 +70,7 @@ def test_crops_of_scaled_images_are_whole_images():
 
 def test_official_weights_are_taken_if_they_can_be_had():
     assert rules.weights(facts(), config())[0] == {"pretrained": "official"}
-    assert rules.weights(facts(economy=2), config())[0] == {"pretrained": "official_050"}
+    assert rules.weights(facts(economy=3), config())[0] == {"pretrained": "official_050"}
     values, reason = rules.weights(facts(missing_weights="official: offline; save it as x"), config())
     assert values == {"pretrained": None, "model.aspp_rates": []}
     assert reason == "random weights: official: offline; save it as x"
@@ -77,7 +78,7 @@ def test_official_weights_are_taken_if_they_can_be_had():
 
 def test_weights_that_are_missing_are_named_with_the_remedy():
     missing = "official_050: no such file in the folder of DEEPLAB_WEIGHTS; put x there"
-    values, reason = rules.weights(facts(economy=2, missing_small_weights=missing), config())
+    values, reason = rules.weights(facts(economy=3, missing_small_weights=missing), config())
     assert values == {"pretrained": "official"}
     assert reason == f"the smaller network would leave more updates, but is missing: {missing}"
     half = config(model={"depth_multiplier": 0.5})
