@@ -1,6 +1,9 @@
 """Images without masks, which take part in a training through its teacher."""
 
 import dataclasses
+import filecmp
+import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +50,23 @@ def joined(labeled: Source, unlabeled: Source) -> Source:
 
     name = f"{labeled.name} and {unlabeled.name}"
     return dataclasses.replace(labeled, name=name, size=first + second, load=load, names=(), files=())
+
+
+def warn_about_validation_images(folder: Path, val: Source) -> None:
+    """Warn if images of a folder without masks are validation images, too: files with equal content."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in unlabelled_source(folder, val.classes).files:
+        by_size[path.stat().st_size].append(path)
+    # The files of a source are image, mask, image, mask, ...; a limited source lists more than it has.
+    images = [path for path in val.files[: 2 * (val.size or 0) : 2] if path.is_file()]
+    found = [
+        path.name
+        for path in images
+        if any(filecmp.cmp(path, other, shallow=False) for other in by_size[path.stat().st_size])
+    ]
+    if found:
+        warnings.warn(
+            f"data.unlabelled={folder} contains {len(found)} of {len(images)} validation images "
+            f"({shorten(found, 3)}): the scores will be too high; remove these images from the folder",
+            stacklevel=2,
+        )

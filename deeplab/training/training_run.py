@@ -17,6 +17,7 @@ from deeplab.data_check.class_weights import class_weights, training_counts
 from deeplab.datasets.open import open_source, open_training_source
 from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.source import Example, Source
+from deeplab.datasets.unlabelled import warn_about_validation_images
 from deeplab.errors import UserError
 from deeplab.evaluation.evaluate import one_class_text
 from deeplab.evaluation.scores import Scores
@@ -107,6 +108,8 @@ class TrainingRun:
         if self.workers.is_chief:
             check_settings(self.folder, config)
             check_before_training(config.data, self.folder, config.seed)
+            if config.data.unlabelled is not None:
+                warn_about_validation_images(Path(config.data.unlabelled), self.val_source)
         keras.utils.set_random_seed(config.seed)
         with self.workers.strategy.scope():
             self.state = make_train_state(config)

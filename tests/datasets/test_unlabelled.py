@@ -1,5 +1,7 @@
 """Images without masks next to labeled ones."""
 
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from PIL import Image
 
 from deeplab.config import DataConfig, DistillationConfig, TrainConfig, TrainingConfig
-from deeplab.datasets.open import open_training_source
+from deeplab.datasets.open import open_source, open_training_source
+from deeplab.datasets.unlabelled import warn_about_validation_images
 from deeplab.errors import UserError
 
 
@@ -42,6 +45,20 @@ def test_unlabeled_images_are_resized_as_the_labeled_ones(root):
     assert letterboxed.load(3).image.shape == (33, 20, 3)  # 60x36 scaled by 33 / 60
     scaled = open_training_source(config(root, train_split="all", min_resize_value=72))
     assert scaled.load(3).image.shape == (120, 72, 3)
+
+
+def test_validation_images_without_masks_are_reported(root):
+    val = open_source(config(root), "all")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_about_validation_images(root / "more", val)  # Other images, and none of the same content.
+    shutil.copy(root / "images" / "b.png", root / "more" / "copy.png")
+    # The three images of the fixture are equal, so that each is in the folder.
+    with pytest.warns(UserWarning, match=r"contains 3 of 3 validation images \(a\.png, b\.png, c\.png\)"):
+        warn_about_validation_images(root / "more", val)
+    Image.fromarray(np.full((40, 50, 3), 11, np.uint8)).save(root / "images" / "b.png")
+    with pytest.warns(UserWarning, match=r"contains 2 of 3 validation images \(a\.png, c\.png\)"):
+        warn_about_validation_images(root / "more", val)
 
 
 def test_a_folder_without_images_is_refused(root):
