@@ -52,7 +52,7 @@ def logit_distillation(student: Any, teacher: Any, counted: Any, temperature: fl
     """Compute the divergence KL(teacher || student) of the softened class probabilities, summed over pixels.
 
     It is multiplied by the squared temperature, so that its gradients have the size of those of the cross entropy
-    (Hinton et al., arXiv:1503.02531, sec. 2.1).
+    (Hinton et al., arXiv:1503.02531, sec. 2).
 
     Args:
         student: logits `[b, h, w, classes]`.
