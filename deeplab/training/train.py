@@ -14,7 +14,13 @@ from deeplab.evaluation.scores import Scores
 from deeplab.pretrained.importer import check_source
 from deeplab.run_folder import SCORES_FILE, STATE_FOLDER
 from deeplab.training.checkpoint import list_checkpoints
-from deeplab.training.distribution import Workers, broadcast_value, find_workers, report_lost_workers
+from deeplab.training.distribution import (
+    Workers,
+    broadcast_value,
+    check_batch_size,
+    find_workers,
+    report_lost_workers,
+)
 from deeplab.training.planning import planned_settings, print_plan
 from deeplab.training.run_lock import first_stage_config, lock_run_folder
 from deeplab.training.settings import complete_settings, pruned_network
@@ -42,13 +48,13 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
     require("config", type(config).__name__, isinstance(config, TrainConfig), "a TrainConfig")
     workers = find_workers(config.training)
     with report_lost_workers(workers):
-        config = complete_settings(planned_settings(config, workers), workers)
+        config = _checked_settings(planned_settings(config, workers), workers)
         if config.prune.enabled:
             config, pruned = pruned_network(config, workers)
             return _train_stage(config, pruned, workers, callbacks)
         if config.first_stage is None:
             return _train_stage(config, config.pretrained, workers, callbacks)
-        first = complete_settings(first_stage_config(config), workers)
+        first = _checked_settings(first_stage_config(config), workers)
         if not broadcast_value(workers, (Path(first.run) / SCORES_FILE).is_file()):
             _train_stage(first, first.pretrained, workers, callbacks)
         return _train_stage(config, first.run, workers, callbacks)
@@ -65,6 +71,19 @@ def run_training(config: TrainConfig) -> None:
     scores = train(config)
     if scores:
         print("\n".join(summary(Path(config.run), scores)))
+
+
+def _checked_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
+    """Return the complete settings of a stage, checked before any stage is trained or the network is pruned.
+
+    Raises:
+        UserError: as `complete_settings`; settings need validations that are not made; a batch cannot be divided among
+            the replicas.
+    """
+    config = complete_settings(config, workers)
+    config.training.require_validations()
+    check_batch_size(config.training, workers)
+    return config
 
 
 def _train_stage(

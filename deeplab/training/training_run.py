@@ -33,13 +33,7 @@ from deeplab.training.batch_norm_warnings import warn_about_batch_norm
 from deeplab.training.callbacks import COLUMNS, DISTILLATION, CsvLog, ProgressBar, SaveCheckpoints, TensorBoardLog
 from deeplab.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from deeplab.training.distillation import check_teacher, make_teacher
-from deeplab.training.distribution import (
-    Workers,
-    broadcast_from_chief,
-    broadcast_value,
-    check_batch_size,
-    distribute_batches,
-)
+from deeplab.training.distribution import Workers, broadcast_from_chief, broadcast_value, distribute_batches
 from deeplab.training.early_stopping import EarlyStopping
 from deeplab.training.forecast import Forecast
 from deeplab.training.interrupt import StopOnSignal
@@ -80,11 +74,9 @@ class TrainingRun:
         """Open the data; nothing is written.
 
         Raises:
-            UserError: the data or the teacher cannot be opened, their classes do not match the settings, settings need
-                validations that are not made, or a batch cannot be divided among the replicas or exceeds the memory.
+            UserError: the data or the teacher cannot be opened, their classes do not match the settings, or a batch
+                exceeds the memory.
         """
-        config.training.require_validations()
-        check_batch_size(config.training, workers)
         self.workers, self.folder = workers, Path(config.run)
         self.start, self.done, self.is_complete = 0, 0, False
         self._early_stopping = EarlyStopping(self.folder, config.training, workers)

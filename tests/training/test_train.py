@@ -21,6 +21,7 @@ from deeplab.config import TrainConfig, build
 from deeplab.errors import UserError
 from deeplab.run_folder import load_model
 from deeplab.training.checkpoint import checkpoint_step, list_checkpoints
+from deeplab.training.distribution import Workers
 from deeplab.training.train import train
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -125,6 +126,18 @@ def test_second_stage_starts_from_the_weights_of_the_first(tmp_path):
 def test_wrong_first_stage_is_refused(first, line, tmp_path):
     with pytest.raises(UserError, match=line):
         train(settings(tmp_path / "run", first_stage=first))
+
+
+def test_settings_of_the_second_stage_are_checked_before_the_first(tmp_path, monkeypatch):
+    run, first = tmp_path / "run", {"training": {"steps": 1, "batch_size": 3}}
+    with pytest.raises(UserError, match=r"training\.patience: expected null without training\.evaluate_every, got 2"):
+        train(
+            settings(run, training=TINY["training"] | {"patience": 2}, first_stage={"training": {"evaluate_every": 3}})
+        )
+    monkeypatch.setattr(Workers, "replicas", 3)
+    with pytest.raises(UserError, match=r"training\.batch_size: expected a multiple of 3 .*, got 2"):
+        train(settings(run, first_stage=first))
+    assert not run.exists()
 
 
 def test_moving_average_is_saved_and_the_best_weights_are_kept(tmp_path):
