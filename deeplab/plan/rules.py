@@ -48,6 +48,9 @@ OFFICIAL, OFFICIAL_SMALL = "official", "official_050"
 _NETWORK_KEYS = ("backbone", "round_channels", "reduced_tail")
 """Keys of `model` that no published weights fit if they are changed."""
 
+_DECODER_KEYS = ("low_level_channels", "decoder_channels", "decoder_separable")
+"""Keys of `model` that only the decoder of v3+ has."""
+
 
 def resize(facts: Facts, config: TrainConfig) -> Decision:
     """Scale large photos as the app does; smaller images keep their pixels."""
@@ -97,6 +100,8 @@ def head(facts: Facts, config: TrainConfig) -> Decision:
     """Add the decoder of DeepLabv3+, which sharpens borders and small objects, if there is time for enough updates."""
     if isinstance(config.model, ModelConfig):
         return {}, ""
+    if any(key in config.model for key in _DECODER_KEYS):
+        return {"model.head": "v3plus"}, "the decoder is described by hand"
     if facts.economy:
         return {"model.head": "v3"}, "no decoder: it would cost more updates than it gains in this time"
     return {"model.head": "v3plus"}, "its decoder sharpens borders and small objects"

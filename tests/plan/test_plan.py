@@ -123,6 +123,14 @@ def test_a_head_given_by_hand_is_kept_on_a_slow_machine():
     assert values(plan)["training.crop_size"] == 353
 
 
+@pytest.mark.parametrize("model", [{"decoder_channels": 64}, {"low_level_channels": 24}, {"decoder_separable": False}])
+def test_a_decoder_described_by_hand_is_kept_on_a_slow_machine(model: dict[str, Any]):
+    (key,) = model
+    given = record_given(config(model=model), ("data", "data.root", f"model.{key}"))
+    network = plan_for(given, Machine(4.0)).apply(given).network
+    assert (network.head, getattr(network, key)) == ("v3plus", model[key])
+
+
 def test_the_smaller_weights_are_looked_for_only_if_a_cheaper_recipe_needs_them():
     asked = []
 
