@@ -51,14 +51,15 @@ def _zero_classes(validations: ValidationTable, settings: TrainingConfig) -> str
     if not zero:
         return ""
     count = len(validations.steps)
-    if len(zero) == len(curves) - 1:
+    collapsed = len(zero) == len(curves) - 1
+    if collapsed and len(zero) > 1:
         (only,) = curves.keys() - zero
         return (
-            f"the model predicts only {only}: all other classes stay at IoU 0 in all {count} validations; train for "
-            "more steps, or check the mask values and training.learning_rate"
+            f"all classes but {only} stay at IoU 0 in all {count} validations; train for more steps, or check the mask "
+            "values and training.learning_rate"
         )
     verb, pronoun = ("stays", "it") if len(zero) == 1 else ("stay", "them")
-    remedy = f"label more images of {pronoun}"
+    remedy = "train for more steps, check the mask values, " * collapsed + f"label more images of {pronoun}"
     if not settings.augment.rare_crops:
         ids = ",".join(str(i) for i, name in enumerate(validations.ious) if name in zero)
         remedy += f", or set training.augment.rare_crops=0.5 and training.augment.rare_classes=[{ids}]"

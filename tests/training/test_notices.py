@@ -32,11 +32,18 @@ def test_a_class_that_stays_at_zero_is_named_after_three_validations_and_half_of
     assert notices(table([0.1, 0.2, 0.3], **ious), {}, used)["zero"].endswith("validations; label more images of it")
 
 
-def test_a_model_that_predicts_one_class_is_named_once_it_had_time_to_learn():
+def test_all_classes_but_one_at_zero_are_named_once_the_model_had_time_to_learn():
     ious = {"sky": [0.4, 0.4, 0.4], "pole": [0.0] * 3, "bike": [0.0] * 3, "train": [math.nan] * 3}
     text = notices(table([0.1] * 3, **ious), {}, SETTINGS)["zero"]
-    assert text.startswith("the model predicts only sky: all other classes stay at IoU 0 in all 3 validations; ")
+    assert text.startswith("all classes but sky stay at IoU 0 in all 3 validations; train for more steps, ")
     assert not notices(table([0.1] * 2, **{name: values[:2] for name, values in ious.items()}), {}, SETTINGS)
+
+
+def test_the_only_class_next_to_the_background_may_be_rare():
+    ious = {"background": [0.9] * 3, "defect": [0.0] * 3}
+    text = notices(table([0.45] * 3, **ious), {}, SETTINGS)["zero"]
+    assert text.startswith("defect stays at IoU 0 in all 3 validations; train for more steps, check the mask values")
+    assert text.endswith("or set training.augment.rare_crops=0.5 and training.augment.rare_classes=[1]")
 
 
 # The best validation is after step 200, the last after 500: losses up to step 200 against those from 250 to 500.
