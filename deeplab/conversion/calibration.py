@@ -8,7 +8,7 @@ import numpy as np
 from deeplab.config import Fit
 from deeplab.datasets.source import IGNORE_LABEL, Example, Source
 from deeplab.pixels import GRAY, Pixel
-from deeplab.prediction.image_fit import Size, fit_image
+from deeplab.prediction.image_fit import Size, fit_example
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _FittedExample:
 
 def _fitted(example: Example, size: Size, padding: Pixel, fit: Fit) -> _FittedExample:
     classes = frozenset(np.unique(example.label).tolist()) - {IGNORE_LABEL}
-    return _FittedExample(fit_image(example.image, size, fit, padding).image, example.name, classes)
+    return _FittedExample(fit_example(example, size, fit, padding), example.name, classes)
 
 
 def choose_calibration(

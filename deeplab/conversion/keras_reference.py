@@ -18,7 +18,7 @@ from deeplab.evaluation.evaluate import evaluate
 from deeplab.evaluation.scores import Scores
 from deeplab.model.quantization.transform import activation_ranges, quantization_parameters, round_as_builtin_kernels
 from deeplab.pixels import GRAY, Pixel
-from deeplab.prediction.image_fit import Size, fit_image
+from deeplab.prediction.image_fit import Size, fit_example
 from deeplab.prediction.predictor import keras_predictor
 from deeplab.pretrained.tflite_network import load_quantized
 from deeplab.run_folder import TrainedModel, check_class_count
@@ -161,7 +161,7 @@ def first_images(
     """
     red, green, blue = map(round, padding)
     source = source or shapes_source("export", max(32, min(size)), seed)
-    return [fit_image(e.image, size, fit, (red, green, blue)).image for e in source.examples(count)]
+    return [fit_example(example, size, fit, (red, green, blue)) for example in source.examples(count)]
 
 
 def logit_extremes(logits: np.ndarray) -> LogitExtremes:

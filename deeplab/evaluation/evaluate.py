@@ -9,6 +9,7 @@ from deeplab.config import checked
 from deeplab.config.class_names import check_class_names
 from deeplab.config.mapping import require
 from deeplab.datasets.source import Example
+from deeplab.errors import UserError
 from deeplab.evaluation.boundary import BoundaryScores, boundary_counts, trimap_matrices
 from deeplab.evaluation.confusion import confusion_matrix
 from deeplab.evaluation.scores import Scores, scores_from_matrices
@@ -56,7 +57,11 @@ def evaluate(
     borders: BoundaryScores | None = None
     with progress_bar(shown=progress is not None) as bar:
         for example in bar.track(examples, total=total, description=progress or ""):
-            label, prediction = example.label, predict(example.image)
+            label = example.label
+            try:
+                prediction = predict(example.image)
+            except UserError as error:
+                raise error.about(example.name) from error
             if isinstance(predict, Predictor):
                 stretched += predict.stretches(example.image)
             matrices.append(confusion_matrix(label, prediction, len(classes), example.name))

@@ -6,6 +6,7 @@ import numpy as np
 
 from deeplab.config import Fit, Resize
 from deeplab.datasets.resizing import Size, content_size, resize_image
+from deeplab.datasets.source import Example
 from deeplab.errors import UserError
 from deeplab.pixels import PIXEL_MEAN, Pixel
 
@@ -67,7 +68,7 @@ def fit_image(
     content = content_size(size, model_size, resize)
     if content[0] > model_size[0] or content[1] > model_size[1]:
         problem = f"{size[0]}x{size[1]} pixels exceed the model's input of {model_size[0]}x{model_size[1]}"
-        raise UserError("image", problem, "use fit=letterbox, fit=stretch, tiles, or a model of any size")
+        raise UserError("image", problem, "use fit=letterbox or fit=stretch, or a model with a larger input")
     resized = resize_image(image, content)
     if content == model_size:
         return FittedImage(resized, size, content)
@@ -75,6 +76,20 @@ def fit_image(
     padded = np.full((*model_size, 3), value, np.uint8 if (value == np.rint(value)).all() else np.float32)
     padded[: content[0], : content[1]] = resized
     return FittedImage(padded, size, content)
+
+
+def fit_example(
+    example: Example, model_size: Size, fit: Fit = "auto", padding_value: float | Pixel = PIXEL_MEAN
+) -> np.ndarray:
+    """Return the image of an example at the input size of a network, see `fit_image`.
+
+    Raises:
+        UserError: "pad" with an image larger than `model_size`; the message names the example.
+    """
+    try:
+        return fit_image(example.image, model_size, fit, padding_value).image
+    except UserError as error:
+        raise error.about(example.name) from error
 
 
 def scores_at_image_size(scores: np.ndarray, fitted: FittedImage) -> np.ndarray:

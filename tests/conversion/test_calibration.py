@@ -5,6 +5,7 @@ import pytest
 
 from deeplab.conversion.calibration import choose_calibration, with_full_range
 from deeplab.datasets.source import Example, Source
+from deeplab.errors import UserError
 
 
 def _source(size=40):
@@ -45,6 +46,13 @@ def test_images_are_padded_with_gray_and_not_augmented():
     assert (image[:20, :30] == 100 + index).all()
     assert (image[20:] == 127.5).all()
     assert (image[:, 30:] == 127.5).all()
+
+
+def test_an_image_that_is_too_large_to_be_padded_is_named():
+    with pytest.raises(
+        UserError, match=r"^image \d+: 20x30 pixels exceed .* 20x29; use fit=letterbox"
+    ):
+        choose_calibration(_source(), 3, (20, 29), 0, fit="pad")
 
 
 def test_all_images_of_a_small_source_are_chosen():

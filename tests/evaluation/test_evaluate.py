@@ -64,6 +64,13 @@ def test_stretched_images_are_counted():
     assert evaluate(fixed, made, NAMES).stretched == expected
 
 
+def test_an_image_that_cannot_be_predicted_is_named():
+    made = examples(3)
+    fixed = Predictor(by_brightness, (2, 2), fit="pad", padding_value=(128, 128, 128))
+    with pytest.raises(UserError, match=rf"^{made[0].name}: .* pixels exceed the model's input of 2x2"):
+        evaluate(fixed, made, NAMES)
+
+
 def test_prediction_of_a_single_class_causes_a_warning():
     with pytest.warns(UserWarning, match="100.0% of all pixels are predicted as 'dark'"):
         evaluate(lambda image: np.full(image.shape[:2], 2), examples(), NAMES)
