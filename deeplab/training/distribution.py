@@ -175,5 +175,5 @@ def _multi_worker() -> Workers:
     except (RuntimeError, tf.errors.OpError) as error:
         reason = str(error).split("\n")[0][:160]
         raise UserError("TF_CONFIG", f"the workers cannot connect ({reason})", "check hosts and ports") from None
-    hosts = [str(address).rpartition(":")[0] for address in addresses]
-    return Workers(strategy, int(task["index"]), len(addresses), hosts.count(hosts[task["index"]]))
+    hosts, index = [str(address).rpartition(":")[0] for address in addresses], int(task["index"])
+    return Workers(strategy, index, len(addresses), hosts.count(hosts[index]))

@@ -204,8 +204,9 @@ def test_batch_that_cannot_be_divided_among_the_parts_is_refused(monkeypatch):
         check_batch_size(TrainingConfig(batch_size=12, accumulation=2), find_workers(TrainingConfig(devices="one")))
 
 
-def test_workers_on_the_same_host_are_counted(monkeypatch):
-    config = {"cluster": {"worker": ["a:1", "b:1", "a:2"]}, "task": {"type": "worker", "index": 2}}
+@pytest.mark.parametrize("index", [2, 2.0])
+def test_workers_on_the_same_host_are_counted(index, monkeypatch):
+    config = {"cluster": {"worker": ["a:1", "b:1", "a:2"]}, "task": {"type": "worker", "index": index}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     monkeypatch.setattr("tensorflow.distribute.MultiWorkerMirroredStrategy", lambda **options: None)
     workers = find_workers(TrainingConfig(devices="multi_worker"))
