@@ -9,9 +9,10 @@ from deeplab.compatibility.targets import with_target
 from deeplab.config import DataConfig, ExportConfig, ModelConfig, TrainConfig, TrainingConfig, to_mapping
 from deeplab.config.description import ModelDescription, write_description
 from deeplab.conversion.input_size import file_input_of
-from deeplab.data_check.check import data_identity
+from deeplab.data_check.check import check_before_training, data_identity
 from deeplab.files import write_json
 from deeplab.run_folder import open_model
+from tests.datasets.test_folder import make_folder
 
 DATA = DataConfig(source="folder", root="scenes")
 
@@ -54,6 +55,13 @@ def size_of(run, **settings):
 )
 def test_images_of_similar_size_are_taken_as_they_are(make_run, median, largest, expected):
     assert size_of(make_run(median, largest)) == (expected, [])
+
+
+def test_the_sizes_are_those_that_the_data_check_writes(make_run, tmp_path, capsys):
+    data = make_folder(tmp_path / "set")
+    run = make_run((160, 240), (160, 240), data, data)
+    check_before_training(data, run.folder)
+    assert size_of(run) == ((33, 33), [])  # Images of 32x24 pixels.
 
 
 def test_the_sides_fit_the_mask_stride(make_run):
