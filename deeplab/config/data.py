@@ -48,8 +48,8 @@ class DataConfig:
             run is evaluated, exported and used in the same way; scores are always those of the original labels.
         image_size: size in pixels that `resize` scales to: in training, evaluation and prediction, and of the exported
             file; null with resize=none.
-        cache_memory: share of the machine's memory for resized training images, so that each file is decoded once; 0
-            keeps none.
+        cache_memory: share of the machine's memory for resized training images, so that each file is decoded once; the
+            workers of a training on one machine divide it; 0 keeps none.
         min_resize_value: scale each image and mask so that the shorter side has this many pixels, in training and
             evaluation (tensorflow/models research/deeplab core/preprocess_utils.py, `resize_to_range`, for ADE20K);
             null keeps the size of the images.
