@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from deeplab.config import DataConfig, Fit, ImageSize, TrainConfig, build, checked, to_mapping
+from deeplab.config.command_line import command_line
 from deeplab.config.description import ModelDescription, read_description, write_description
 from deeplab.config.ranges import OutputStride
 from deeplab.errors import UserError
@@ -188,8 +189,8 @@ def _raise_without_model(folder: Path) -> NoReturn:
     if (folder / TRAIN_FILE).is_file() and any((folder / STATE_FOLDER).glob("step-*")):
         problem += ": its training is not finished"
         data = read_training_config(folder).data
-        root = f"data.root={data.root} " if data.root else ""
-        command = f"python train.py data={data.source} {root}run={folder}"
+        keys = {key: value for key in ("source", "name", "root") if (value := getattr(data, key)) is not None}
+        command = command_line("train.py", TrainConfig(), run=str(folder), data=keys)
         remedy = f"resume it by the command that started it: {command}, with its other settings"
     raise UserError(f"run={folder}", problem, remedy)
 

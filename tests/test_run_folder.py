@@ -101,15 +101,15 @@ def test_a_missing_run_is_named_with_its_neighbors(run):
 
 
 def test_a_training_that_is_not_finished_is_said_with_its_command(tmp_path):
-    data = DataConfig(source="folder", root="scenes")
-    write_json(tmp_path / "train.json", to_mapping(TrainConfig(data=data)))
+    folder, data = tmp_path / "my run", DataConfig(source="tfds", name="pets", root="my scenes")
+    write_json(folder / "train.json", to_mapping(TrainConfig(data=data)))
     with pytest.raises(UserError, match=r"contains no model\.json; give the run folder of a complete training"):
-        open_model(tmp_path)
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "step-00000100.npz").touch()
-    line = rf"not finished; resume it by .*: python train\.py data=folder data\.root=scenes run={tmp_path}, with"
-    with pytest.raises(UserError, match=line):
-        open_model(tmp_path)
+        open_model(folder)
+    (folder / "state").mkdir()
+    (folder / "state" / "step-00000100.npz").touch()
+    line = rf"python train\.py 'run={folder}' data=tfds data\.name=pets 'data\.root=my scenes', with its other settings"
+    with pytest.raises(UserError, match=rf"not finished; resume it by the command that started it: {line}"):
+        open_model(folder)
 
 
 def test_damaged_weights_are_named(run):
