@@ -6,7 +6,7 @@ The constants are the values to change after new measurements; docs/figures.md h
 from collections.abc import Callable
 from typing import Any
 
-from deeplab.config import ModelConfig, TrainConfig
+from deeplab.config import ModelConfig, TrainConfig, fixed_height_width
 from deeplab.plan.facts import Facts
 from deeplab.pretrained.keras_applications import has_imagenet_weights
 
@@ -61,6 +61,11 @@ def resize(facts: Facts, config: TrainConfig) -> Decision:
             return {"data.resize": "none"}, f"data.{key} is given, which decides the scale of the evaluation"
     if facts.longer_side <= LARGE_SIDE:
         return {"data.resize": "none"}, f"{seen} need no scaling"
+    if (given := fixed_height_width(config.image_size)) is not None:
+        if height <= given[0] and width <= given[1]:
+            return {"data.resize": "none"}, f"{seen} are padded to image_size, which is given"
+        reason = f"{seen} are scaled to fit into image_size, which is given"
+        return {"data.resize": "letterbox", "data.image_size": config.image_size}, reason
     side = IMAGE_SIZES[not facts.has_gpu][facts.economy]
     reason = f"{seen} are scaled to fit into {side} pixels, as an app shows them to the model"
     return {"data.resize": "letterbox", "data.image_size": side}, reason

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deeplab.config import TrainConfig, build
+from deeplab.config import TrainConfig, build, with_values
 from deeplab.data_check.statistics import SplitStatistics
 from deeplab.plan import rules
 from deeplab.plan.facts import Facts
@@ -42,6 +42,17 @@ def test_images_that_are_scaled_by_another_setting_are_not_letterboxed():
     values, reason = rules.resize(facts((3000, 4000)), padded)
     assert values == {"data.resize": "none"}
     assert reason.startswith("data.eval_size is given")
+
+
+@pytest.mark.parametrize(("image_size", "expected"), [(257, 257), ((385, 513), (385, 513)), (1025, 1025)])
+def test_photos_are_letterboxed_to_an_image_size_given_by_hand(image_size, expected):
+    given = config(image_size=image_size)
+    for economy in range(4):
+        values, reason = rules.resize(facts((3000, 4000), economy=economy), given)
+        assert values == {"data.resize": "letterbox", "data.image_size": expected}
+        assert with_values(given, values).eval_size == expected
+    assert reason == "images of 4000x3000 pixels are scaled to fit into image_size, which is given"
+    assert rules.resize(facts((3000, 4000)), config(image_size=(3009, 4001)))[0] == {"data.resize": "none"}
 
 
 @pytest.mark.parametrize(
