@@ -38,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, default in (("images", 60), ("width", 240), ("height", 160)):
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args(arguments)
+    if given.folder.exists():
+        parser.error(f"{given.folder} exists; name a new folder")
+    for name in ("images", "width", "height"):
+        if getattr(given, name) < 1:
+            parser.error(f"--{name} {getattr(given, name)}: expected a positive number")
     write_folder(given.folder, given.images, given.height, given.width)
     print(f"written: {given.images} images and masks, {given.folder}/classes.txt")
 

@@ -25,8 +25,8 @@ class DistillationConfig:
             which uses temperature=4 and weight=3).
         temperature: divisor of the logits of both networks.
         weight: factor on this loss.
-        ignored_pixels: whether pixels with the label 255 count in this loss. Padding never does, except that the corners
-            of rotated images count if `augment` changes their colors.
+        ignored_pixels: whether pixels with the label 255 count in this loss. Padding never does, except the corners of
+            rotated images if `augment` changes their colors.
     """
 
     teacher: str | None = None

@@ -178,13 +178,21 @@ def _write_pages(
                 written(write_page(PageConfig(str(path)), report_progress))
             except UserError as error:
                 errors[str(error)] = error
-        elif page.is_file() and report.sha256 not in page.read_text(encoding="utf-8", errors="replace"):
+        elif page.is_file() and not _contains(page, report.sha256):
             warnings.warn(f"{page} contains an earlier {path.name}; page=true writes it again", stacklevel=3)
     if len(errors) > 1:
         problem = "; ".join(f"{each.subject}: {each.problem}" for each in errors.values())
         raise UserError("page", f"{len(errors)} pages are not written: {problem}", next(iter(errors.values())).remedy)
     for each in errors.values():
         raise each
+
+
+def _contains(page: Path, text: str) -> bool:
+    """Return whether a page contains a text; a page that cannot be read does not."""
+    try:
+        return text in page.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:

@@ -1,5 +1,6 @@
 """The command predict: masks, overlays and legends for images and videos."""
 
+import glob
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -42,7 +43,9 @@ def run_prediction(config: PredictConfig) -> dict[str, dict[str, float]]:
     """
     inputs = find_inputs(config.images)
     check_writable(Path(config.out) / SHARES_FILE)
-    if Path(config.images).is_dir() and Path(config.images).resolve() == Path(config.out).resolve():
+    images = Path(config.images)
+    folder = images.parent if glob.has_magic(images.name) else images
+    if folder.is_dir() and folder.resolve() == Path(config.out).resolve():
         problem = f"{config.out} is the folder of the images: the next run would take the masks for images"
         raise UserError("out", problem, "choose another folder")
     if config.format == "voc":

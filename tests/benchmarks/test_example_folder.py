@@ -1,6 +1,7 @@
 """The example folder is a valid folder of images and masks."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from benchmarks.example_folder import main
@@ -22,3 +23,19 @@ def test_the_folder_has_images_masks_and_class_names_that_data_folder_reads(tmp_
     assert len(np.unique(example.label)) > 2
     with Image.open(tmp_path / "scenes" / "masks" / "000.png") as mask:
         assert mask.mode == "L"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["."], "exists; name a new folder"),
+        (["new", "--width", "0"], "--width 0: expected a positive number"),
+        (["new", "--images", "-1"], "--images -1: expected a positive number"),
+    ],
+)
+def test_an_existing_folder_and_sizes_below_one_are_refused(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

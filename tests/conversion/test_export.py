@@ -211,6 +211,18 @@ def test_a_page_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
         export_module._write_pages(settings, [None] * 2, print)
 
 
+def test_a_page_that_cannot_be_read_does_not_end_the_export(tmp_path, monkeypatch):
+    settings = SimpleNamespace(paths={"int8": tmp_path / "int8.tflite"}, config=SimpleNamespace(page=False))
+    (tmp_path / "int8.html").write_text("abc123")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.warns(UserWarning, match=r"int8.html contains an earlier int8.tflite"):
+        export_module._write_pages(settings, [SimpleNamespace(sha256="abc123")], print)
+
+
 def test_the_page_of_an_earlier_file_is_named(tmp_path, recwarn):
     settings = SimpleNamespace(paths={"int8": tmp_path / "int8.tflite"}, config=SimpleNamespace(page=False))
     (tmp_path / "int8.html").write_text("<dd>abc123</dd>")

@@ -167,6 +167,7 @@ IMAGES = [
     fails("predict run=model.tflite images=a.png", "is a link to a file that does not exist", link("a.png", "a.png")),
     fails("predict run=model.tflite images=set/images out=set/images", "out: set/images is the folder of the images"),
     fails("predict run=model.tflite images=set/images out=./set/../set/images", "is the folder of the images"),
+    fails("predict run=model.tflite images='set/images/*' out=set/images", "is the folder of the images"),
     fails(f"{PREDICT} out=p", "p/photo_mask.png: Is a directory; check the path", folder("p/photo_mask.png")),
     fails(f"{PREDICT} out=p", "p/photo_ids.png: Is a directory; check the path", folder("p/photo_ids.png")),
     fails(f"{PREDICT} fit=pad", "error: photo.png: 40x50 pixels exceed the model's input of 33x33"),
