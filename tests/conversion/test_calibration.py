@@ -49,9 +49,7 @@ def test_images_are_padded_with_gray_and_not_augmented():
 
 
 def test_an_image_that_is_too_large_to_be_padded_is_named():
-    with pytest.raises(
-        UserError, match=r"^image \d+: 20x30 pixels exceed .* 20x29; use fit=letterbox"
-    ):
+    with pytest.raises(UserError, match=r"^image \d+: 20x30 pixels exceed .* 20x29; use fit=letterbox"):
         choose_calibration(_source(), 3, (20, 29), 0, fit="pad")
 
 
