@@ -99,9 +99,9 @@ def _new_plan(config: TrainConfig, workers: Workers, folder: Path | None) -> Pla
         # Needed at once by a network of depth 0.5 only; otherwise if a cheaper recipe is tried.
         missing_small_weights=_missing(OFFICIAL_SMALL) if names == (OFFICIAL_SMALL,) else None,
     )
-    print("Measuring a few updates for the plan ...", flush=True)
 
     def measure(settings: TrainConfig) -> Trial:
+        print("Measuring a few updates for the plan ...", flush=True)
         return measure_trial(settings, workers)
 
     return make_plan(config, facts, measure, lambda: _missing(OFFICIAL_SMALL), began)

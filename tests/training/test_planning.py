@@ -93,8 +93,15 @@ def test_a_planned_training_runs_and_a_repeated_command_keeps_the_plan(
 def test_only_printing_the_plan_writes_nothing(scenes: Path, tmp_path: Path, capsys):
     run = tmp_path / "run"
     run_training(settings(scenes, run, plan=True))
-    assert "Forecast: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Measuring a few updates" in printed
+    assert "Forecast: " in printed
     assert not run.exists()
+
+
+def test_a_plan_with_a_given_number_of_updates_measures_nothing(scenes: Path, tmp_path: Path, capsys):
+    run_training(settings(scenes, tmp_path / "run", plan=True, training={"steps": 8}))
+    assert "Measuring" not in capsys.readouterr().out
 
 
 def test_a_run_that_has_started_keeps_its_plan(scenes: Path, tmp_path: Path, monkeypatch, capsys):
