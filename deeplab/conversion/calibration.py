@@ -44,7 +44,7 @@ class _FittedExample:
 
 def _fitted(example: Example, size: Size, padding: Pixel, fit: Fit) -> _FittedExample:
     classes = frozenset(np.unique(example.label).tolist()) - {IGNORE_LABEL}
-    return _FittedExample(fit_example(example, size, fit, padding), example.name, classes)
+    return _FittedExample(fit_example(example, size, fit, padding).image, example.name, classes)
 
 
 def choose_calibration(

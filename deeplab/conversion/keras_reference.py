@@ -17,8 +17,7 @@ from deeplab.errors import UserError
 from deeplab.evaluation.evaluate import evaluate
 from deeplab.evaluation.scores import Scores
 from deeplab.model.quantization.transform import activation_ranges, quantization_parameters, round_as_builtin_kernels
-from deeplab.pixels import GRAY, Pixel
-from deeplab.prediction.image_fit import Size, fit_example
+from deeplab.prediction.image_fit import FittedImage, Size, fit_example
 from deeplab.prediction.predictor import keras_predictor
 from deeplab.pretrained.tflite_network import load_quantized
 from deeplab.run_folder import TrainedModel, check_class_count
@@ -137,7 +136,7 @@ def make_reference(
         return logits
 
     size, count = model.input_shape[1:3], config.agreement_images
-    images = tuple(first_images(source, count, size, config.seed, predictor.padding_value, fit))
+    images = tuple(first_images(source, count, size, config.seed, fit))
     examples = LabeledExamples(source, config.miou_images) if source and config.miou_images else ()
     for image in calibration_images:
         run(image)
@@ -152,16 +151,21 @@ def make_reference(
     )
 
 
-def first_images(
-    source: Source | None, count: int, size: Size, seed: int, padding: Pixel = GRAY, fit: Fit = "auto"
-) -> list[np.ndarray]:
+def first_images(source: Source | None, count: int, size: Size, seed: int, fit: Fit = "auto") -> list[np.ndarray]:
     """Return the first `count` images of a source, or of drawn scenes if it is None, fitted to `size`.
 
-    The padding has the bytes nearest to `padding`, because clients take images of bytes.
+    What is padding elsewhere is the mirrored image here. The scores of padding, which every user discards, are nearly
+    tied in many models: rounding alone would decide about its classes, and about the agreement of two files.
     """
-    red, green, blue = map(round, padding)
     source = source or shapes_source("export", max(32, min(size)), seed)
-    return [fit_example(example, size, fit, (red, green, blue)) for example in source.examples(count)]
+    return [_mirrored(fit_example(example, size, fit, padding_value=0)) for example in source.examples(count)]
+
+
+def _mirrored(fitted: FittedImage) -> np.ndarray:
+    """Return a fitted image `[h, w, 3]` with the mirrored image in place of the padding."""
+    rows, columns = fitted.content
+    content, (height, width) = fitted.image[:rows, :columns], fitted.image.shape[:2]
+    return np.pad(content, ((0, height - rows), (0, width - columns), (0, 0)), "symmetric")
 
 
 def logit_extremes(logits: np.ndarray) -> LogitExtremes:

@@ -71,8 +71,7 @@ def verify_file(config: VerifyConfig) -> tuple[Check, ...]:
             raise UserError("data", "a source is required without run=", "add data=voc data.root=DIR, or data=folder")
         data = build(DataConfig, config.data, "data") if config.data else None
         source = open_source(data, data.val_split, config.seed) if data else None
-        size, padding = model.image_size, model.mean_pixel
-        images = first_images(source, config.agreement_images, size, config.seed, padding, model.fit)
+        images = first_images(source, config.agreement_images, model.image_size, config.seed, model.fit)
         return (report, *verify(file, None, images, config.threads))
     target = _target(config, open_model(config.run), model)
     return (report, *verify(file, target, target.reference.images, config.threads))

@@ -80,14 +80,14 @@ def fit_image(
 
 def fit_example(
     example: Example, model_size: Size, fit: Fit = "auto", padding_value: float | Pixel = PIXEL_MEAN
-) -> np.ndarray:
+) -> FittedImage:
     """Return the image of an example at the input size of a network, see `fit_image`.
 
     Raises:
         UserError: "pad" with an image larger than `model_size`; the message names the example.
     """
     try:
-        return fit_image(example.image, model_size, fit, padding_value).image
+        return fit_image(example.image, model_size, fit, padding_value)
     except UserError as error:
         raise error.about(example.name) from error
 

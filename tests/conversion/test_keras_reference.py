@@ -52,27 +52,29 @@ def test_the_extremes_are_those_of_all_images_at_hand():
     assert len(reference.logits) == 2
 
 
-def test_images_are_padded_with_the_gray_byte_or_stretched_to_the_input_size():
+def test_images_are_continued_by_their_mirror_image_or_stretched_to_the_input_size():
     source = shapes_source("val", 40)
     (original,) = (e.image for e in source.examples(1))
-    (padded,) = first_images(source, 1, (64, 64), 0)
-    assert padded.dtype == np.uint8
-    np.testing.assert_array_equal(padded[:40, :40], original)
-    assert set(padded[40:].ravel()) | set(padded[:, 40:].ravel()) == {128}
+    (image,) = first_images(source, 1, (64, 100), 0)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image[:40, :40], original)
+    np.testing.assert_array_equal(image[40:, :40], original[:15:-1])
+    np.testing.assert_array_equal(image[:40, 40:80], original[:, ::-1])
+    np.testing.assert_array_equal(image[:40, 80:], original[:, :20])
     assert first_images(source, 1, (33, 33), 0)[0].shape == (33, 33, 3)
 
 
-def test_images_are_padded_with_the_bytes_nearest_to_the_mean_of_the_backbone():
-    (padded,) = first_images(shapes_source("val", 40), 1, (64, 64), 0, (123.68, 116.779, 103.939))
-    assert padded.dtype == np.uint8
-    assert np.unique(padded[40:].reshape(-1, 3), axis=0).tolist() == [[124, 117, 104]]
+def test_letterboxed_images_are_mirrored_too():
+    source = Source("test", ("a",), 1, lambda _: Example(np.full((20, 40, 3), 7, np.uint8), np.zeros((20, 40)), "x"))
+    assert np.unique(first_images(source, 1, (64, 64), 0, "letterbox")[0]).tolist() == [7]
 
 
-def test_the_padding_of_the_compared_images_is_that_of_the_network():
+def test_compared_images_have_no_padding():
     network = ModelConfig(backbone="vgg16", depth_multiplier=0.05, head="v1", aspp_rates=(6,), aspp_channels=8)
     config = ExportConfig("run", agreement_images=1, miou_images=0)
     reference = make_reference(build_model(network, 16, 65), shapes_source("val", 40), CLASSES, config)
-    assert np.unique(reference.images[0][40:].reshape(-1, 3), axis=0).tolist() == [[124, 117, 104]]
+    image = reference.images[0]
+    np.testing.assert_array_equal(image[40:], image[39:14:-1])
 
 
 def test_scenes_are_drawn_if_there_is_no_source():
