@@ -119,13 +119,13 @@ def output_strides(facts: Facts, config: TrainConfig) -> Decision:
 
 
 def crop_size(facts: Facts, config: TrainConfig) -> Decision:
-    """Take nearly the whole image, up to the largest crop that leaves enough updates."""
+    """Take nearly the whole image, up to a largest crop."""
     if config.data.image_size is not None:
         return {"training.crop_size": config.data.image_size}, "the size that images are scaled to"
     largest = CROP_SIZES[not facts.has_gpu][facts.economy]
     side = max(min((facts.shorter_side + CROP_PADDING - 1) // 32 * 32 + 1, largest), 33)
     if side == largest:
-        return {"training.crop_size": side}, f"the largest crop that leaves enough updates on a {_device(facts)}"
+        return {"training.crop_size": side}, f"the largest crop of a plan on a {_device(facts)}"
     return {"training.crop_size": side}, f"about the shorter side of the images, {facts.shorter_side} pixels"
 
 

@@ -62,6 +62,7 @@ def print_plan(config: TrainConfig) -> None:
         plan = read_plan(folder)
         if plan is None:
             raise UserError("plan", f"run={folder} was trained without a plan", "choose another run=FOLDER")
+        print(f"run={folder} has started; it keeps this plan:")
     else:
         _check_teacher(config)
         plan = _new_plan(config, workers, None)
