@@ -131,7 +131,7 @@ def test_a_trained_run_is_evaluated_and_exported(tmp_path, capsys):
     assert row.scores.miou == run.scores[16].miou
     capsys.readouterr()
     (report,) = run.export(quantization="float32", image_size=33, miou_images=0)
-    assert f"{run.folder.name}/float32.tflite with " in capsys.readouterr().out
+    assert f"{run.folder.name}/float32_image_size_33.tflite with " in capsys.readouterr().out
     assert not report.failed
     assert (run.folder / report.file).is_file()
     assert run.load(16, 33).output_shape == (None, 33, 33, 7)
