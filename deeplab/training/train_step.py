@@ -52,38 +52,7 @@ def make_train_step(
         there is a teacher) and the "learning_rate".
     """
     strategy = tf.distribute.get_strategy()
-    replicas = strategy.num_replicas_in_sync
-    decay = decay_factor(config) if config.optimizer == "sgd" else 0.0
-    kernels = decayed_kernels(model) if decay else []
-    variables = model.trainable_variables
-    index_of = {id(variable): index for index, variable in enumerate(variables)}
-
-    gradients_of_sum = _gradients_of_sum(model, optimizer, config, class_weights, teacher)
-
-    def over_replicas(number: tf.Tensor) -> tf.Tensor:
-        context = tf.distribute.get_replica_context()
-        return tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, number), 1.0)
-
-    def on_replica(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Apply the update; return this replica's part of cross entropy, weight decay and distillation loss."""
-        labeled, counted = tf.ones(()), tf.ones(())
-        if teacher is not None:
-            labeled = over_replicas(tf.reduce_sum(tf.cast(labels != IGNORE_LABEL, tf.float32)))
-            counted = over_replicas(teacher.number(images, labels))
-        gradients, total, distilled, number = _accumulate(
-            lambda image, label: gradients_of_sum(image, label, labeled, counted), images, labels, config.accumulation
-        )
-        number = over_replicas(number)
-        gradients = [g / number for g in gradients]
-        # The optimizer adds up the gradients of all replicas, so each replica adds its fraction of the weight decay.
-        scale = optimizer.scale_loss(tf.constant(decay / replicas))
-        for kernel in kernels:
-            gradients[index_of[id(kernel)]] += scale * kernel.value
-        if config.clip_norm is not None:
-            gradients = _clip(gradients, config.clip_norm, optimizer.scale_loss(tf.constant(1.0)))
-        regularization = weight_decay(kernels, decay) / replicas
-        optimizer.apply(gradients, variables)
-        return total / number, regularization, distilled / counted
+    on_replica = _replica_update(model, optimizer, config, class_weights, teacher)
 
     # Keras code needs no autograph, which would take most of the tracing time.
     @tf.function(autograph=False)
@@ -121,6 +90,51 @@ def averaged_variables(model: keras.Model) -> list[keras.Variable]:
 def make_averages(model: keras.Model) -> list[tf.Variable]:
     """Create the moving averages of `averaged_variables(model)`, initialized with the current values."""
     return [tf.Variable(v.value, trainable=False) for v in averaged_variables(model)]
+
+
+def _replica_update(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    config: TrainingConfig,
+    class_weights: Sequence[float] | None,
+    teacher: Teacher | None,
+) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """Return a function that applies the update of one replica to its images and labels.
+
+    It returns the replica's parts of the cross entropy, the weight decay and the distillation loss.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    decay = decay_factor(config) if config.optimizer == "sgd" else 0.0
+    kernels = decayed_kernels(model) if decay else []
+    variables = model.trainable_variables
+    index_of = {id(variable): index for index, variable in enumerate(variables)}
+    gradients_of_sum = _gradients_of_sum(model, optimizer, config, class_weights, teacher)
+
+    def over_replicas(number: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        return tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, number), 1.0)
+
+    def on_replica(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        labeled, counted = tf.ones(()), tf.ones(())
+        if teacher is not None:
+            labeled = over_replicas(tf.reduce_sum(tf.cast(labels != IGNORE_LABEL, tf.float32)))
+            counted = over_replicas(teacher.number(images, labels))
+        gradients, total, distilled, number = _accumulate(
+            lambda image, label: gradients_of_sum(image, label, labeled, counted), images, labels, config.accumulation
+        )
+        number = over_replicas(number)
+        gradients = [g / number for g in gradients]
+        # The optimizer adds up the gradients of all replicas, so each replica adds its fraction of the weight decay.
+        scale = optimizer.scale_loss(tf.constant(decay / replicas))
+        for kernel in kernels:
+            gradients[index_of[id(kernel)]] += scale * kernel.value
+        if config.clip_norm is not None:
+            gradients = _clip(gradients, config.clip_norm, optimizer.scale_loss(tf.constant(1.0)))
+        regularization = weight_decay(kernels, decay) / replicas
+        optimizer.apply(gradients, variables)
+        return total / number, regularization, distilled / counted
+
+    return on_replica
 
 
 def _gradients_of_sum(
