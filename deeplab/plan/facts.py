@@ -1,5 +1,6 @@
 """What a plan is made from: statistics of the data, and measurements on the machine."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from deeplab.data_check.statistics import SplitStatistics
@@ -68,9 +69,15 @@ class Trial:
         start_seconds: time to build and compile the network.
         image_seconds: time to evaluate one validation image, at all evaluated output strides together.
         peak_memory: largest memory of the process so far in bytes; None if unknown.
+        estimated: whether the times were not measured, but estimated from those of another recipe.
     """
 
     update_seconds: float
     start_seconds: float
     image_seconds: float
     peak_memory: int | None = None
+    estimated: bool = False
+
+    def scaled(self, factor: float) -> "Trial":
+        """Return an estimate for a recipe whose updates cost `factor` times as much."""
+        return dataclasses.replace(self, update_seconds=factor * self.update_seconds, estimated=True)

@@ -5,7 +5,7 @@ import shutil
 import textwrap
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from deeplab.data_check.check import data_identity
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
 from deeplab.plan.facts import Facts, Trial
-from deeplab.plan.rules import OFFICIAL_SMALL, RULES, Decision, fitting_weights
+from deeplab.plan.rules import ECONOMIES, OFFICIAL_SMALL, RULES, Decision, fitting_weights, relative_cost
 from deeplab.plan.schedule import (
     MIN_STEPS,
     checkpoints,
@@ -33,7 +33,7 @@ BY_HAND = "given by hand"
 EXCLUDED = "unchanged: settings given by hand exclude another value"
 
 PLANNING_SHARE = 0.15
-"""Share of the budget after which no cheaper recipe is tried."""
+"""Share of the budget that may be spent on trials; after it, the time of a cheaper recipe is estimated."""
 
 
 @dataclass(frozen=True)
@@ -145,28 +145,13 @@ def make_plan(
         clock: returns the time in seconds.
     """
     began = clock() if began is None else began
-    previous, trial = None, None
-    for economy in range(4):
-        facts = dataclasses.replace(facts, economy=economy)
-        if economy > 2 and not is_given(config, "pretrained") and OFFICIAL_SMALL in fitting_weights(config)[1:]:
-            facts = dataclasses.replace(facts, missing_small_weights=missing_small())
-        draft = _Draft(config)
-        for rule in RULES:
-            draft.decide(rule(facts, draft.config))
-        if is_given(config, "training.steps"):
-            break
-        if draft.config != previous:
-            trial, previous = measure(draft.config), draft.config
-        spent = clock() - began
-        # Another trial would cost more updates than a cheaper recipe gains.
-        slow_planning = spent > PLANNING_SHARE * 60 * facts.minutes
-        if trial is None or slow_planning or useful_steps(facts, draft.config, trial, spent) >= enough_steps(facts):
-            break
-    spent = clock() - began
-    if trial is None:
+    draft, trial = _Draft(config, facts, missing_small), None
+    if is_given(config, "training.steps"):
         draft.decide(({"training.steps": config.training.steps}, ""))
     else:
-        draft.decide(steps(facts, draft.config, trial, spent))
+        draft, trial = _fitting_draft(draft, measure, lambda: clock() - began)
+        draft.decide(steps(draft.facts, draft.config, trial, clock() - began))
+    facts, spent = draft.facts, clock() - began
     for later in (validation, early_stop, checkpoints):
         draft.decide(later(facts, draft.config, trial))
     forecast = None if trial is None else forecast_seconds(facts, draft.config, trial, spent) / 60
@@ -178,9 +163,28 @@ def make_plan(
 class _Draft:
     """A config under decision, with the rows so far."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.original, self.config = config, config
+    def __init__(self, config: TrainConfig, facts: Facts, missing_small: Callable[[], str | None]) -> None:
+        """Decide everything that does not depend on the time of an update.
+
+        Args:
+            config: the settings.
+            facts: as those of `make_plan`.
+            missing_small: as that of `make_plan`.
+        """
+        self.original, self.config, self.facts, self.missing_small = config, config, facts, missing_small
         self.rows: list[Row] = []
+        for rule in RULES:
+            self.decide(rule(facts, self.config))
+
+    def cheaper(self) -> Iterator["_Draft"]:
+        """Iterate over the cheaper recipes, most expensive first."""
+        facts = self.facts
+        for economy in range(facts.economy + 1, ECONOMIES):
+            facts = dataclasses.replace(facts, economy=economy)
+            smaller_network = economy == ECONOMIES - 1 and not is_given(self.original, "pretrained")
+            if smaller_network and OFFICIAL_SMALL in fitting_weights(self.original)[1:]:
+                facts = dataclasses.replace(facts, missing_small_weights=self.missing_small())
+            yield _Draft(self.original, facts, self.missing_small)
 
     def decide(self, decision: Decision) -> None:
         """Take the values that were not given by hand, unless together they contradict those that were."""
@@ -198,6 +202,34 @@ class _Draft:
                 value = value[part]
             plain = list(value) if isinstance(value, tuple) else value
             self.rows.append(Row(key, plain, reason if key in free else BY_HAND))
+
+
+def _fitting_draft(
+    draft: _Draft, measure: Callable[[TrainConfig], Trial], planning_seconds: Callable[[], float]
+) -> tuple[_Draft, Trial]:
+    """Return the best recipe of which the budget holds enough updates, else the cheapest, and its trial.
+
+    The time of a cheaper recipe is estimated first. It is measured if the estimate holds enough updates and there is
+    time for another trial.
+    """
+    trial = measure(draft.config)
+    while not _has_enough_steps(draft, trial, planning_seconds()):
+        previous, measured = draft, trial
+        for draft in previous.cheaper():
+            trial = measured.scaled(relative_cost(draft.config) / relative_cost(previous.config))
+            if _has_enough_steps(draft, trial, planning_seconds()):
+                break
+        if draft.config == previous.config:
+            return draft, measured
+        # Another trial takes as long as a compilation, and this time would be missing from the training.
+        if planning_seconds() + measured.start_seconds > PLANNING_SHARE * 60 * draft.facts.minutes:
+            return draft, trial
+        trial = measure(draft.config)
+    return draft, trial
+
+
+def _has_enough_steps(draft: _Draft, trial: Trial, spent: float) -> bool:
+    return useful_steps(draft.facts, draft.config, trial, spent) >= enough_steps(draft.facts)
 
 
 def _warn(plan: Plan, config: TrainConfig, spent: float) -> None:

@@ -23,6 +23,12 @@ IMAGE_SIZES = ((513, 513, 353, 257), (513, 513, 353, 257))
 CROP_SIZES = ((513, 513, 353, 257), (353, 353, 257, 257))
 """Sides in pixels of scaled images and largest crops: on a GPU and on a CPU, by economy."""
 
+ECONOMIES = 4
+"""Number of recipes, from the best to the cheapest (`Facts.economy`)."""
+
+DECODER_COST, SMALL_COST = 1.65, 0.5
+"""Time of an update with the decoder, and with the official weights of depth multiplier 0.5, as factors."""
+
 CROP_PADDING = 8
 """Number of pixels by which a crop may exceed the shorter side of the images."""
 
@@ -177,6 +183,14 @@ def rare_classes(facts: Facts, config: TrainConfig) -> Decision:
     names = ", ".join(facts.classes[i] for i in rare[:5]) + ", ..." * (len(rare) > 5)
     values = {"training.augment.rare_crops": RARE_CROPS, "training.augment.rare_classes": rare}
     return values, f"classes with less than {RARE_SHARE:.0%} of the pixels: {names}"
+
+
+def relative_cost(config: TrainConfig) -> float:
+    """Return the time of an update as far as it differs between the recipes of a plan, in arbitrary units."""
+    height, width = config.training.crop
+    cost = float(height * width)
+    cost *= DECODER_COST if config.network.head == "v3plus" else 1.0
+    return cost * (SMALL_COST if config.pretrained == OFFICIAL_SMALL else 1.0)
 
 
 def _device(facts: Facts) -> str:

@@ -3,6 +3,7 @@
 import math
 
 from deeplab.config import TrainConfig
+from deeplab.errors import UserError
 from deeplab.plan.facts import Facts, Trial
 from deeplab.plan.rules import Decision
 
@@ -10,7 +11,7 @@ BUDGET_SHARE = 0.92
 """Share of the budget to plan with; the rest is for other processes on the machine."""
 
 VALIDATIONS, VALIDATION_SHARE, MIN_VALIDATION_IMAGES = 8, 0.1, 10
-"""Number of validations during a training, their largest share of the time, and their smallest number of images."""
+"""Largest number of validations during a training, their share of the time, and the smallest number of their images."""
 
 PATIENCE = 4
 """Number of validations without a better mIoU after which a training stops."""
@@ -47,31 +48,42 @@ def useful_minutes(facts: Facts, trial: Trial, spent: float) -> int:
 
 
 def steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> Decision:
-    """Fill the budget with updates, as far as more updates pay."""
+    """Fill the budget with updates, as far as more updates pay.
+
+    Raises:
+        UserError: the budget is too small for any training.
+    """
     fitting = useful_steps(facts, config, trial, spent)
+    if fitting < STEP_UNIT:
+        needed = useful_minutes(facts, trial, spent)
+        problem = f"{facts.minutes:g} are too few for a training: planning took {spent / 60:.1f} minutes"
+        raise UserError("minutes", problem, f"set minutes={needed} or more, or training.steps")
     largest = max(MAX_EPOCHS * facts.train_images // config.training.batch_size, ALWAYS_STEPS)
     count = max(min(fitting, largest) // STEP_UNIT, 1) * STEP_UNIT
     reason = (
-        f"{count * trial.update_seconds / 60:.1f} of {facts.minutes:g} minutes at {trial.update_seconds:.2f} s per "
-        "update; planning, validations and a reserve take the rest"
+        f"{count * trial.update_seconds / 60:.1f} of {facts.minutes:g} minutes at "
+        f"{'an estimated ' if trial.estimated else ''}{trial.update_seconds:.2f} s per update; planning, validations "
+        "and a reserve take the rest"
     )
-    if fitting < STEP_UNIT:
-        reason = f"{facts.minutes:g} minutes are too few for a training"
-    elif fitting > largest:
+    if fitting > largest:
         reason = f"{largest * config.training.batch_size / facts.train_images:.0f} epochs; more do not pay"
     return {"training.steps": count}, reason
 
 
 def validation(facts: Facts, config: TrainConfig, trial: Trial | None) -> Decision:
     """Validate evenly over the training, on as many images as a tenth of the time holds."""
-    # Rounded down: only a few updates, if any, follow the last validation.
-    every = config.training.evaluate_every or max(config.training.steps // VALIDATIONS, 1)
-    count, images = config.training.steps // every, facts.val_images
+    settings, images, validations = config.training, facts.val_images, VALIDATIONS
     if trial is not None:
-        seconds = VALIDATION_SHARE * config.training.steps * trial.update_seconds / (1 - VALIDATION_SHARE)
-        images = max(int(seconds / max(count, 1) / trial.image_seconds), MIN_VALIDATION_IMAGES)
+        seconds = VALIDATION_SHARE * settings.steps * trial.update_seconds / (1 - VALIDATION_SHARE)
+        affordable = int(seconds / trial.image_seconds)
+        validations = max(min(VALIDATIONS, affordable // min(MIN_VALIDATION_IMAGES, images)), 1)
+    # Rounded down: only a few updates, if any, follow the last validation.
+    every = settings.evaluate_every or max(settings.steps // validations, 1)
+    count = settings.steps // every
+    if trial is not None:
+        images = max(affordable // max(count, 1), MIN_VALIDATION_IMAGES)
     limit = images if images < facts.val_images else None
-    reason = f"{count} times, on "
+    reason = f"{count} times, on " if count != 1 else "once, on "
     reason += f"{limit} of {facts.val_images} images" if limit else f"all {facts.val_images} images"
     return {"training.evaluate_every": every, "training.evaluate_images": limit}, reason
 

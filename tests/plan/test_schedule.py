@@ -3,6 +3,7 @@
 import pytest
 
 from deeplab.config import TrainConfig, build
+from deeplab.errors import UserError
 from deeplab.plan import schedule
 from deeplab.plan.facts import Trial
 from tests.plan.test_rules import config, facts
@@ -41,11 +42,14 @@ def test_the_minutes_for_a_useful_training_are_enough():
     assert schedule.useful_steps(facts(minutes=37.0), planned(), slow, 60.0) < 300
 
 
-@pytest.mark.parametrize("minutes", [0.1, 2.0])
-def test_a_budget_that_is_too_small_is_said(minutes: float):
-    values, reason = schedule.steps(facts(minutes=minutes), planned(), TRIAL, spent=100.0)
-    assert values == {"training.steps": 8}
-    assert reason == f"{minutes:g} minutes are too few for a training"
+@pytest.mark.parametrize("minutes", [0.1, 2.0, 2.42])
+def test_a_budget_without_time_for_updates_is_refused(minutes: float):
+    """2.42 minutes: 0.92 * 145.2 - 100 - 20 - 10 = 3.58 s, 90 % of which hold 6 updates of 0.5 s."""
+    # 100 + 20 + 10 + 300 * 0.5 / 0.9 = 296.7 s, 92 % of 5.4 minutes.
+    expected = f"minutes: {minutes:g} are too few for a training: planning took 1.7 minutes; set minutes=6"
+    with pytest.raises(UserError, match=expected):
+        schedule.steps(facts(minutes=minutes), planned(), TRIAL, spent=100.0)
+    assert schedule.steps(facts(minutes=2.45), planned(), TRIAL, spent=100.0)[0] == {"training.steps": 8}
 
 
 def test_validations_take_a_tenth_of_the_time():
@@ -53,7 +57,16 @@ def test_validations_take_a_tenth_of_the_time():
     values, _ = schedule.validation(facts(), planned(steps=800), TRIAL)
     assert values == {"training.evaluate_every": 100, "training.evaluate_images": 55}
     assert schedule.validation(facts(), planned(steps=1600), TRIAL)[0]["training.evaluate_images"] is None
-    assert schedule.validation(facts(), planned(steps=8), TRIAL)[0]["training.evaluate_images"] == 10
+
+
+def test_short_trainings_have_fewer_validations_instead_of_fewer_than_10_images():
+    """80 updates leave 80 * 0.5 / 9 = 4.4 s: 44 images of 0.1 s."""
+    values, reason = schedule.validation(facts(), planned(steps=80), TRIAL)
+    assert values == {"training.evaluate_every": 20, "training.evaluate_images": 11}
+    assert reason == "4 times, on 11 of 100 images"
+    values, reason = schedule.validation(facts(), planned(steps=8), TRIAL)
+    assert values == {"training.evaluate_every": 8, "training.evaluate_images": 10}
+    assert reason == "once, on 10 of 100 images"
 
 
 def test_without_a_trial_all_images_are_validated():
