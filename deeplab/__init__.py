@@ -4,7 +4,6 @@ Public names are loaded on first use, so that importing one part does not load T
 """
 
 import importlib
-import os
 from typing import Any
 
 _HOMES = {
@@ -22,6 +21,9 @@ _HOMES = {
     "evaluate": "deeplab.evaluation.evaluate",
     "export": "deeplab.conversion.export",
 }
+_WITH_TENSORFLOW = ("build_model", "quantize_aware", "import_weights", "export")
+"""Names whose modules import TensorFlow. The others import it in their calls, if they need it."""
+
 __all__ = list(_HOMES)
 
 
@@ -32,6 +34,8 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'deeplab' has no attribute {name!r}")
-    # TensorFlow prints its notes on devices before a program can ask it not to.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if name in _WITH_TENSORFLOW:
+        from deeplab.quiet import load_tensorflow
+
+        load_tensorflow()
     return getattr(importlib.import_module(_HOMES[name]), name)

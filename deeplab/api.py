@@ -11,6 +11,7 @@ from deeplab.cli.settings import compose_settings, config_folder, given_keys
 from deeplab.config import EvaluateConfig, ExportConfig, ImageSize, TrainConfig, build, record_given
 from deeplab.config.command_line import argument_text
 from deeplab.errors import UserError
+from deeplab.quiet import load_tensorflow
 from deeplab.rendering.console import plain_warnings
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class TrainedRun:
         Raises:
             UserError: wrong settings, or a failed check.
         """
+        load_tensorflow()
         from deeplab.conversion.export import run_export
 
         with plain_warnings():
@@ -50,6 +52,7 @@ class TrainedRun:
         Raises:
             UserError: wrong settings, or data that do not match the model.
         """
+        load_tensorflow()
         from deeplab.evaluation.compare import run_evaluation
 
         with plain_warnings():
@@ -88,6 +91,7 @@ def train(
     if config is None and not settings:
         raise UserError("config", "expected settings or a TrainConfig, got none", 'give data="shapes" for the demo')
     config = _config(settings) if config is None else config
+    load_tensorflow()
     from deeplab.training.train import train as train_config
 
     with plain_warnings():

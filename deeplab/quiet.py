@@ -1,14 +1,20 @@
-"""Suppression of output, including that of native code, which writes to the file descriptors directly."""
+"""Suppression of output, including that of native code, which writes to the file descriptors directly.
+
+TensorFlow is imported here, because its native code prints messages when it starts.
+"""
 
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import IO
 
 from deeplab.errors import UserError
 from deeplab.interruption import is_interrupted
+
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+"""Environment variable with the least severe messages that TensorFlow prints; 0 is all."""
 
 _originals: list[tuple[int, int]] = []
 """Standard output and standard error while they are redirected, each with a duplicate that leads to its destination."""
@@ -45,6 +51,19 @@ def quiet() -> Iterator[None]:
             if failed and not is_interrupted() and output.readable():
                 output.seek(0)
                 os.write(2, output.read())
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow, unless it is imported, without its messages about missing devices and CPU features.
+
+    `TF_CPP_MIN_LOG_LEVEL=0` or `1` in the environment keeps them. Some of them appear at every level, hence `quiet`.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    with nullcontext() if os.environ.setdefault(LOG_LEVEL, "2") in ("0", "1") else quiet():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices("GPU")
 
 
 def open_closed_output() -> None:

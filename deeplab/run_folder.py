@@ -35,6 +35,7 @@ from deeplab.files import (
     write_json,
 )
 from deeplab.published_weights import PUBLISHED, local_file, published_name
+from deeplab.quiet import load_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -113,6 +114,7 @@ class TrainedModel:
 
     def load(self, output_stride: int = 8, image_size: ImageSize = None) -> "keras.Model":
         """Build the Keras model at an output stride and load its weights; see `load_model`."""
+        load_tensorflow()
         if self.is_tflite:
             from deeplab.pretrained.tflite_network import load_tflite
 

@@ -5,6 +5,7 @@ composed by hydra from configs/ and the `key=value` arguments, and become a froz
 """
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from deeplab.config import build, record_given
 from deeplab.errors import InterruptedRunError, UserError
 from deeplab.files import remove_temporaries
 from deeplab.interruption import Interruption
-from deeplab.quiet import open_closed_output, quiet, restore_output
+from deeplab.quiet import load_tensorflow, open_closed_output, restore_output
 from deeplab.rendering.console import warning_line
 
 _FREE, _PLACE, _FOLDER = (
@@ -148,16 +149,6 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def load_tensorflow() -> None:
-    """Import TensorFlow without its messages about missing devices."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with quiet():
-        import tensorflow as tf
-
-        tf.config.list_physical_devices("GPU")
-    tf.get_logger().setLevel("ERROR")
-
-
 def _run(command: Command, settings: dict[str, Any] | None, given: set[str]) -> None:
     """Build the config of the selected job and run the job; None means that only the settings were printed.
 
@@ -172,6 +163,8 @@ def _run(command: Command, settings: dict[str, Any] | None, given: set[str]) -> 
     job.check(config)
     if job.needs_tensorflow:
         load_tensorflow()
+        # The logger that tf.get_logger() returns.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
     job.run(config)
 
 
