@@ -152,6 +152,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise UserError(str(path), problem, "choose another place") from error
 
 
+def contains_text(path: Path, text: str) -> bool:
+    """Return whether a file contains a text; a file that is missing or cannot be read does not."""
+    try:
+        return text in path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write `content` atomically as indented JSON. NaN raises ValueError because JSON cannot represent it."""
     with atomic_write(path) as temporary:

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from deeplab.conversion.structure import ExpectedFile
 from deeplab.conversion.timing import median_milliseconds
 from deeplab.conversion.verify import verify
 from deeplab.errors import UserError
-from deeplab.files import atomic_write
+from deeplab.files import atomic_write, contains_text
 from deeplab.model.quantization.equalization import equalized
 from deeplab.model.quantization.transform import activation_ranges, quantization_parameters
 from deeplab.pixels import mean_pixel
@@ -62,13 +62,10 @@ def export(config: ExportConfig, report_progress: ReportProgress = lambda _: Non
 
     Raises:
         UserError: settings or data that do not fit, or a failed check; the message states its value and limit. A file
-            with a failed check is not written; the other files are. A page that cannot be written is reported after all
-            files are written.
+            with a failed check is not written; the other files are, and the message names them. A page that cannot be
+            written is reported after all files are written.
     """
-    settings = resolve_settings(config)
-    reports = _export(settings, report_progress)
-    _write_pages(settings, reports, report_progress)
-    return reports
+    return _export(resolve_settings(config), report_progress)
 
 
 def run_export(config: ExportConfig) -> tuple[Report, ...]:
@@ -77,11 +74,10 @@ def run_export(config: ExportConfig) -> tuple[Report, ...]:
     def report_progress(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    settings = resolve_settings(config)
-    reports = _export(settings, report_progress)
-    print_reports(reports, settings.paths.values())
-    _write_pages(settings, reports, report_progress, lambda page: print(f"written: {os.path.relpath(page)}"))
-    return reports
+    def show_page(page: Path) -> None:
+        print(f"written: {os.path.relpath(page)}")
+
+    return _export(resolve_settings(config), report_progress, print_reports, show_page)
 
 
 def make_file(prepared: _PreparedModel, expected: ExpectedFile, settings: ExportSettings) -> bytes:
@@ -114,7 +110,44 @@ def make_file(prepared: _PreparedModel, expected: ExpectedFile, settings: Export
     return write_metadata(content, expected.labels, activation=expected.activation, files=files)
 
 
-def _export(settings: ExportSettings, report_progress: ReportProgress) -> tuple[Report, ...]:
+def _export(
+    settings: ExportSettings,
+    report_progress: ReportProgress,
+    show: Callable[[Sequence[Report], Iterable[Path]], object] = lambda *_: None,
+    show_page: Callable[[Path], object] = lambda _: None,
+) -> tuple[Report, ...]:
+    """Write the files that pass their checks, and their pages; `show` and `show_page` are called with what is written.
+
+    Raises:
+        UserError: a file fails a check, or a page cannot be written; everything else is written before.
+    """
+    files, reports = _convert_all(settings, report_progress)
+    failed = {q: report.failed for q, report in reports.items() if report.failed}
+    passed = {q: report for q, report in reports.items() if not report.failed}
+    paths = {q: settings.paths[q] for q in passed}
+    for q, report in passed.items():
+        with atomic_write(paths[q]) as temporary:
+            temporary.write_bytes(files[q].content)
+        report.save(report_path(paths[q]))
+        write_model_card(paths[q], report, settings.config, settings.run, files[q])
+    written = tuple(passed.values())
+    if written:
+        show(written, paths.values())
+    try:
+        _write_pages(dataclasses.replace(settings, paths=paths), written, report_progress, show_page)
+    finally:
+        if failed:
+            lines = "; ".join(f"{q}: {', '.join(map(str, checks))}" for q, checks in failed.items())
+            others = f"; written: {', '.join(os.path.relpath(path) for path in paths.values())}" if paths else ""
+            remedy = next(iter(failed.values()))[0].id.remedy
+            raise UserError("export", f"not written, a check failed: {lines}{others}", remedy)
+    return written
+
+
+def _convert_all(
+    settings: ExportSettings, report_progress: ReportProgress
+) -> tuple[dict[Quantization, TfliteFile], dict[Quantization, Report]]:
+    """Convert and verify the model for each quantization; return the files and their reports."""
     models: dict[bool, _PreparedModel] = {}
     files: dict[Quantization, TfliteFile] = {}
     reports: dict[Quantization, Report] = {}
@@ -137,18 +170,7 @@ def _export(settings: ExportSettings, report_progress: ReportProgress) -> tuple[
             reports[quantization] = dataclasses.replace(reports[quantization], checks=checks)
     times = median_milliseconds({q: file for q, file in files.items() if not reports[q].failed})
     reports = {q: dataclasses.replace(report, milliseconds=times.get(q)) for q, report in reports.items()}
-    for quantization, report in reports.items():
-        if not report.failed:
-            path = settings.paths[quantization]
-            with atomic_write(path) as temporary:
-                temporary.write_bytes(files[quantization].content)
-            report.save(report_path(path))
-            write_model_card(path, report, settings.config, settings.run, files[quantization])
-    failed = {q: report.failed for q, report in reports.items() if report.failed}
-    if failed:
-        lines = "; ".join(f"{q}: {', '.join(map(str, checks))}" for q, checks in failed.items())
-        raise UserError("export", f"not written, a check failed: {lines}", next(iter(failed.values()))[0].id.remedy)
-    return tuple(reports.values())
+    return files, reports
 
 
 def _write_pages(
@@ -178,21 +200,13 @@ def _write_pages(
                 written(write_page(PageConfig(str(path)), report_progress))
             except UserError as error:
                 errors[str(error)] = error
-        elif page.is_file() and not _contains(page, report.sha256):
+        elif page.is_file() and not contains_text(page, report.sha256):
             warnings.warn(f"{page} contains an earlier {path.name}; page=true writes it again", stacklevel=3)
     if len(errors) > 1:
         problem = "; ".join(f"{each.subject}: {each.problem}" for each in errors.values())
         raise UserError("page", f"{len(errors)} pages are not written: {problem}", next(iter(errors.values())).remedy)
     for each in errors.values():
         raise each
-
-
-def _contains(page: Path, text: str) -> bool:
-    """Return whether a page contains a text; a page that cannot be read does not."""
-    try:
-        return text in page.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
 
 
 def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:

@@ -15,7 +15,7 @@ from typing import Any
 from deeplab.compatibility.summary import Compatibility
 from deeplab.compatibility.targets import target_rows
 from deeplab.conversion.checks import Check, CheckId, Value, failed_checks
-from deeplab.files import write_json
+from deeplab.files import contains_text, write_json
 from deeplab.tflite.tflite_file import card_path, report_path
 
 
@@ -112,8 +112,7 @@ def print_reports(reports: Sequence[Report], paths: Iterable[Path]) -> None:
     for report, path in zip(reports, paths, strict=True):
         card = card_path(path)
         # A card that could not be written leaves that of an earlier file.
-        is_written = card.is_file() and report.sha256 in card.read_text(encoding="utf-8", errors="replace")
-        others = [report_path(path).name, *([card.name] if is_written else ())]
+        others = [report_path(path).name, *([card.name] if contains_text(card, report.sha256) else ())]
         print(f"written: {os.path.relpath(path)} with {' and '.join(others)}")
 
 

@@ -11,7 +11,7 @@ import pytest
 import deeplab.conversion.export as export_module
 from deeplab.config import DataConfig, ExportConfig, TrainConfig, TrainingConfig, VerifyConfig, build, to_mapping
 from deeplab.conversion.checks import CheckId
-from deeplab.conversion.export import export
+from deeplab.conversion.export import export, run_export
 from deeplab.conversion.export_report import sha256
 from deeplab.conversion.inspection import inspect
 from deeplab.conversion.verify import verify_file
@@ -96,6 +96,29 @@ def test_no_file_is_written_if_a_check_fails(run, tmp_path, monkeypatch, worksho
     with pytest.raises(UserError, match=r"not written, a check failed: float32: metadata: failed, none \(expected"):
         export(_config(run, tmp_path / "model.tflite", quantization="float32"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_files_that_are_written_are_named_if_another_fails_a_check(run, tmp_path, monkeypatch, workshop, capsys):
+    make, pages = export_module.make_file, []
+
+    def make_file(prepared, expected, settings):
+        is_whole = expected.quantization == "float16"
+        return make(prepared, expected, settings) if is_whole else workshop.bare("float32")
+
+    monkeypatch.setattr(export_module, "make_file", make_file)
+    monkeypatch.setattr(export_module, "write_page", lambda config, _: pages.append(config.page) or Path("a.html"))
+    monkeypatch.chdir(tmp_path)
+    changes = {"quantization": ("float32", "float16"), "max_miou_drop": 100, "miou_images": 0, "page": True}
+    with pytest.raises(UserError, match=r"not written, a check failed: float32: .*; written: m_float16\.tflite; "):
+        run_export(_config(run, "m.tflite", **changes))
+    assert sorted(path.name for path in tmp_path.glob("*.tflite")) == ["m_float16.tflite"]
+    assert pages == ["m_float16.tflite"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("m_float16.tflite ")
+    assert lines[-2:] == [
+        "written: m_float16.tflite with m_float16.report.json and m_float16.card.md",
+        "written: a.html",
+    ]
 
 
 @pytest.mark.parametrize(
