@@ -66,17 +66,26 @@ def row_color(number: int) -> str:
     return f"var(--c{(number - 1) % _ROW_COLORS})"
 
 
-def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
-    """Draw accuracy with its interval against cost on a logarithmic axis; empty without points."""
+def scatter(points: Sequence[Point], x_label: str, y_label: str, front: Sequence[int] = ()) -> Markup:
+    """Draw accuracy with its interval against cost on a logarithmic axis; empty without points.
+
+    `front` are the numbers of the points on a Pareto front, by increasing cost: a line of steps connects them, and the
+    other points are hollow.
+    """
     if not points:
         return Markup()
     with mpl.rc_context(_SETTINGS):
         figure, axes = _value_chart(x_label, y_label, x_scale="log")
+        if front:
+            by_number = {point.number: (point.cost, point.value) for point in points}
+            steps = zip(*(by_number[number] for number in front), strict=True)
+            axes.plot(*steps, drawstyle="steps-post", color=_PLACEHOLDERS["muted"], linewidth=1)
         for point in points:
             color = _placeholder(point.number)
             style: Any = {"color": color, "gid": f"{_TITLE}{point.title}"}
             axes.plot([point.cost] * 2, [point.low, point.high], linewidth=1.2, alpha=0.6, **style)
-            axes.plot([point.cost], [point.value], marker="o", markersize=8, **style)
+            fill = color if not front or point.number in front else "none"
+            axes.plot([point.cost], [point.value], marker="o", markersize=8, markerfacecolor=fill, **style)
             axes.annotate(str(point.number), (point.cost, point.value), (5, 4), **_NUMBER_STYLE)
         low, high = min(point.cost for point in points), max(point.cost for point in points)
         margin = max((high / low) ** 0.08, 1.12)
@@ -85,7 +94,7 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
         ticks = LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)) if high >= 10 * low else _round_ticks()
         axes.xaxis.set_major_locator(ticks)
         axes.xaxis.set_minor_locator(NullLocator())
-        return _svg(figure, repr(points))
+        return _svg(figure, repr((points, front)))
 
 
 def curves(lines: Sequence[tuple[int, Sequence[tuple[float, float]]]], x_label: str, y_label: str) -> Markup:

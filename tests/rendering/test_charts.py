@@ -67,6 +67,18 @@ def test_scatter_has_a_logarithmic_cost_axis_and_higher_accuracy_is_higher():
     assert {"multiply-adds", "mIoU", "100M", "1B", "10B", "1", "2", "3"} <= set(texts(root))
 
 
+def test_the_front_is_a_line_of_steps_and_other_points_are_hollow():
+    points = [Point(i, cost, v, v, v, str(i)) for i, cost, v in ((1, 1, 50), (2, 2, 40), (3, 10, 70))]
+    root = parsed(scatter(points, "ms", "mIoU", front=[1, 3]))
+    (x1, y1), (x3, y3) = (circles(root, row_color(i))[0] for i in (1, 3))
+    assert circles(root, row_color(2)) == []
+    assert sum(f"stroke: {row_color(2)}" in use.attrib["style"] for use in root.iter("use")) == 1
+    lines = [path for path in root.iter("path") if "stroke: var(--muted)" in path.attrib.get("style", "")]
+    (line,) = (np.array(re.findall(r"[-\d.]+", path.attrib["d"]), float).reshape(-1, 2) for path in lines)
+    # To the right first: until the next file is within the budget, the previous one stays the best.
+    np.testing.assert_allclose(line, [(x1, y1), (x3, y1), (x3, y3)], atol=0.01)
+
+
 @pytest.mark.parametrize("costs", [(33.3,), (14, 18), (3, 25), (5, 400), (1e8, 1e12)])
 def test_scatter_labels_its_cost_axis_at_any_range(costs):
     root = parsed(scatter([Point(1, cost, 50, 50, 50, "one") for cost in costs], "ms", "mIoU"))
