@@ -26,17 +26,17 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def miou_interval(scores: Scores, bootstrap_samples: int, seed: int = 0) -> Interval:
+def miou_interval(scores: Scores, bootstrap_samples: int, seed: int = 0, labeled: bool = False) -> Interval:
     """Compute the interval of `scores.miou` with the percentile bootstrap over images (Efron, 1979).
 
     Args:
         scores: of at least one image.
         bootstrap_samples: number of resamples, each of as many images as there are, with replacement.
         seed: seed of the resampling.
+        labeled: compute that of `scores.labeled_miou`, for comparisons with other models.
     """
-    return _bootstrap(
-        lambda weights: _mious(iou_of_counts, scores.counts, weights), len(scores.names), bootstrap_samples, seed
-    )
+    iou = iou_of_labeled if labeled else iou_of_counts
+    return _bootstrap(lambda weights: _mious(iou, scores.counts, weights), len(scores.names), bootstrap_samples, seed)
 
 
 def difference_interval(first: Scores, second: Scores, bootstrap_samples: int, seed: int = 0) -> Interval:

@@ -90,7 +90,8 @@ def _difference_table(rows: Sequence[Row], differences: Sequence[Difference]) ->
     """Return the cells of the triangular table of differences, by row number; None where there is no difference."""
     styles = {True: "significant", False: "insignificant"}
     by_pair = {
-        (d.row, d.minus): {"text": difference_text(d), "style": styles[d.interval.excludes_zero]} for d in differences
+        (d.row, d.minus): {"text": difference_text(d.interval), "style": styles[d.interval.excludes_zero]}
+        for d in differences
     }
     others = range(len(rows) - 1)
     return {i + 1: [by_pair.get((i, j)) for j in others] for i in range(1, len(rows))} if by_pair else {}

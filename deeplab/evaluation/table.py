@@ -147,7 +147,7 @@ def cells(rows: Sequence[Row], differences: Sequence[Difference]) -> list[tuple[
             row.name,
             percent(row.scores.miou),
             f"{percent(row.interval.low)}–{percent(row.interval.high)}" if row.interval else "",
-            difference_text(to_first[i]) if i in to_first else "",
+            difference_text(to_first[i].interval) if i in to_first else "",
             percent(row.scores.pixel_accuracy),
             percent(row.scores.mean_accuracy),
             percent(row.scores.frequency_weighted_iou),
@@ -222,9 +222,9 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}"
 
 
-def difference_text(difference: Difference) -> str:
+def difference_text(difference: Interval) -> str:
     """Format a difference and its interval in points: "+0.45 [-0.02, +0.91]"."""
-    value, low, high = (100 * x for x in (difference.interval.value, difference.interval.low, difference.interval.high))
+    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 

@@ -98,3 +98,13 @@ def test_a_class_that_one_model_predicts_and_no_label_contains_does_not_change_t
     assert difference.value == pytest.approx(expected)
     assert (difference.low, difference.high) == (pytest.approx(expected), pytest.approx(expected))
     assert first.miou - second.miou == pytest.approx((0.6 + 100 / 140) / 2 - (0.6 + 100 / 139) / 3)
+
+
+def test_the_interval_for_comparisons_leaves_out_classes_without_labels():
+    # Class c is predicted in one pixel of each image: IoU 60 / 100, 100 / 139 and 0.
+    stray = np.array([[60, 39, 1], [0, 100, 0], [0, 0, 0]])
+    scores = scores_from_matrices([stray] * 4, ("a", "b", "c"), list("wxyz"))
+    labeled, whole = miou_interval(scores, 50, labeled=True), miou_interval(scores, 50)
+    expected = (0.6 + 100 / 139) / 2
+    assert (labeled.value, labeled.low, labeled.high) == pytest.approx((expected, expected, expected))
+    assert whole.value == pytest.approx(expected * 2 / 3)
