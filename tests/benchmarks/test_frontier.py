@@ -1,0 +1,136 @@
+"""The frontier from the command line: its results, what it keeps, and its refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import frontier
+from benchmarks.frontier_files import Entry
+from deeplab.config import DataConfig, EvaluateConfig, ModelConfig, TrainConfig, TrainingConfig, to_mapping
+from deeplab.config.description import ModelDescription, write_description
+from deeplab.datasets.open import open_source
+from deeplab.errors import UserError
+from deeplab.evaluation.compare import run_evaluation
+from deeplab.files import file_sha256, write_json
+from deeplab.run_folder import open_model
+
+DATA = DataConfig(source="shapes", val_size=3)
+
+
+CLASSES = open_source(DATA, "val").classes
+
+
+def write_training(folder: Path) -> None:
+    """Write the settings of a training on the drawn scenes into a run folder."""
+    config = TrainConfig(model=open_model(folder).description.config, data=DATA, training=TrainingConfig(crop_size=65))
+    write_json(folder / "train.json", to_mapping(config))
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A run folder without weights: its settings can be checked."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    description = ModelDescription(ModelConfig(classes=len(CLASSES)), CLASSES)
+    write_description(folder / "model.json", description, "0" * 64)
+    write_training(folder)
+    return folder
+
+
+@pytest.mark.slow  # Exports two files: 20 s.
+def test_runs_are_exported_evaluated_and_timed_and_a_second_call_repeats_nothing(
+    make_run, tmp_path, capsys, monkeypatch
+):
+    run = make_run(CLASSES)
+    write_training(run)
+    out = tmp_path / "out"
+    grid = ["--size", "65:stretch", "--quantization", "float32", "float16", "--rounds", "3"]
+    frontier.main([str(run), "--out", str(out), *grid, "--budget-bytes", "1000000"])
+    printed = capsys.readouterr().out
+    content = json.loads((out / "frontier.json").read_text())
+    names = ["tiny_float32_65_stretch_os16_mask4", "tiny_float16_65_stretch_os16_mask4"]
+    assert sorted(row["name"] for row in content["rows"]) == sorted(names)
+    assert content["reference"] == names[0]
+    times = [row["milliseconds"]["1"] for row in content["rows"]]
+    assert times == sorted(times)
+    assert "For 1,000,000 bytes: tiny_" in printed
+    assert all(f"| {name} | " in printed for name in names)
+    assert (out / "frontier.html").read_text().count("<svg") == 3
+    # The scores are those of evaluate.py on the same files.
+    files = tuple(str(out / f"{name}.tflite") for name in names)
+    rows = run_evaluation(EvaluateConfig(files, out=str(tmp_path), data={"source": "shapes", "val_size": 3}))
+    measured = {row["name"]: row for row in content["rows"]}
+    assert [measured[name]["miou"] for name in names] == [row.scores.labeled_miou for row in rows]
+    assert [measured[name]["bytes"] for name in names] == [row.candidate.file_bytes for row in rows]
+    assert all(row["input"].endswith("65x65 stretched") for row in content["rows"])
+
+    def fail(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("benchmarks.frontier_files.export", fail)
+    monkeypatch.setattr(frontier, "tflite_predictor", fail)
+    frontier.main([str(run), "--out", str(out), *grid[:-1], "0"])
+    again = json.loads((out / "frontier.json").read_text())
+    assert again["rows"] == content["rows"]
+    assert again["answers"] == []
+
+
+def refused(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as raised:
+        frontier.main(list(arguments))
+    assert capsys.readouterr().out == ""
+    text = str(raised.value)
+    assert text.startswith("error: ")
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.tflite", "--voc", "nowhere"], "nowhere"),
+        (["RUN", "--reference", "other"], "--reference: expected one of tiny_int8_os16_mask4, got 'other'"),
+        (["RUN", "--budget-ms", "-1"], "--budget-ms"),
+        (["RUN", "--threads", "0"], "--threads"),
+        (["RUN", "--rounds", "-1"], "--rounds"),
+        (["RUN", "--images", "0"], "--images"),
+        (["RUN", "--output-stride", "12"], "--output-stride"),
+        (["RUN", "--size", "65", "--mask-stride", "3"], "mask_stride"),
+        (["missing"], "run=missing: no such folder"),
+        (["a.tflite", "--size", "449"], "--size: no model is exported"),
+        (["a.tflite"], "--voc: no data to evaluate on"),
+        (["RUN,fit=stretch"], "only a .tflite file has a fit"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(arguments, message, run, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = [argument.replace("RUN", str(run)) for argument in arguments]
+    assert message in refused(capsys, *arguments, "--out", str(out))
+    assert not out.exists()
+
+
+def test_a_file_with_other_classes_is_refused(run, official_models, tmp_path, capsys):
+    file = official_models / "deeplabv3_mnv2_dm05_pascal_quant.tflite"
+    assert "has 21" in refused(capsys, str(file), str(run), "--out", str(tmp_path / "out"))
+
+
+@pytest.fixture
+def entries(tmp_path) -> list[Entry]:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.tflite").write_bytes(name.encode())
+    return [Entry(name, tmp_path / f"{name}.tflite") for name in ("a", "b")]
+
+
+def test_kept_times_are_shown_without_a_measurement_and_must_contain_all_files(entries, tmp_path):
+    path = tmp_path / "times.json"
+    key = file_sha256(entries[0].path)
+    write_json(path, {"conditions": "then", "milliseconds": {"1": {key: [3.0, 4.0]}, "2": {key: [1.0, 2.0]}}})
+    times = frontier.measured_times(entries[:1], [2], 0, False, path)
+    assert times.conditions == "then"
+    np.testing.assert_array_equal(times.milliseconds[2][key], [1.0, 2.0])
+    with pytest.raises(UserError, match="no milliseconds of b with 2 threads"):
+        frontier.measured_times(entries, [2], 0, False, path)
+    with pytest.raises(UserError, match="no milliseconds of a with 4 threads"):
+        frontier.measured_times(entries[:1], [4], 0, False, path)
