@@ -1,6 +1,8 @@
 """The error class for everything that a user can fix."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, marks that reverse the direction of writing, and bytes that are not valid UTF-8."""
@@ -41,6 +43,19 @@ class InterruptedRunError(UserError):
     def __init__(self, signal_number: int, subject: str, problem: str, remedy: str = "") -> None:
         super().__init__(subject, problem, remedy)
         self.signal_number = signal_number
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str, similarity: float = 0.6) -> str:
+    """Return the remedy for an unknown name: the known name most similar to it, or else `otherwise`.
+
+    Args:
+        name: the name that is not known.
+        known: all names that are.
+        otherwise: the remedy if none is similar.
+        similarity: minimum similarity, from 0 to 1, see `difflib.get_close_matches`.
+    """
+    near = difflib.get_close_matches(name, known, n=1, cutoff=similarity)
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 def printable(text: str) -> str:

@@ -24,7 +24,7 @@ from deeplab.config import DataConfig, Fit, ImageSize, TrainConfig, build, check
 from deeplab.config.command_line import command_line
 from deeplab.config.description import ModelDescription, read_description, write_description
 from deeplab.config.ranges import OutputStride
-from deeplab.errors import UserError
+from deeplab.errors import UserError, did_you_mean
 from deeplab.files import (
     MODEL_FILE,
     WEIGHTS_FILE,
@@ -34,7 +34,7 @@ from deeplab.files import (
     read_json,
     write_json,
 )
-from deeplab.published_weights import PUBLISHED, local_file, published_name
+from deeplab.published_weights import PUBLISHED, SIMILAR_NAME, local_file, published_name
 from deeplab.quiet import load_tensorflow
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ def open_model(path: str | os.PathLike[str]) -> TrainedModel:
         more = f" and {len(siblings) - 10} more" if len(siblings) > 10 else ""
         found = f" (found: {', '.join(siblings[:10])}{more})" if siblings else ""
         remedy = f"give a run folder, a .tflite file, {' or '.join(PUBLISHED)}"
+        remedy = did_you_mean(str(path), PUBLISHED, remedy, SIMILAR_NAME)
         raise UserError(f"run={path}", f"no such folder{found}", remedy)
     if not (model.path / MODEL_FILE).is_file():
         _raise_without_model(model.path)

@@ -1,4 +1,4 @@
-from deeplab.errors import UserError
+from deeplab.errors import UserError, did_you_mean
 
 
 def test_the_line_is_subject_problem_remedy():
@@ -27,3 +27,10 @@ def test_a_long_value_loses_its_middle():
     assert line.startswith("steps: expected an integer, got 111")
     assert line.endswith("1.; correct it")
     assert len(line) < 800
+
+
+def test_a_similar_name_is_suggested():
+    assert did_you_mean("offical", ["imagenet", "official"], "use another") == "did you mean 'official'?"
+    assert did_you_mean("weights", ["imagenet", "official"], "use another") == "use another"
+    # 2 * 8 equal characters of 8 + 11: a similarity of 0.84.
+    assert did_you_mean("my_official", ["official"], "use another", 0.85) == "use another"

@@ -1,6 +1,5 @@
 """From `key=value` arguments to a plain mapping; hydra composes the YAML files, and the arguments are parsed here."""
 
-import difflib
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from deeplab.errors import CONTROL, UserError
+from deeplab.errors import CONTROL, UserError, did_you_mean
 
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[\w-]+)*")
 _INTEGER = re.compile(r"[+-]?(0|[1-9]\d*(_\d+)*)")
@@ -119,8 +118,7 @@ def _choice(key: str, value: str, folder: Path) -> str:
     """Return the choice of a config group after checking that it exists."""
     known = sorted(path.stem for path in (folder / key).glob("*.yaml"))
     if value not in (*known, "null"):
-        near = difflib.get_close_matches(value, known, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
+        remedy = did_you_mean(value, known, f"use one of {', '.join(known)}")
         raise UserError(f"{key}={value}", "unknown choice", remedy)
     return value
 

@@ -1,21 +1,19 @@
 """The targets of an export: settings that belong together, so that an app, a delegate or a browser takes the file."""
 
 import dataclasses
-import difflib
 import textwrap
 from typing import Any
 
 from deeplab.compatibility.rules import SettingRule, Target, targets
 from deeplab.config import ExportConfig, TargetListConfig, fixed_height_width, is_given, record_given
-from deeplab.errors import UserError
+from deeplab.errors import UserError, did_you_mean
 
 
 def find_target(name: str) -> Target:
     """Return a target; raises UserError with a suggestion if its name is unknown."""
     if name in targets():
         return targets()[name]
-    near = difflib.get_close_matches(name, [*targets(), "list"], n=1)
-    known = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(targets())};"
+    known = did_you_mean(name, [*targets(), "list"], f"use one of {', '.join(targets())};")
     raise UserError("target", f"unknown target {name!r}", f"{known} target=list describes all")
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from deeplab.config import checked
 from deeplab.config.mapping import require
-from deeplab.errors import UserError
+from deeplab.errors import UserError, did_you_mean
 from deeplab.files import WEIGHTS_FILE, check_weights_file
 from deeplab.model.build import DeepLab
 from deeplab.pretrained.assignment import ImportReport, SourceWeights, assign_weights
@@ -14,7 +14,7 @@ from deeplab.pretrained.keras_applications import convert_layers, download_image
 from deeplab.pretrained.tf1_checkpoint import checkpoint_prefix, read_checkpoint
 from deeplab.pretrained.tflite_network import read_network, source_weights
 from deeplab.pretrained.weights_h5 import read_layers
-from deeplab.published_weights import PUBLISHED, local_file
+from deeplab.published_weights import PUBLISHED, SIMILAR_NAME, local_file
 
 
 def import_weights(model: DeepLab, path: str | Path, *, allow_missing: bool = False) -> ImportReport:
@@ -84,6 +84,8 @@ def _find_source(source: str | Path) -> tuple[Path, Literal["h5", "tflite", "che
             return path, "tflite"
     if checkpoint_prefix(path):
         return path, "checkpoint"
-    problem = "has no known weights format" if path.exists() else "no such file or folder"
-    remedy = f"give a .tflite or .h5 file, a run folder, a TensorFlow 1 checkpoint, imagenet, {', '.join(PUBLISHED)}"
-    raise UserError(str(source), problem, remedy)
+    names = ("imagenet", *PUBLISHED)
+    remedy = f"give a .tflite or .h5 file, a run folder, a TensorFlow 1 checkpoint, {', '.join(names)}"
+    if path.exists():
+        raise UserError(str(source), "has no known weights format", remedy)
+    raise UserError(str(source), "no such file or folder", did_you_mean(str(source), names, remedy, SIMILAR_NAME))

@@ -56,6 +56,10 @@ CASES = [
     fails("TINY_TRAIN run=notes.txt/x", "notes.txt"),
     fails(f"TINY_TRAIN run={LONG}", "name"),
     fails("TINY_TRAIN pretrained=missing", "missing: no such file or folder"),
+    fails("TINY_TRAIN plan=null pretrained=missing", "missing: no such file or folder"),
+    refused("export run=offical", "; did you mean 'official'?"),
+    fails("TINY_TRAIN pretrained=my_official.tflite", "my_official.tflite: no such file or folder; give a .tflite"),
+    fails("TINY_TRAIN pretrained=offical", "offical: no such file or folder; did you mean 'official'?"),
     fails("TINY_TRAIN pretrained=notes.txt", "notes.txt: has no known weights format"),
 ]
 
