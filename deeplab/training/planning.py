@@ -14,6 +14,7 @@ from deeplab.plan.choice import is_planned
 from deeplab.plan.facts import Facts, Trial
 from deeplab.plan.plan import Plan, make_plan, read_plan
 from deeplab.plan.rules import OFFICIAL, OFFICIAL_SMALL, fitting_weights
+from deeplab.pretrained.importer import check_source
 from deeplab.published_weights import local_file
 from deeplab.training.distillation import check_teacher
 from deeplab.training.distribution import Workers, find_workers
@@ -40,7 +41,7 @@ def planned_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
     if has_started(folder):
         plan = read_plan(folder)
         return config if plan is None else plan.apply(config)
-    _check_teacher(config)
+    _check_sources(config)
     with lock_run_folder(folder):
         plan = _new_plan(config, workers, folder)
         plan.write(folder)
@@ -64,13 +65,15 @@ def print_plan(config: TrainConfig) -> None:
             raise UserError("plan", f"run={folder} was trained without a plan", "choose another run=FOLDER")
         print(f"run={folder} has started; it keeps this plan:")
     else:
-        _check_teacher(config)
+        _check_sources(config)
         plan = _new_plan(config, workers, None)
     print(plan.text())
 
 
-def _check_teacher(config: TrainConfig) -> None:
-    """Raise UserError if the training has a teacher that it cannot use, before anything is written."""
+def _check_sources(config: TrainConfig) -> None:
+    """Raise UserError if the given weights or the teacher cannot be used, before anything is written."""
+    if config.pretrained is not None:
+        check_source(config.pretrained)
     if config.training.distillation.teacher is not None:
         check_teacher(config, open_training_source(config.data, config.seed).classes)
 

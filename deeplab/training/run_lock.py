@@ -1,5 +1,6 @@
 """Locks a run folder and checks that its settings match."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from typing import Any
 import filelock
 
 from deeplab.config import TrainConfig, build, to_mapping, with_values
+from deeplab.data_check.check import GRID_FILE, REPORT_FILE
 from deeplab.errors import UserError
-from deeplab.files import write_json
+from deeplab.files import read_json, write_json
+from deeplab.plan.plan import PLAN_FILE
 from deeplab.published_weights import published_name
 from deeplab.run_folder import (
     FORMER_DEFAULTS,
@@ -41,6 +44,9 @@ VALIDATION_SETTINGS = ("output_stride", "image_size")
 
 LOCK_FILE, FIRST_STAGE_FOLDER = ".lock", "first_stage"
 
+START_FILES = {LOCK_FILE, TRAIN_FILE, PLAN_FILE, REPORT_FILE, GRID_FILE}
+"""What a run folder contains before the first update, the weights of a pruned network excepted."""
+
 STAGE_KEYS = ("data", "training")
 
 
@@ -64,6 +70,38 @@ def lock_run_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def removed_if_refused(folder: Path) -> Iterator[None]:
+    """Remove a run folder that the block creates if it raises UserError before anything is trained.
+
+    The data check stays if it has found an error: its files show which images are wrong.
+    """
+    created = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        yield
+    except UserError:
+        if created:
+            _remove_start(folder / FIRST_STAGE_FOLDER)
+            _remove_start(folder)
+            for path in created:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+        raise
+
+
+def _remove_start(folder: Path) -> None:
+    """Delete a run folder with nothing but the files of a start, except a data check with errors."""
+    if not folder.is_dir() or not {path.name for path in folder.iterdir()} <= START_FILES:
+        return
+    with lock_run_folder(folder):
+        checked = folder / REPORT_FILE
+        failed = checked.is_file() and any(p["severity"] == "error" for p in read_json(checked)["problems"])
+        for name in START_FILES - ({REPORT_FILE, GRID_FILE} if failed else set()):
+            (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def has_started(folder: Path) -> bool:

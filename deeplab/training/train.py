@@ -22,7 +22,7 @@ from deeplab.training.distribution import (
     report_lost_workers,
 )
 from deeplab.training.planning import planned_settings, print_plan
-from deeplab.training.run_lock import first_stage_config, lock_run_folder
+from deeplab.training.run_lock import first_stage_config, lock_run_folder, removed_if_refused
 from deeplab.training.settings import complete_settings, pruned_network
 from deeplab.training.summary import summary
 from deeplab.training.training_run import TrainingRun
@@ -43,11 +43,12 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
 
     Raises:
         UserError: the data, the pretrained weights or the run folder are wrong; the loss is not finite; a signal
-            stopped the training; another worker was lost.
+            stopped the training; another worker was lost. A start that is refused leaves no run folder that it created,
+            except with a data check that has found an error.
     """
     require("config", type(config).__name__, isinstance(config, TrainConfig), "a TrainConfig")
     workers = find_workers(config.training)
-    with report_lost_workers(workers):
+    with report_lost_workers(workers), removed_if_refused(Path(config.run)) if workers.is_chief else nullcontext():
         config = _checked_settings(planned_settings(config, workers), workers)
         if config.prune.enabled:
             config, pruned = pruned_network(config, workers)

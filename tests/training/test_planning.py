@@ -168,3 +168,11 @@ def test_trial_updates_are_timed_and_leave_nothing(scenes: Path, tmp_path: Path,
     assert trial.peak_memory is None or 1e8 < trial.peak_memory < 1e12
     assert not (tmp_path / "run").exists()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("make", [print_plan, train])
+def test_wrong_weights_are_refused_before_a_plan_is_made(make, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr("deeplab.training.planning.check_before_training", lambda *_: pytest.fail("data were checked"))
+    with pytest.raises(UserError, match=r"offical: no such file or folder; did you mean 'official'\?"):
+        make(settings(scenes, tmp_path / "run", pretrained="offical"))
+    assert not (tmp_path / "run").exists()

@@ -1,13 +1,15 @@
 import dataclasses
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from deeplab.config import DataConfig, DistillationConfig, TrainConfig, TrainingConfig
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
-from deeplab.training.run_lock import check_settings, lock_run_folder
+from deeplab.training.run_lock import check_settings, lock_run_folder, removed_if_refused
 
 
 def test_second_process_is_refused_until_the_first_ends(tmp_path):
@@ -126,3 +128,45 @@ def test_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"run=.*file.*: cannot be written"), lock_run_folder(tmp_path / "file"):
         pass
+
+
+def refuse(folder: Path, files: dict[str, str]) -> None:
+    """Fail with a UserError after a start has written `files` into the run folder."""
+
+    def start() -> None:
+        for name, content in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(content)
+        raise UserError("pretrained", "wrong")
+
+    with pytest.raises(UserError, match="pretrained"), removed_if_refused(folder), lock_run_folder(folder):
+        start()
+
+
+STARTED = {"train.json": "{}", "plan.json": "{}", "data_check.json": '{"problems": []}', "data_check.png": ""}
+
+
+def test_a_refused_start_leaves_no_folder_that_it_created(tmp_path):
+    (tmp_path / "runs").mkdir()
+    first_stage = {f"first_stage/{name}": content for name, content in STARTED.items()}
+    refuse(tmp_path / "runs" / "a" / "b", STARTED | first_stage)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "runs"]
+
+
+def test_a_refused_start_keeps_a_folder_that_existed(tmp_path):
+    refuse(tmp_path, STARTED)
+    assert STARTED.keys() < {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_refused_start_keeps_a_data_check_with_errors(tmp_path):
+    warning, error = {"severity": "warning"}, {"severity": "error"}
+    refuse(tmp_path / "a", STARTED | {"data_check.json": json.dumps({"problems": [warning]})})
+    assert not (tmp_path / "a").exists()
+    refuse(tmp_path / "a", STARTED | {"data_check.json": json.dumps({"problems": [warning, error]})})
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["data_check.json", "data_check.png"]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "state/step-00000010.npz", "pruned/model.json"])
+def test_an_error_after_the_first_update_keeps_the_folder(name, tmp_path):
+    refuse(tmp_path / "a", STARTED | {name: ""})
+    assert STARTED.keys() | {name.split("/")[0]} < {path.name for path in (tmp_path / "a").iterdir()}
