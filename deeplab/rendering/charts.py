@@ -86,7 +86,6 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, front: Sequence
             axes.plot([point.cost] * 2, [point.low, point.high], linewidth=1.2, alpha=0.6, **style)
             fill = color if not front or point.number in front else "none"
             axes.plot([point.cost], [point.value], marker="o", markersize=8, markerfacecolor=fill, **style)
-            axes.annotate(str(point.number), (point.cost, point.value), (5, 4), **_NUMBER_STYLE)
         low, high = min(point.cost for point in points), max(point.cost for point in points)
         margin = max((high / low) ** 0.08, 1.12)
         axes.set_xlim(low / margin, high * margin)
@@ -94,6 +93,7 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, front: Sequence
         ticks = LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)) if high >= 10 * low else _round_ticks()
         axes.xaxis.set_major_locator(ticks)
         axes.xaxis.set_minor_locator(NullLocator())
+        _number_points(axes, points, front)
         return _svg(figure, repr((points, front)))
 
 
@@ -195,6 +195,41 @@ def _value_chart(x_label: str, y_label: str, x_scale: str = "linear") -> tuple[F
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(_short)
     return figure, axes
+
+
+def _number_points(axes: Axes, points: Sequence[Point], front: Sequence[int]) -> None:
+    """Write the number of each point next to it, where neither a point nor another number is.
+
+    Without a free place the number of a point off the `front` is left out; the tooltip names the point.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # Places the axes.
+    centers = axes.transData.transform([(point.cost, point.value) for point in points]) * 72 / figure.dpi
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in centers.tolist()]
+    numbered = sorted(zip(points, centers.tolist(), strict=True), key=lambda pair: pair[0].number not in front)
+    for point, (x, y) in numbered:
+        width, height = 7 * len(str(point.number)), 9
+        right, left, above, below = 5, -5 - width, 4, -4 - height
+        places = [
+            (right, above),
+            (left, above),
+            (right, below),
+            (left, below),
+            (-width / 2, 7),
+            (-width / 2, -7 - height),
+        ]
+        boxes = [(x + dx, y + dy, x + dx + width, y + dy + height) for dx, dy in places]
+        free = next((i for i, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)), None)
+        if free is None and front and point.number not in front:
+            continue
+        axes.annotate(str(point.number), (point.cost, point.value), places[free or 0], **_NUMBER_STYLE)
+        taken.append(boxes[free or 0])
+
+
+def _overlap(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+    """Return whether two boxes (left, bottom, right, top) overlap."""
+    return all(first[i] < second[i + 2] and second[i] < first[i + 2] for i in (0, 1))
 
 
 def _class_chart(width: float, height: float, above: float, below: float) -> tuple[Figure, Axes]:

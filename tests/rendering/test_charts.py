@@ -79,6 +79,21 @@ def test_the_front_is_a_line_of_steps_and_other_points_are_hollow():
     np.testing.assert_allclose(line, [(x1, y1), (x3, y1), (x3, y3)], atol=0.01)
 
 
+def test_numbers_of_close_points_do_not_overlap_and_the_front_comes_first():
+    close = [Point(i, 10 + 0.01 * i, 50, 50, 50, str(i)) for i in range(1, 10)]
+    far = [Point(10, 20, 60, 60, 60, "10"), Point(11, 1, 40, 40, 40, "11")]
+    root = parsed(scatter([*close, *far], "ms", "mIoU", front=[11, 9, 10]))
+    numbers = [t for t in root.iter("text") if "font-weight: 700" in t.attrib["style"]]
+    assert {"9", "10", "11"} < {t.text for t in numbers}
+    assert len(numbers) < 11
+    places = [(float(t.attrib["x"]), float(t.attrib["y"]), 7 * len(t.text or "")) for t in numbers]
+    for (x1, y1, width1), (x2, y2, width2) in itertools.combinations(places, 2):
+        assert x1 + width1 <= x2 or x2 + width2 <= x1 or abs(y1 - y2) >= 9
+    # Without a front every point has its number.
+    root = parsed(scatter([*close, *far], "ms", "mIoU"))
+    assert sum("font-weight: 700" in t.attrib["style"] for t in root.iter("text")) == 11
+
+
 @pytest.mark.parametrize("costs", [(33.3,), (14, 18), (3, 25), (5, 400), (1e8, 1e12)])
 def test_scatter_labels_its_cost_axis_at_any_range(costs):
     root = parsed(scatter([Point(1, cost, 50, 50, 50, "one") for cost in costs], "ms", "mIoU"))
