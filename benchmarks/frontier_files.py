@@ -100,7 +100,8 @@ def grid_exports(run: str, name: str, grid: Grid, data: Mapping[str, Any] | None
     for (size, fit), output_stride, (quantization, per_tensor), mask_stride in combinations:
         side = [] if size is None else ["x".join(map(str, size)) if isinstance(size, tuple) else str(size)]
         kind, fits = PER_TENSOR if per_tensor else quantization, [] if fit == "auto" else [fit]
-        parts = [name, kind, *side, *fits, f"os{output_stride}", f"mask{mask_stride}"]
+        stride = [] if output_stride == 16 else [f"os{output_stride}"]
+        parts = [name, kind, *side, *fits, *stride, f"mask{mask_stride}"]
         config = ExportConfig(
             run,
             out=str(folder / f"{'_'.join(parts)}.tflite"),

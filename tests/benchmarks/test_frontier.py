@@ -50,7 +50,7 @@ def test_runs_are_exported_evaluated_and_timed_and_a_second_call_repeats_nothing
     frontier.main([str(run), "--out", str(out), *grid, "--budget-bytes", "1000000"])
     printed = capsys.readouterr().out
     content = json.loads((out / "frontier.json").read_text())
-    names = ["tiny_float32_65_stretch_os16_mask4", "tiny_float16_65_stretch_os16_mask4"]
+    names = ["tiny_float32_65_stretch_mask4", "tiny_float16_65_stretch_mask4"]
     assert sorted(row["name"] for row in content["rows"]) == sorted(names)
     assert content["reference"] == names[0]
     times = [row["milliseconds"]["1"] for row in content["rows"]]
@@ -91,7 +91,7 @@ def refused(capsys, *arguments: str) -> str:
     ("arguments", "message"),
     [
         (["missing.tflite", "--voc", "nowhere"], "nowhere"),
-        (["RUN", "--reference", "other"], "--reference: expected one of tiny_int8_os16_mask4, got 'other'"),
+        (["RUN", "--reference", "other"], "--reference: expected one of tiny_int8_mask4, got 'other'"),
         (["RUN", "--budget-ms", "-1"], "--budget-ms"),
         (["RUN", "--threads", "0"], "--threads"),
         (["RUN", "--rounds", "-1"], "--rounds"),

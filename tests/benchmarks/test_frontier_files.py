@@ -64,7 +64,7 @@ def test_a_grid_exports_every_combination_under_names_that_differ():
     grid = Grid((parse_size("own"), parse_size("161x241:letterbox")), (16, 8), (4,), quantizations)
     configs = grid_exports("official", "official", grid, {"source": "voc"}, Path("out"))
     assert len({config.out for config in configs}) == len(configs) == 8
-    assert configs[0].out == "out/official_int8_os16_mask4.tflite"
+    assert configs[0].out == "out/official_int8_mask4.tflite"
     last = configs[-1]
     assert last.out == "out/official_int8_per_tensor_161x241_letterbox_os8_mask4.tflite"
     assert (last.image_size, last.fit, last.output_stride) == ((161, 241), "letterbox", 8)
@@ -100,7 +100,7 @@ def test_a_file_is_exported_once_and_again_after_a_change(written, tmp_path):
     for name in ("model.json", "model.weights.h5"):
         (run / name).write_bytes(b"{}")
     (config,) = grid_exports(str(run), "tiny", SMALL, None, tmp_path)
-    name = "tiny_int8_os16_mask4.tflite"
+    name = "tiny_int8_mask4.tflite"
 
     def make(changed: ExportConfig = config) -> None:
         Exports(tmp_path).make(changed, lambda _: None)
