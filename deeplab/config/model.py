@@ -77,6 +77,12 @@ class ModelConfig:
             require("model.aspp_rates", self.aspp_rates, len(self.aspp_rates) > 0, "a rate per branch with head v2")
 
     @property
+    def summary(self) -> str:
+        """Backbone, depth multiplier unless it is 1, and head, for people."""
+        depth = "" if self.depth_multiplier == 1 else f" with depth multiplier {self.depth_multiplier:g}"
+        return f"{self.backbone}{depth}, head {self.head}"
+
+    @property
     def hidden_layers(self) -> bool:
         """Whether the heads v1 and v2 have the hidden layers fc6 and fc7.
 

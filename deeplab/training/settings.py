@@ -56,7 +56,7 @@ def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
             # The number of classes comes from the data, as in every training.
             mapping = described | {"classes": ModelConfig.classes} | config.model
             config = dataclasses.replace(config, model=build(ModelConfig, mapping, "model"))
-            lines.append(f"network of {config.pretrained}: {_summary(config.network)}")
+            lines.append(f"network of {config.pretrained}: {config.network.summary}")
         config = dataclasses.replace(config, model=config.network)
     split = resolved_split(config.data)
     if split != config.data.train_split:
@@ -74,7 +74,7 @@ def complete_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
     config = with_values(config, {"training.distillation.sha256": teacher_sha256(config)})
     (height, width), count = config.training.crop, config.training.batch_size
     work = f"{config.training.steps:,} updates of {count} crops of {height}x{width} pixels"
-    lines.insert(0, f"{config.run}: {_summary(config.network)}, {work}")
+    lines.insert(0, f"{config.run}: {config.network.summary}, {work}")
     if workers.is_chief and lines:
         print("\n".join(lines))
     return config
@@ -145,12 +145,6 @@ def warn_about_random_weights(config: TrainConfig) -> None:
         f"{remedy}",
         stacklevel=2,
     )
-
-
-def _summary(network: ModelConfig) -> str:
-    """Return backbone, depth multiplier and head."""
-    depth = "" if network.depth_multiplier == 1 else f" with depth multiplier {network.depth_multiplier:g}"
-    return f"{network.backbone}{depth}, head {network.head}"
 
 
 def _broadcast(workers: Workers, value: dict[str, Any] | None) -> dict[str, Any] | None:

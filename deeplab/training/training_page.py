@@ -202,7 +202,7 @@ def thin_out(points: Sequence[tuple[float, float]], limit: int = MAX_POINTS) -> 
 def _summary(config: TrainConfig) -> str:
     model, settings = config.network, config.training
     return (
-        f"{model.backbone} with head {model.head}, {model.classes} classes, on {config.data.source}; batches of "
+        f"{model.summary}, {model.classes} classes, on {config.data.source}; batches of "
         f"{settings.batch_size} crops of {settings.crop[0]}x{settings.crop[1]} pixels at output stride "
         f"{settings.output_stride}; "
         f"{settings.optimizer} with initial learning rate {settings.learning_rate:g}."

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from deeplab.config import TrainConfig, TrainingConfig
+from deeplab.config import ModelConfig, TrainConfig, TrainingConfig
 from deeplab.datasets.source import Example
 from deeplab.evaluation.scores import scores_from_matrices
 from deeplab.training.csv_log import read_table
@@ -94,3 +94,9 @@ def test_an_incomplete_row_of_a_table_is_left_out(tmp_path):
 def test_a_constant_value_can_be_drawn(value, tmp_path):
     (tmp_path / "log.csv").write_text(f"step,learning_rate\n1,{value}\n2,{value}\n")
     assert training_page(tmp_path, TrainConfig(), 2, []).count("<svg") == 1
+
+
+@pytest.mark.parametrize(("depth", "text"), [(0.5, " with depth multiplier 0.5"), (1.0, "")])
+def test_the_page_names_the_network(depth, text, tmp_path):
+    config = TrainConfig(model=ModelConfig(backbone="mobilenet_v2", depth_multiplier=depth, head="v3", classes=7))
+    assert f"<p>mobilenet_v2{text}, head v3, 7 classes, on shapes; batches of" in training_page(tmp_path, config, 0, [])
