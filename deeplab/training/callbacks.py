@@ -103,9 +103,18 @@ class ProgressBar(keras.callbacks.Callback):
     The loss and the speed in the bar change every `every` updates too.
     """
 
-    def __init__(self, steps: int, start: int, every: int, forecast: Forecast) -> None:
+    def __init__(self, steps: int, start: int, every: int, forecast: Forecast, subset: str = "") -> None:
+        """Create the callback.
+
+        Args:
+            steps: number of updates of the training.
+            start: number of updates made before.
+            every: interval of the logs in updates.
+            forecast: forecasts the time left.
+            subset: which images validations use, if not all, see `deeplab.training.notices.subset_text`.
+        """
         super().__init__()
-        self.steps, self.every, self.forecast = steps, every, forecast
+        self.steps, self.every, self.forecast, self.subset = steps, every, forecast, subset
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
         # Not rich's detection of a terminal, which also accepts environment variables that request colors.
         self.live = sys.stdout.isatty()
@@ -134,7 +143,7 @@ class ProgressBar(keras.callbacks.Callback):
     def show_validation(self, done: int, mious: dict[int, float]) -> None:
         """Show the mIoU at each output stride after `done` updates."""
         values = "  ".join(f"OS{stride} {miou:.2%}" for stride, miou in mious.items())
-        line = f"step {done}/{self.steps}  validation mIoU {values}"
+        line = f"step {done}/{self.steps}  validation mIoU {values}{self.subset}"
         if self.live:
             self.bar.console.print(line, highlight=False)
         else:

@@ -42,6 +42,12 @@ def names_text(names: Sequence[str], limit: int = MAX_NAMES) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
+def subset_text(settings: TrainingConfig, size: int | None) -> str:
+    """Return " on the first N of M images" if validations use a part of a split of `size` images, else ""."""
+    images = settings.evaluate_images
+    return "" if images is None or size is None or images >= size else f" on the first {images:,} of {size:,} images"
+
+
 def _zero_classes(validations: ValidationTable, settings: TrainingConfig) -> str:
     """Name the classes whose IoU was below `ZERO_IOU` in every validation of more than half a training."""
     if len(validations.steps) < MIN_VALIDATIONS or validations.steps[-1] < MIN_ZERO_SHARE * settings.steps:

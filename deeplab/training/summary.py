@@ -12,7 +12,7 @@ from deeplab.evaluation.confusion import class_counts, iou_of_labeled
 from deeplab.evaluation.scores import Scores, is_weak
 from deeplab.run_folder import STATE_FOLDER, read_training_config
 from deeplab.training.checkpoint import checkpoint_step, list_checkpoints
-from deeplab.training.notices import names_text
+from deeplab.training.notices import names_text, subset_text
 from deeplab.training.training_page import PAGE
 from deeplab.training.validation_table import read_validations
 
@@ -32,7 +32,7 @@ def summary(folder: Path, scores: Mapping[int, Scores]) -> list[str]:
     stride, first = next(iter(scores.items()))
     count = len(first.names)
     lines.append(f"on {count:,} image{'s' * (count != 1)} of data={config.data.source}, split {config.data.val_split}")
-    lines += [_weights(folder, config), *_classes(first, stride)]
+    lines += [_weights(folder, config, count), *_classes(first, stride)]
     path = os.path.relpath(folder)
     export = command_line("export.py", ExportConfig(run=path, output_stride=stride))  # type: ignore[arg-type]
     if Path(sys.argv[0]).name == "deeplab":
@@ -40,16 +40,16 @@ def summary(folder: Path, scores: Mapping[int, Scores]) -> list[str]:
     return [*lines, f"run folder: {path}; curves and images: {os.path.join(path, PAGE)}", f"export: {export}"]
 
 
-def _weights(folder: Path, config: TrainConfig) -> str:
-    """Return which weights the run has."""
+def _weights(folder: Path, config: TrainConfig, images: int) -> str:
+    """Return which weights the run has; `images` is the number of images of the validation split."""
     validations, steps = read_validations(folder), config.training.steps
     best = validations.best if config.training.result == "best" else None
     if best is None:
         checkpoints = list_checkpoints(folder / STATE_FOLDER)
         done = checkpoint_step(checkpoints[-1]) if checkpoints else steps
         return f"weights: the last, of {f'step {done:,} of ' if done < steps else ''}{steps:,} steps"
-    count = len(validations.steps)
-    return f"weights: the best of {count} validations, of step {validations.steps[best]:,} of {steps:,}"
+    count, part = len(validations.steps), subset_text(config.training, images)
+    return f"weights: the best of {count} validations{part}, of step {validations.steps[best]:,} of {steps:,}"
 
 
 def _classes(score: Scores, stride: int) -> list[str]:

@@ -43,6 +43,7 @@ class TrainingPage(keras.callbacks.Callback):
         examples: Sequence[Example],
         predict: Callable[[np.ndarray], np.ndarray],
         forecast: Forecast,
+        subset: str = "",
     ) -> None:
         """Create the callback.
 
@@ -52,10 +53,11 @@ class TrainingPage(keras.callbacks.Callback):
             examples: validation images to show.
             predict: predicts the class ids `[h, w]` of an image `[h, w, 3]` uint8 with the current weights.
             forecast: forecasts the time left.
+            subset: which images validations use, if not all, see `deeplab.training.notices.subset_text`.
         """
         super().__init__()
         self.folder, self.config, self.examples, self.predict = folder, config, examples, predict
-        self.forecast = forecast
+        self.forecast, self.subset = forecast, subset
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Write the page if it is due."""
@@ -65,7 +67,8 @@ class TrainingPage(keras.callbacks.Callback):
         if evaluated or complete or done % settings.save_every == 0:
             predictions = [(example, self.predict(example.image)) for example in self.examples]
             left = None if complete else self.forecast.seconds_left()
-            write_page(self.folder, self.config, done, predictions, complete=complete, seconds_left=left)
+            state = {"complete": complete, "seconds_left": left, "subset": self.subset}
+            write_page(self.folder, self.config, done, predictions, **state)
 
 
 def write_page(folder: Path, config: TrainConfig, done: int, predictions: Predictions, **state: Any) -> None:
@@ -83,6 +86,7 @@ def training_page(
     complete: bool = False,
     seconds_left: float | None = None,
     scores: Mapping[int, Scores] | None = None,
+    subset: str = "",
 ) -> str:
     """Return the page as HTML, with the curves of log.csv and validation.csv in `folder`.
 
@@ -94,6 +98,7 @@ def training_page(
         complete: whether no update is left.
         seconds_left: forecast of the time left; None if unknown.
         scores: scores of the final weights by output stride; None before the end.
+        subset: which images validations use, if not all, see `deeplab.training.notices.subset_text`.
     """
     log, validations = read_table(folder / LOG_FILE), read_validations(folder, done)
     lines = [
@@ -108,7 +113,7 @@ def training_page(
         state=_state(config, done, complete, seconds_left, datetime.now()),
         progress=100 * done / config.training.steps,
         summary=_summary(config),
-        tiles=_tiles(config, validations, log, scores, seconds_left),
+        tiles=_tiles(config, validations, log, scores, seconds_left, subset),
         notices=list(notices(validations, log, config.training).values()),
         names={number: f"output stride {stride}" for number, stride in enumerate(validations.mious, 1)},
         miou_chart=curves(lines, "step", "mIoU, %") if validations.steps else None,
@@ -151,6 +156,7 @@ def _tiles(
     log: Mapping[str, Sequence[float]],
     scores: Mapping[int, Scores] | None,
     seconds_left: float | None,
+    subset: str,
 ) -> list[tuple[str, str, str]]:
     """Return the main figures, each as (name, value, note)."""
     tiles = []
@@ -159,9 +165,9 @@ def _tiles(
     stride, best = config.output_stride[0], validations.best
     if best is not None:
         if not scores:
-            now = f"mIoU at output stride {stride}, step {validations.steps[-1]:,}"
+            now = f"mIoU at output stride {stride}, step {validations.steps[-1]:,}{subset}"
             tiles.append(("Last validation", f"{validations.deciding[-1]:.1%}", now))
-        text = f"mIoU at output stride {stride}, step {validations.steps[best]:,}"
+        text = f"mIoU at output stride {stride}, step {validations.steps[best]:,}{subset}"
         tiles.append(("Best validation", f"{validations.deciding[best]:.1%}", text))
     if seconds_left is not None:
         tiles.append(("Time left", duration(seconds_left), "forecast with all validations"))

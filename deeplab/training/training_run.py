@@ -38,6 +38,7 @@ from deeplab.training.early_stopping import EarlyStopping
 from deeplab.training.forecast import Forecast
 from deeplab.training.interrupt import StopOnSignal
 from deeplab.training.loop import run_loop
+from deeplab.training.notices import subset_text
 from deeplab.training.optimizer import set_trainable
 from deeplab.training.run_lock import check_settings
 from deeplab.training.settings import warn_about_random_weights
@@ -85,6 +86,7 @@ class TrainingRun:
         self.config = dataclasses.replace(config, model=_match_classes(config.network, self.train_source))
         check_teacher(self.config, self.train_source.classes)
         settings = config.training
+        self._subset = subset_text(settings, self.val_source.size)
         _check_rare_classes(settings.augment.rare_classes, self.train_source)
         size, images = settings.crop, settings.batch_size // settings.accumulation
         remedy = "use a smaller crop_size or batch_size, or a larger accumulation"
@@ -185,7 +187,8 @@ class TrainingRun:
                 warnings.warn(text, stacklevel=2)
             save_scores(self.folder, {str(stride): score.to_mapping() for stride, score in scores.items()})
             predictions = [(example, self.validator.predict(example.image)) for example in self._preview()]
-            write_page(self.folder, self.config, self.done, predictions, complete=True, scores=scores)
+            state = {"complete": True, "scores": scores, "subset": self._subset}
+            write_page(self.folder, self.config, self.done, predictions, **state)
         # A barrier: a worker that ended before the chief would look like a lost one.
         broadcast_value(self.workers, 0)
         return scores
@@ -257,7 +260,7 @@ class TrainingRun:
             return validator.predict(image)
 
         forecast = Forecast(settings, self.start, self.val_source.size)
-        bar = ProgressBar(settings.steps, self.start, settings.log_every, forecast)
+        bar = ProgressBar(settings.steps, self.start, settings.log_every, forecast, self._subset)
         board = TensorBoardLog(self.folder, settings.log_every, settings.save_every, examples, predict)
         columns = COLUMNS if self.teacher is None else (*COLUMNS, DISTILLATION)
         reports = [bar.show_validation, board.write_validation]
@@ -268,7 +271,7 @@ class TrainingRun:
             ValidationCallback(self.folder, self.config, validator, self.state.weights, self.start, reports, forecast),
             self._early_stopping,
             board,
-            TrainingPage(self.folder, self.config, examples, predict, forecast),
+            TrainingPage(self.folder, self.config, examples, predict, forecast, self._subset),
         ]
 
 

@@ -8,6 +8,7 @@ from deeplab.config import TrainingConfig
 from deeplab.datasets.source import Example
 from deeplab.training.callbacks import CsvLog, ProgressBar, SaveCheckpoints, TensorBoardLog
 from deeplab.training.forecast import Forecast
+from deeplab.training.notices import subset_text
 
 
 def logs(loss: float) -> dict[str, float]:
@@ -88,3 +89,13 @@ def test_progress_is_printed_as_lines_without_a_terminal(capsys, monkeypatch):
     assert lines[0] == "step 2/5  loss 2.000  8.0 images/s  about 3 min left"
     assert lines[-1] == "step 5/5  loss 5.000  8.0 images/s"
     assert [line.split()[1] for line in lines] == ["2/5", "4/5", "5/5"]
+
+
+def test_a_validation_on_a_part_of_the_split_says_so(capsys):
+    settings = TrainingConfig(steps=5, evaluate_every=1, evaluate_images=100)
+    for size in (1345, 100):
+        ProgressBar(5, 0, 2, Forecast(settings), subset_text(settings, size)).show_validation(2, {16: 0.25, 8: 0.5})
+    assert capsys.readouterr().out.splitlines() == [
+        "step 2/5  validation mIoU OS16 25.00%  OS8 50.00% on the first 100 of 1,345 images",
+        "step 2/5  validation mIoU OS16 25.00%  OS8 50.00%",
+    ]

@@ -50,6 +50,17 @@ def test_the_export_is_that_of_the_evaluated_stride_by_the_same_program(tmp_path
     assert "weights: the best of 3 validations, of step 200 of 300" in lines
 
 
+def test_the_best_weights_of_validations_on_a_part_of_the_split_name_it(tmp_path):
+    names = ["a", "b", "c"]
+    score = scores_from_matrices([np.diag([3, 1])] * 3, ("sky", "pole"), names)
+    for images, text in ((2, " on the first 2 of 3 images"), (3, ""), (None, "")):
+        run = made_run(tmp_path / str(images), result="best", evaluate_every=100, evaluate_images=images)
+        (run / "validation.csv").write_text("step,miou_os8\n100,0.4\n200,0.5\n")
+        lines = summary(run, {8: score})
+        assert f"weights: the best of 2 validations{text}, of step 200 of 300" in lines
+        assert "on 3 images of data=folder, split test" in lines
+
+
 def test_a_training_that_stopped_early_with_its_last_weights_states_their_step(tmp_path):
     run = made_run(tmp_path / "run", result="last", evaluate_every=50, patience=2)
     (run / "state").mkdir()

@@ -100,3 +100,10 @@ def test_a_constant_value_can_be_drawn(value, tmp_path):
 def test_the_page_names_the_network(depth, text, tmp_path):
     config = TrainConfig(model=ModelConfig(backbone="mobilenet_v2", depth_multiplier=depth, head="v3", classes=7))
     assert f"<p>mobilenet_v2{text}, head v3, 7 classes, on shapes; batches of" in training_page(tmp_path, config, 0, [])
+
+
+def test_validations_on_a_part_of_the_split_say_so(tmp_path):
+    (tmp_path / "validation.csv").write_text("step,miou_os16\n10,0.25\n20,0.125\n")
+    html = training_page(tmp_path, TrainConfig(), 20, [], subset=" on the first 2 of 9 images")
+    assert "<p>mIoU at output stride 16, step 20 on the first 2 of 9 images</p>" in html
+    assert "<p>mIoU at output stride 16, step 10 on the first 2 of 9 images</p>" in html
