@@ -20,9 +20,7 @@ MIN_BATCH = 12
 """Images per replica below which the statistics should be frozen (DeepLabv3, arXiv:1706.05587, sec. 4.1 and 4.2)."""
 
 
-def warn_about_batch_norm(
-    model: keras.Model, config: TrainingConfig, replicas: int, small_batches: bool = True
-) -> None:
+def warn_about_batch_norm(model: keras.Model, config: TrainingConfig, replicas: int, planned: bool = False) -> None:
     """Warn if batch norms will be unreliable: small batches, too few updates, or frozen at their initial values.
 
     A model with statistics close to their initial values has a low loss in training, but predicts one class for
@@ -32,12 +30,13 @@ def warn_about_batch_norm(
         model: the network that is trained.
         config: the training recipe.
         replicas: number of replicas that share a batch.
-        small_batches: whether to warn of small batches; a plan takes them on purpose, for more updates in its time.
+        planned: whether the training follows a plan. It takes small batches on purpose, for more updates in its time,
+            and warns itself of too few updates for its momentum, `SHORT_MOMENTUM`.
     """
     norms = updated_batch_norms(model)
     sharing = config.accumulation * (1 if config.batch_norm == "sync" else replicas)
     size = config.batch_size // sharing
-    if norms and small_batches and size < MIN_BATCH:
+    if norms and not planned and size < MIN_BATCH:
         sync = " or training.batch_norm=sync" if sharing > config.accumulation else ""
         _warn(
             f"batch norm is trained on {size} images at a time, which makes its statistics unreliable (below "
@@ -45,12 +44,13 @@ def warn_about_batch_norm(
             f"training.batch_size={MIN_BATCH * sharing}{sync}"
         )
     share = max((layer.momentum**config.steps for layer in norms), default=0.0)
-    if share > MAX_INITIAL_SHARE and not config.recalibration_batches:
-        long = max(layer.momentum for layer in norms) > SHORT_MOMENTUM
+    long = any(layer.momentum > SHORT_MOMENTUM for layer in norms)
+    if share > MAX_INITIAL_SHARE and not config.recalibration_batches and (long or not planned):
         remedy = f"model.batch_norm_momentum={SHORT_MOMENTUM} for short trainings, or " if long else ""
         _warn(
-            f"after {config.steps} steps the batch-norm statistics still contain {share:.0%} of their initial "
-            f"values; set {remedy}training.recalibration_batches=50"
+            f"after {config.steps} steps the moving means and variances of batch norm, which inference uses, still "
+            f"contain {share:.0%} of their values from before the training; train for more steps, or set {remedy}"
+            "training.recalibration_batches=50, which measures them on 50 batches after the training"
         )
     initial = [layer.name for layer in batch_norms(model) if _is_initial(layer)]
     if config.batch_norm == "frozen" and initial:

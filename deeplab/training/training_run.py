@@ -132,7 +132,7 @@ class TrainingRun:
             resuming = f"resuming run={self.folder} from step {self.start}"
             print(f"run={self.folder} is complete; evaluating it" if self.is_complete else resuming)
         follows_plan = is_planned(self.config) and (self.folder / PLAN_FILE).is_file()
-        warn_about_batch_norm(self.state.model, self.config.training, self.workers.replicas, not follows_plan)
+        warn_about_batch_norm(self.state.model, self.config.training, self.workers.replicas, follows_plan)
 
     def fit(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Make the remaining updates.

@@ -14,12 +14,12 @@ def network(momentum: float = 0.9) -> keras.Model:
     return keras.Model(image, BatchNorm(momentum=momentum, name="norm")(image))
 
 
-def warnings_for(model: keras.Model, replicas: int = 1, small: bool = True, **settings: object) -> list[str]:
+def warnings_for(model: keras.Model, replicas: int = 1, planned: bool = False, **settings: object) -> list[str]:
     config = TrainingConfig(**settings)
     set_trainable(model, config)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_about_batch_norm(model, config, replicas, small)
+        warn_about_batch_norm(model, config, replicas, planned)
     return [str(w.message) for w in caught]
 
 
@@ -27,8 +27,14 @@ def warnings_for(model: keras.Model, replicas: int = 1, small: bool = True, **se
 def test_too_few_steps_for_the_momentum_show_a_warning(momentum, steps, expected):
     """0.9 to the power of 28 is 0.0523, of 30 is 0.0424; 0.9997 to the power of 9000 is 0.0672."""
     lines = warnings_for(network(momentum), steps=steps)
-    assert [("of their initial values" in line) for line in lines] == [True] * expected
+    assert [("of their values from before the training" in line) for line in lines] == [True] * expected
     assert not warnings_for(network(momentum), steps=steps, recalibration_batches=10)
+
+
+def test_a_plan_warns_of_too_few_steps_itself_unless_the_momentum_is_given_by_hand():
+    assert not warnings_for(network(0.95), planned=True, steps=20)
+    assert "contain 36%" in warnings_for(network(0.95), steps=20)[0]
+    assert "model.batch_norm_momentum=0.95" in warnings_for(network(0.99), planned=True, steps=20)[0]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +50,7 @@ def test_too_few_steps_for_the_momentum_show_a_warning(momentum, steps, expected
 def test_small_batches_per_replica_show_a_warning(settings, replicas, expected):
     lines = warnings_for(network(), replicas, **settings)
     assert [expected in line for line in lines] == [True] if expected else not lines
-    assert not warnings_for(network(), replicas, small=False, **settings)
+    assert not warnings_for(network(), replicas, planned=True, **settings)
 
 
 @pytest.mark.parametrize(
