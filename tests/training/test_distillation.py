@@ -88,6 +88,15 @@ def gradient(kernel: np.ndarray, config: DistillationConfig) -> np.ndarray:
     return np.array([(total(kernel + d) - total(kernel - d)) / 2e-5 for d in 1e-5 * np.eye(2)])
 
 
+def distillation_gradient(kernel: np.ndarray, config: DistillationConfig) -> np.ndarray:
+    """Return the numerical gradient of the distillation loss alone, without its weight."""
+
+    def distilled(k: np.ndarray) -> float:
+        return losses(k, config)[1]
+
+    return np.array([(distilled(kernel + d) - distilled(kernel - d)) / 2e-5 for d in 1e-5 * np.eye(2)])
+
+
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize(
     "changes",
@@ -118,7 +127,7 @@ def test_an_update_follows_both_losses(changes, accumulation, monkeypatch):
 
 
 def test_images_without_labels_train_through_the_teacher_alone(monkeypatch):
-    distillation = DistillationConfig(teacher="run")
+    distillation = DistillationConfig(teacher="run", weight=0.7)
     training = TrainingConfig(learning_rate=0.1, weight_decay=0.0, batch_size=2, distillation=distillation)
     kernel = np.array([0.1, 0.4])
     model = one_convolution(kernel)
@@ -130,6 +139,11 @@ def test_images_without_labels_train_through_the_teacher_alone(monkeypatch):
     _, distilled = losses(kernel, distillation)
     assert float(logs["cross_entropy"]) == 0
     assert float(logs["distillation"]) == pytest.approx(distilled, rel=1e-4)
+    assert float(logs["loss"]) == pytest.approx(0.7 * distilled, rel=1e-4)
+    # The first update of momentum SGD is -learning rate * gradient, here of the teacher's part alone.
+    update = np.ravel(model.get_weights()[0]) - kernel
+    np.testing.assert_allclose(update, -0.1 * 0.7 * distillation_gradient(kernel, distillation), rtol=1e-3)
+    assert losses(kernel + update, distillation)[1] < distilled
 
 
 def test_images_without_labels_train_in_half_precision(monkeypatch):
@@ -148,12 +162,8 @@ def test_images_without_labels_train_in_half_precision(monkeypatch):
     images = X[:, None, :, None].repeat(512, axis=1).repeat(512, axis=2)
     step((tf.constant(images, tf.float32), tf.fill(images.shape[:3], 255)))
 
-    def distilled(k: np.ndarray) -> float:
-        return losses(k, distillation)[1]
-
-    expected = np.array([(distilled(kernel + d) - distilled(kernel - d)) / 2e-5 for d in 1e-5 * np.eye(2)])
     update = np.ravel(model.get_weights()[0]) - kernel
-    np.testing.assert_allclose(update, -0.1 * expected, rtol=0.02)
+    np.testing.assert_allclose(update, -0.1 * distillation_gradient(kernel, distillation), rtol=0.02)
 
 
 def test_scales_and_flips_of_the_teacher_average_logits(run):
