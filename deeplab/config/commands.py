@@ -20,6 +20,7 @@ from deeplab.config.ranges import (
     UnitFloat,
 )
 from deeplab.config.training import TrainingConfig
+from deeplab.errors import UserError
 
 PredictionFormat = Literal["overlays", "voc"]
 """The files that predict writes, see `deeplab.prediction.predict.run_prediction`."""
@@ -82,7 +83,9 @@ class TrainConfig:
             require("first_stage", self.first_stage, self.first_stage is None, "null with prune")
         if self.data.unlabelled is not None:
             teacher, ignored = self.training.distillation.teacher, self.training.distillation.ignored_pixels
-            require("training.distillation.teacher", teacher, teacher is not None, "a trained run with data.unlabelled")
+            if teacher is None:
+                problem = "images without masks need a teacher"
+                raise UserError("data.unlabelled", problem, "add training.distillation.teacher=RUN, or leave it out")
             require("training.distillation.ignored_pixels", ignored, ignored, "true with data.unlabelled")
         if self.data.resize != "none":
             same = self.image_size is None or fixed_height_width(self.image_size) == fixed_height_width(self.eval_size)
@@ -185,12 +188,13 @@ class PredictConfig:
         format: overlays writes masks, overlays and shares.json; voc writes only an indexed NAME.png per image, as the
             test server of PASCAL VOC expects.
         output_stride: output stride of the network.
-        image_size: fit images to this size. null takes the size at which the run was evaluated, at most that of a tile;
+        image_size: fit images to this size. null takes the size at which the run was evaluated, at most `tile`;
             larger images that are only padded run at their own size.
         fit: how images meet this size, or that of a .tflite file: auto (as in the training with data.resize; else pad,
             and stretch images that a .tflite file is too small for), pad, letterbox (scale with the aspect kept, then
             pad) or stretch.
-        tile: side in pixels of the overlapping tiles that larger images are split into; null disables tiling.
+        tile: split larger images into overlapping square tiles of this side in pixels, predict each at full resolution,
+            and join the masks; null predicts whole images.
         overlap: minimum overlap of neighboring tiles in pixels.
         opacity: opacity of the class colors in the overlay, 0..1.
         threads: threads of the .tflite interpreter.

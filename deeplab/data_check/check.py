@@ -14,9 +14,10 @@ from deeplab.data_check.statistics import SAMPLE_SIZE, read_stored, scan_split
 from deeplab.datasets.image_files import MissingMasksError
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Example, Source, fingerprint
+from deeplab.datasets.unlabelled import folder_contents, unlabelled_source
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
-from deeplab.run_folder import TRAIN_FILE, read_training_config
+from deeplab.run_folder import STATE_FOLDER, TRAIN_FILE, WEIGHTS_FILE, read_training_config
 
 REPORT_FILE, GRID_FILE = "data_check.json", "data_check.png"
 """The files that a check writes."""
@@ -34,8 +35,8 @@ def check_before_training(config: DataConfig, folder: Path | None, seed: int = 0
         full: check every image instead of a sample of each split, and print the whole report.
 
     Raises:
-        UserError: the data cannot be opened, they have a problem of severity "error", or the folder has a training on
-            other data, whose check a full check would replace.
+        UserError: the data cannot be opened, they have a problem of severity "error", the folder has a training on
+            other data, whose check a full check would replace, or an unfinished one on other images without masks.
     """
     identity = data_identity(config)
     if full and folder is not None and (folder / TRAIN_FILE).is_file():
@@ -44,8 +45,12 @@ def check_before_training(config: DataConfig, folder: Path | None, seed: int = 0
             problem = f"has a training on {trained}, and this check is of {identity}"
             raise UserError(f"run={folder}", problem, "give another folder with run=")
     train, val = _open_splits(dataclasses.replace(config, on_unreadable="stop"), seed, full)
-    both = f"{fingerprint(train, config)} {fingerprint(val, config)} {full}"
-    data_fingerprint = hashlib.sha256(both.encode()).hexdigest()
+    unlabeled = _open_unlabeled(config, train.classes)
+    sources = (train, val) if unlabeled is None else (train, val, unlabeled)
+    if unlabeled is not None and folder is not None:
+        _require_unchanged(folder, unlabeled)
+    fingerprints = [fingerprint(source, config) for source in sources]
+    data_fingerprint = hashlib.sha256(" ".join([*fingerprints, str(full)]).encode()).hexdigest()
     if folder is not None and not full:
         previous = read_stored(DataReport, folder / REPORT_FILE, data_fingerprint)
         if previous is not None and not previous.errors:
@@ -53,9 +58,11 @@ def check_before_training(config: DataConfig, folder: Path | None, seed: int = 0
             return previous
     limit = None if full else SAMPLE_SIZE
     skip = config.on_unreadable == "skip"
-    report, examples = check_data(train, val, limit, skip, color_masks=bool(config.colors))
+    report, examples = check_data(train, val, limit, skip, color_masks=bool(config.colors), unlabeled=unlabeled)
     if folder is not None:
-        _write(folder, identity, data_fingerprint, report, examples)
+        _write(folder, identity, data_fingerprint, report, examples, unlabeled)
+    if full and unlabeled is not None:
+        print(f"{unlabeled.name}: {unlabeled.size} images without masks, {unlabeled.size} checked")
     if full or report.problems:
         print(report.text())
     count = f"{len(report.problems)} problem{'s' * (len(report.problems) != 1)}"
@@ -71,6 +78,7 @@ def check_data(
     limit: int | None,
     skip_unreadable: bool = False,
     color_masks: bool = False,
+    unlabeled: Source | None = None,
 ) -> tuple[DataReport, list[Example]]:
     """Check both splits and return the report and a few examples of the training split.
 
@@ -80,10 +88,12 @@ def check_data(
         limit: number of images of each split to load, spread evenly; None loads all (200 of an endless source).
         skip_unreadable: the training skips examples that cannot be loaded; they are errors otherwise.
         color_masks: whether colors, not palette indices, are the classes.
+        unlabeled: images without masks, which only have to be readable.
     """
     train_scan, val_scan = scan_split(train, limit), scan_split(val, limit)
+    scans = (train_scan, val_scan) if unlabeled is None else (train_scan, val_scan, scan_split(unlabeled, limit))
     problems = [
-        *example_problems((train_scan, val_scan), len(train.classes), skip_unreadable),
+        *example_problems(scans, len(train.classes), skip_unreadable),
         *overlap_problems(train, val, train_scan, val_scan),
         *label_problems(train.classes, train_scan, val_scan.statistics),
         *(problem for scan in (train_scan, val_scan) for problem in unlisted_problems(scan)),
@@ -111,6 +121,31 @@ def _open_splits(config: DataConfig, seed: int, full: bool) -> list[Source]:
     return sources
 
 
+def _open_unlabeled(config: DataConfig, classes: tuple[str, ...]) -> Source | None:
+    """Open the images without masks, if there are any; the setting is their name in messages."""
+    if config.unlabelled is None:
+        return None
+    source = unlabelled_source(Path(config.unlabelled), classes)
+    return dataclasses.replace(source, name=f"data.unlabelled={config.unlabelled}")
+
+
+def _require_unchanged(folder: Path, unlabeled: Source) -> None:
+    """Raise UserError if an unfinished training has begun with other images without masks.
+
+    It would resume with another order of the images. Modification times may differ, as after a copy.
+    """
+    resumes = any((folder / STATE_FOLDER).glob("step-*")) and not (folder / WEIGHTS_FILE).is_file()
+    if not resumes or not (folder / REPORT_FILE).is_file():
+        return
+    expected, actual = read_json(folder / REPORT_FILE).get("unlabelled"), folder_contents(unlabeled)
+    if expected in (None, actual):
+        return
+    counts = f"expected {expected['images']} images, got {actual['images']}"
+    problem = counts if expected["images"] != actual["images"] else "its images have other names or sizes"
+    remedy = "restore the folder, or choose another run=FOLDER"
+    raise UserError(unlabeled.name, f"has changed since run={folder} began: {problem}", remedy)
+
+
 def data_identity(config: DataConfig) -> str:
     """Return the settings that say which data these are, as on a command line; the folder is absolute."""
     values = {"": config.source, ".name": config.name, ".root": config.root and str(Path(config.root).resolve())}
@@ -126,13 +161,22 @@ def stored_splits(folder: Path, config: DataConfig) -> list[dict[str, Any]]:
     return content.get("splits", []) if content.get("data") in (None, data_identity(config)) else []
 
 
-def _write(folder: Path, identity: str, data_fingerprint: str, report: DataReport, examples: list[Example]) -> None:
+def _write(
+    folder: Path,
+    identity: str,
+    data_fingerprint: str,
+    report: DataReport,
+    examples: list[Example],
+    unlabeled: Source | None,
+) -> None:
     """Write data_check.json and data_check.png."""
     replaced = _stored_identity(folder / REPORT_FILE)
     if replaced not in (None, identity):
         print(f"Replacing the data check of {replaced} in {folder}")
     stored = {"fingerprint": data_fingerprint, "data": identity, **to_mapping(report)}
     stored["class_weights"] = report.class_weights
+    if unlabeled is not None:
+        stored["unlabelled"] = folder_contents(unlabeled)
     write_json(folder / REPORT_FILE, stored)
     save_grid(folder / GRID_FILE, examples, report.classes)
 

@@ -30,18 +30,18 @@ _KINDS: dict[ProblemKind, tuple[str, str]] = {
 
 
 def example_problems(scans: Sequence[SplitScan], classes: int, skip_unreadable: bool) -> list[Problem]:
-    """Return one problem for each kind of error of the examples and severity, over both splits.
+    """Return one problem for each kind of error of the examples and severity, over all scans.
 
     Args:
-        scans: of the training split and the validation split.
+        scans: of the training split, the validation split and, if there are any, the images without masks.
         classes: number of classes.
-        skip_unreadable: whether the training skips these examples; in its split they are then warnings, unless they are
-            more than half.
+        skip_unreadable: whether the training skips these examples; in its images they are then warnings, unless they
+            are more than half.
     """
     problems = []
     for kind in _KINDS:
         found: dict[Severity, list[tuple[SplitScan, list[ExampleError]]]] = {"error": [], "warning": []}
-        for scan, skipped in zip(scans, (skip_unreadable, False), strict=True):
+        for scan, skipped in zip(scans, (skip_unreadable, False, skip_unreadable), strict=False):
             severity: Severity = "warning" if skipped and 2 * len(scan.errors) <= scan.statistics.checked else "error"
             errors = [error for error in scan.errors if error.kind == kind]
             found[severity] += [(scan, errors)] if errors else []

@@ -208,8 +208,8 @@ def read_stored(cls: type[T], path: Path, fingerprint: str) -> T | None:
         return None
     try:
         content = read_json(path)
-        content.pop("class_weights", None)
-        content.pop("data", None)
+        for key in ("class_weights", "data", "unlabelled"):
+            content.pop(key, None)
         return build(cls, content) if content.pop("fingerprint", None) == fingerprint else None
     except UserError:
         return None

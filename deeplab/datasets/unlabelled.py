@@ -2,9 +2,11 @@
 
 import dataclasses
 import filecmp
+import hashlib
 import warnings
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +34,12 @@ def unlabelled_source(folder: Path, classes: tuple[str, ...]) -> Source:
         return Example(image, np.full(image.shape[:2], IGNORE_LABEL, np.uint8), names[index])
 
     return Source(f"{len(names)} unlabeled images", classes, len(names), load, names, paths)
+
+
+def folder_contents(unlabeled: Source) -> dict[str, Any]:
+    """Return the number of images of `unlabelled_source`, and a hash of their names and bytes, as JSON-ready values."""
+    listed = [f"{name} {path.stat().st_size}" for name, path in zip(unlabeled.names, unlabeled.files, strict=True)]
+    return {"images": len(listed), "sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest()}
 
 
 def joined(labeled: Source, unlabeled: Source) -> Source:

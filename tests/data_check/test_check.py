@@ -365,3 +365,60 @@ def test_real_images_have_no_errors(voc_root: Path, tmp_path: Path):
     assert report.errors == ()
     assert report.splits[0].checked == 40
     assert sum(report.splits[0].pixels) > 40 * 100_000
+
+
+@pytest.fixture
+def with_unlabeled(config: DataConfig, tmp_path: Path) -> DataConfig:
+    """The six images, and three without masks in `more`."""
+    (tmp_path / "more").mkdir()
+    for name in "abc":
+        Image.fromarray(np.full((20, 30, 3), 50, np.uint8)).save(tmp_path / "more" / f"{name}.png")
+    return dataclasses.replace(config, unlabelled=str(tmp_path / "more"))
+
+
+def test_images_without_masks_are_checked_like_the_others(with_unlabeled: DataConfig, tmp_path: Path, capsys):
+    run, more = tmp_path / "run", tmp_path / "more"
+    check_before_training(with_unlabeled, run, full=True)
+    assert f"data.unlabelled={more}: 3 images without masks, 3 checked" in capsys.readouterr().out
+    report = check_before_training(with_unlabeled, run)
+    assert check_before_training(with_unlabeled, run) == report
+    assert "unchanged" in capsys.readouterr().out
+    assert report.problems == ()
+    assert [split.checked for split in report.splits] == [4, 2]
+    (more / "b.png").write_text("no image")
+    expected = (
+        rf"data\.unlabelled={more}: 1 of 3 images: a file cannot be read \({more / 'b.png'}: .*: the training stops"
+    )
+    with pytest.raises(UserError, match=expected):
+        check_before_training(with_unlabeled, run)
+    skipping = dataclasses.replace(with_unlabeled, on_unreadable="skip")
+    assert _only_problem(check_before_training(skipping, run)).severity == "warning"
+    (more / "a.png").write_text("no image")  # More than half cannot be read.
+    with pytest.raises(UserError, match="2 of 3 images: a file cannot be read"):
+        check_before_training(skipping, run)
+
+
+def test_an_unfinished_training_refuses_other_images_without_masks(with_unlabeled: DataConfig, tmp_path: Path, capsys):
+    run, more = tmp_path / "run", tmp_path / "more"
+    content = (more / "c.png").read_bytes()
+    check_before_training(with_unlabeled, run)
+    (more / "c.png").unlink()
+    check_before_training(with_unlabeled, run)  # Nothing has been trained yet.
+    (run / "state" / "step-10").mkdir(parents=True)
+    (more / "c.png").write_bytes(content)
+    before = (run / REPORT_FILE).read_bytes()
+    changed = rf"data\.unlabelled={more}: has changed since run={run} began: "
+    remedy = r"; restore the folder, or choose another run=FOLDER"
+    for full in (False, True):
+        with pytest.raises(UserError, match=f"{changed}expected 2 images, got 3{remedy}"):
+            check_before_training(with_unlabeled, run, full=full)
+    assert (run / REPORT_FILE).read_bytes() == before
+    (more / "a.png").unlink()
+    with pytest.raises(UserError, match=f"{changed}its images have other names or sizes{remedy}"):
+        check_before_training(with_unlabeled, run)
+    # The images of the start, with other modification times.
+    (more / "c.png").rename(more / "a.png")
+    check_before_training(with_unlabeled, run)
+    (more / "c.png").write_bytes(content)
+    (run / "model.weights.h5").touch()  # The training is complete.
+    check_before_training(with_unlabeled, run)

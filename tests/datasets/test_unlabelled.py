@@ -75,7 +75,7 @@ def test_drawn_scenes_take_no_unlabeled_images(root):
 def test_unlabeled_images_need_a_teacher(root):
     teacher = DistillationConfig(teacher="run")
     TrainConfig(data=config(root), training=TrainingConfig(distillation=teacher))
-    with pytest.raises(UserError, match=r"training\.distillation\.teacher: expected .* with data\.unlabelled"):
+    with pytest.raises(UserError, match=r"data\.unlabelled: .* need a teacher; add training\.distillation\.teacher="):
         TrainConfig(data=config(root))
     labels_only = DistillationConfig(teacher="run", ignored_pixels=False)
     with pytest.raises(UserError, match=r"training\.distillation\.ignored_pixels: expected true"):

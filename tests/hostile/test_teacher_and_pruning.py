@@ -2,12 +2,15 @@
 
 import pytest
 
-from tests.hostile.case import Case, copy, fails, refused, replace
+from tests.hostile.case import Case, copy, fails, refused, replace, write
 
 CASES = [
     refused("train training.distillation.weight=2", "training.distillation.weight: expected 1.0 without training."),
     refused("train training.distillation.teacher=run training.mining_top=0.5", "training.mining_top: expected 1 with"),
-    refused("train data.unlabelled=set", "training.distillation.teacher: expected a trained run with data.unlabelled"),
+    refused(
+        "train data.unlabelled=set",
+        "data.unlabelled: images without masks need a teacher; add training.distillation.teacher=RUN",
+    ),
     refused(
         "train data.unlabelled=set training.distillation.teacher=run training.distillation.ignored_pixels=false",
         "training.distillation.ignored_pixels: expected true with data.unlabelled",
@@ -34,6 +37,13 @@ CASES = [
         "data.unlabelled=empty: no images; supported",
     ),
     fails("TINY_TRAIN training.distillation.teacher=run data.unlabelled=nowhere", "nowhere"),
+    fails(
+        "TINY_TRAIN training.distillation.teacher=run data.unlabelled=more",
+        "data: data.unlabelled=more: 1 of 2 images: a file cannot be read (more/b.png: ",
+        copy("photo.png", "more/a.png"),
+        write("more/b.png", "no image"),
+        writes=("new",),
+    ),
     fails("TINY_TRAIN pretrained=nowhere prune.target_ms=5", "nowhere"),
     fails("TINY_TRAIN pretrained=imagenet prune.target_ms=5", "pretrained: imagenet is no trained network"),
     fails(
