@@ -23,7 +23,6 @@ import argparse
 import os
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +147,7 @@ def make_frontier(
             name=entry.name,
             path=str(entry.path),
             sha256=key,
-            input=f"{model.input.dtype} {_sides(model.image_size)} {_fit_text(entry, model, each)}",
+            input=f"{model.input.dtype} {_sides(model.image_size)} {fit_text(entry, model, each)}",
             output=f"{'labels' if model.returns_labels else model.output.dtype} {_sides(model.mask_size)}",
             bytes=entry.path.stat().st_size,
             miou=miou_interval(each, BOOTSTRAP_SAMPLES, labeled=True),
@@ -168,7 +167,7 @@ def _sides(size: tuple[int, int]) -> str:
     return "x".join(map(str, size))
 
 
-def _fit_text(entry: Entry, model: TfliteModel, scores: Scores) -> str:
+def fit_text(entry: Entry, model: TfliteModel, scores: Scores) -> str:
     """Return how images met a file: "auto" pads them, and stretches those that are too large."""
     fit = model.fit if entry.fit == "auto" else entry.fit
     if fit != "auto":
@@ -286,9 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budget-bytes", type=int, help="state which file to take for this size")
     args = parser.parse_args(arguments)
     try:
-        with plain_warnings(), warnings.catch_warnings():
-            # Exported files state their fit, and the table shows it.
-            warnings.filterwarnings("ignore", message=".*made for images")
+        with plain_warnings():
             write(*measure(args), args.out)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -114,6 +115,34 @@ def test_a_mistake_is_one_line_and_nothing_is_written(arguments, message, run, t
 def test_a_file_with_other_classes_is_refused(run, official_models, tmp_path, capsys):
     file = official_models / "deeplabv3_mnv2_dm05_pascal_quant.tflite"
     assert "has 21" in refused(capsys, str(file), str(run), "--out", str(tmp_path / "out"))
+
+
+def test_an_interruption_states_that_the_results_are_kept(monkeypatch, tmp_path, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(frontier, "measure", interrupt)
+    with pytest.raises(SystemExit) as raised:
+        frontier.main(["a.tflite", "--out", str(tmp_path)])
+    assert raised.value.code == 130
+    message = f"interrupted: {tmp_path} keeps the files and the evaluated images; repeat the command\n"
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    ("given", "stated", "stretched", "text"),
+    [
+        ("auto", "auto", 0, "padded"),
+        ("auto", "auto", 8, "stretched"),
+        ("auto", "auto", 3, "padded or stretched"),
+        ("auto", "letterbox", 0, "letterboxed"),
+        ("stretch", "letterbox", 8, "stretched"),
+        ("pad", "auto", 0, "padded"),
+    ],
+)
+def test_the_input_states_how_the_images_met_the_file(given, stated, stretched, text):
+    scores = SimpleNamespace(stretched=stretched, names=("image",) * 8)
+    assert frontier.fit_text(Entry("a", Path("a.tflite"), given), SimpleNamespace(fit=stated), scores) == text
 
 
 @pytest.fixture
