@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,26 +108,26 @@ def print_reports(reports: Sequence[Report], paths: Iterable[Path]) -> None:
     for file, c in checks:
         if c.id == CheckId.PER_TENSOR_COST:
             print(f"{file}: {c}")
-    for report in reports:
-        _print_compatibility(report)
     for report, path in zip(reports, paths, strict=True):
+        _print_compatibility(report, path)
         card = card_path(path)
         # A card that could not be written leaves that of an earlier file.
         others = [report_path(path).name, *([card.name] if contains_text(card, report.sha256) else ())]
         print(f"written: {os.path.relpath(path)} with {' and '.join(others)}")
 
 
-def _print_compatibility(report: Report) -> None:
-    """Print what the target of the export does with the file, and how many apps open it."""
+def _print_compatibility(report: Report, path: Path) -> None:
+    """Print what the target of the export does with the file, and how many apps and client libraries open it."""
     if report.compatibility is None:
         return
-    target = report.settings.get("target")
+    target, apps = report.settings.get("target"), report.compatibility.apps
     for row in report.compatibility.rows(target_rows(target) if target else ()):
         print(f"{report.file} for target={target}: {row}")
-    apps = report.compatibility.apps
     opening = sum(verdict.opens for verdict in apps)
-    opened = f"{opening} of {len(apps)} sample apps and clients open it, by rule"
-    print(f"{report.file}: {opened} (inspect=FILE names all, with their sources)")
+    opened = (
+        f"{opening} of {len(apps)} known sample apps and client libraries open it, by their documented requirements"
+    )
+    print(f"{report.file}: {opened}; export.py inspect={shlex.quote(os.path.relpath(path))} names them")
 
 
 def _number(value: object, form: str) -> str:

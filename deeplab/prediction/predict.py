@@ -109,7 +109,7 @@ class _Model:
         size = self.predictor.image_size
         if self.stretched and self.predictor.fit == "auto" and size:
             problem = f"{self.stretched} image(s) or frame(s) larger than the file's input of {_text(size)} pixels"
-            return [f"{problem} were stretched to it; tile={min(size)} keeps their resolution"]
+            return [f"{problem} were stretched to it; {_tiles(size)} instead, at full resolution"]
         if self.training is None:
             return []
         if self.training.data.min_resize_value is not None:
@@ -127,8 +127,12 @@ class _Model:
             ]
         if self.own_size and size:
             problem = f"{self.own_size} image(s) or frame(s) larger than {_text(size)} pixels ran at their own size"
-            return [f"{problem}; the run was evaluated at {_text(size)} (tile={min(size)} keeps this size)"]
+            return [f"{problem}; the run was evaluated at {_text(size)}; {_tiles(size)} instead"]
         return []
+
+
+def _tiles(size: Sequence[int]) -> str:
+    return f"tile={min(size)} splits them into overlapping tiles of this side"
 
 
 def _text(size: Sequence[int]) -> str:

@@ -88,7 +88,8 @@ def prune(config: TrainConfig) -> tuple[DeepLab, ModelDescription]:
     target = _target(config, fixed)
     present = target.measure(network.config)
     print(f"Pruning {config.pretrained} from {target.text(present)} to {target.text(target.maximum)} ...", flush=True)
-    if present <= target.maximum:
+    meets_target = present <= target.maximum
+    if meets_target:
         print("nothing is pruned: the network meets the target", flush=True)
     while present > target.maximum:
         print(f"Measuring the importance of channels at {target.text(present)} ...", flush=True)
@@ -107,9 +108,11 @@ def prune(config: TrainConfig) -> tuple[DeepLab, ModelDescription]:
     if open_model(str(config.pretrained)).is_tflite and not config.training.freezes_statistics:
         # Batch norm is folded in a .tflite file; training does so itself with a file, but not with a run folder.
         unfold_batch_norm(network, (images for images, _ in _crops(source, config)))
-    total = _multiply_adds(fixed, network.config) / 1e6
-    parameters = network.count_params() / 1e6
-    print(f"pruned to {target.text(present)}: {parameters:.2f} M weights, {total:.4g} M multiply-adds", flush=True)
+    if not meets_target:
+        size = f"{network.count_params() / 1e6:.2f} M weights"
+        if settings.target_ms is not None:
+            size += f", {_multiply_adds(fixed, network.config) / 1e6:.4g} M multiply-adds"
+        print(f"pruned to {target.text(present)}, {size}", flush=True)
     return network, dataclasses.replace(description, config=network.config)
 
 

@@ -1,6 +1,7 @@
 """Checks and reports as text, JSON and a table."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,9 @@ def test_the_printed_report_has_the_rows_of_the_target_and_the_number_of_apps(ca
     print_reports([replace(_report(), compatibility=found, settings=settings)], [tmp_path / "m.tflite"])
     lines = capsys.readouterr().out.splitlines()
     assert "m.tflite for target=web: LITERT_JS: opens" in lines
-    assert any(line.startswith("m.tflite: 1 of 2 sample apps and clients open it") for line in lines)
+    path = os.path.relpath(tmp_path / "m.tflite")
+    opened = "1 of 2 known sample apps and client libraries open it, by their documented requirements"
+    assert f"m.tflite: {opened}; export.py inspect={path} names them" in lines
     assert "OTHER" not in "".join(lines)
 
 

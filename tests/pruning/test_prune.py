@@ -1,6 +1,7 @@
 """Pruning a network to a target: what is kept, what is refused, and that the importance of channels pays."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import keras
@@ -48,12 +49,15 @@ def settings(run: Path, **targets: float) -> TrainConfig:
 
 
 @pytest.mark.parametrize("fraction", [0.95, pytest.param(0.75, marks=pytest.mark.slow)])
-def test_the_pruned_network_meets_the_target_closely(run, fraction):
+def test_the_pruned_network_meets_the_target_closely(run, fraction, capsys):
     full = cost(TINY, 16, 65).multiply_adds
     pruned, description = prune(settings(run, target_multiply_adds=fraction * full))
     # The size of the steps is 8 channels of a block: at most 3 % of this network.
     assert (fraction - 0.03) * full < cost(pruned.config, 16, 65).multiply_adds <= fraction * full
     assert description == ModelDescription(pruned.config, CLASSES)
+    last = capsys.readouterr().out.splitlines()[-1]
+    reached = f"{cost(pruned.config, 16, 65).multiply_adds / 1e6:.4g} M multiply-adds"
+    assert last == f"pruned to {reached}, {pruned.count_params() / 1e6:.2f} M weights"
     channels = [block.channels for block in expanded_blocks(pruned)]
     assert tuple(channels) == pruned.config.expanded_channels
     assert all(number % 8 == 0 for number in channels)
@@ -61,19 +65,21 @@ def test_the_pruned_network_meets_the_target_closely(run, fraction):
 
 def test_a_target_that_is_met_already_changes_nothing(run, capsys):
     pruned, description = prune(settings(run, target_multiply_adds=1e12))
-    assert "nothing is pruned: the network meets the target" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing is pruned: the network meets the target"
     assert description.config.expanded_channels is None
     image = random_image(65, 65)
     np.testing.assert_array_equal(pruned(image), open_model(run).load(16)(image))
 
 
 @pytest.mark.slow
-def test_a_target_in_milliseconds_is_met_by_measurement(run, monkeypatch):
+def test_a_target_in_milliseconds_is_met_by_measurement(run, monkeypatch, capsys):
     """The time is replaced: 10 ms, plus 100 ms for all multiply-adds of the network."""
     full = cost(TINY, 16, 65).multiply_adds
     measure = lambda network: 10 + 100 * cost(network, 16, 65).multiply_adds / full  # noqa: E731
     monkeypatch.setattr(module, "_time_measurement", lambda config, reference: measure)
     pruned, _ = prune(settings(run, target_ms=90))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"pruned to [\d.]+ ms, [\d.]+ M weights, [\d.]+ M multiply-adds", last)
     # 80 ms for 80 % of the multiply-adds, within one round at the largest factor.
     assert 0.98 * 0.8 - 0.03 < cost(pruned.config, 16, 65).multiply_adds / full <= 0.8
     with pytest.raises(UserError, match=r"prune\.target_ms: 9 ms is out of reach, the smallest network needs"):
