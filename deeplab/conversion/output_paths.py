@@ -76,9 +76,10 @@ def _part(name: str, value: Any) -> str:
 
 
 def _layers_part(patterns: Sequence[str]) -> str:
-    """Return the names of layers; with a hash if they are long, or contain characters such as `*`."""
+    """Return the names of layers; with a hash if there are several, or long ones, or characters such as `*`."""
     text = "_".join(patterns)
-    if re.fullmatch(r"[\w-]{1,60}", text):
+    if len(patterns) == 1 and re.fullmatch(r"[\w-]{1,60}", text):
         return text
     plain = re.sub(r"[^\w-]+", "", text)[:40]
-    return f"{plain}_{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    # Commas, which layer names do not contain, distinguish a_b from a and b.
+    return f"{plain}_{hashlib.sha256(','.join(patterns).encode()).hexdigest()[:6]}"
