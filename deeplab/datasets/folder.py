@@ -52,6 +52,7 @@ def folder_source(root: str | Path, split: str, config: DataConfig) -> Source:
             are reported when loaded.
     """
     root = required_root(root, "the folder with images and masks")
+    _check_is_parent(root)
     images = required_folder(root / "images", "it holds the images")
     masks = required_folder(root / "masks", "it holds a mask for each image")
     table = read_colors(Path(config.colors)) if config.colors else None
@@ -83,6 +84,16 @@ def folder_source(root: str | Path, split: str, config: DataConfig) -> Source:
     if (label_ids := config.label_ids) is None:
         return source
     return dataclasses.replace(source, unlisted_values=lambda i: unlisted_values(read_values(pairs[i][1]), label_ids))
+
+
+def _check_is_parent(root: Path) -> None:
+    """Raise UserError if `root` is the folder images or masks itself, or one in it."""
+    if (root / "images").is_dir() or (root / "masks").is_dir():
+        return
+    for parent in list(root.parents)[:2]:
+        if (parent / "images").is_dir() and (parent / "masks").is_dir():
+            problem = "no folder images in it; data.root is the folder that contains images/ and masks/"
+            raise UserError(str(root), problem, f"did you mean {parent}?")
 
 
 def split_names(names: Iterable[str], val_fraction: float, seed: int) -> tuple[list[str], list[str]]:

@@ -289,3 +289,16 @@ def test_a_model_trains_on_color_masks_and_on_other_values(tmp_path: Path, make:
     )
     assert 0 <= scores[16].miou <= 1
     assert (tmp_path / "run/model.weights.h5").is_file()
+
+
+@pytest.mark.parametrize("folder", ["images", "masks", "images/train"])
+def test_a_root_inside_the_folder_of_images_and_masks_is_corrected(folder, tmp_path):
+    config = make_folder(tmp_path / "my_data")
+    root = tmp_path / "my_data" / folder
+    root.mkdir(exist_ok=True)
+    problem = "no folder images in it; data.root is the folder that contains images/ and masks/"
+    with pytest.raises(UserError) as error:
+        folder_source(root, "train", config)
+    assert str(error.value) == f"{root}: {problem}; did you mean {tmp_path / 'my_data'}?"
+    with pytest.raises(UserError, match="images: no such folder"):
+        folder_source(tmp_path, "train", config)
