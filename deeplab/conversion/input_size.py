@@ -29,17 +29,27 @@ def file_input_of(config: ExportConfig, run: TrainedModel) -> tuple[Size, Fit]:
         run: the opened run folder or .tflite file.
 
     Warns:
-        By default, or by the target, images are stretched that the training saw at their own size.
+        The size is the crop size, because the run states no other; or, by default or by the target, images are
+        stretched that the training saw at their own size.
     """
     training, required, limit = run.training, required_size(config), largest_side(config)
     multiple = max(config.mask_stride, MULTIPLE)
     default: Size | int
+    is_crop = False
     if training is None:
         default = run.network.image_size
     else:
-        default = training.eval_size or own_size(run, multiple, limit) or training.training.crop
+        known = training.eval_size or own_size(run, multiple, limit)
+        is_crop = known is None and config.image_size is None and not max(_validation_sizes(run)[1])
+        default = known or training.training.crop
     chosen = network_input(run, config.fit, config.image_size, default)
     assert chosen.size is not None
+    if is_crop:
+        warnings.warn(
+            f"image_size={_text(chosen.size)}: the crop size of the training, because the run states neither a size of "
+            "the evaluation nor the sizes of its validation images; image_size=[HEIGHT,WIDTH] sets another",
+            stacklevel=3,
+        )
     if chosen.fit == "auto" and (config.image_size is None or required is not None):
         _warn_if_stretched(run, chosen.size, multiple, 0 if required else limit or LARGE_SIDE)
     return chosen.size, chosen.fit

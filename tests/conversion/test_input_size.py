@@ -111,4 +111,14 @@ def test_the_size_of_the_evaluation_comes_first(make_run):
 
 
 def test_a_data_check_of_other_data_does_not_count(make_run):
-    assert size_of(make_run((160, 240), (160, 240), checked=replace(DATA, root="others"))) == ((97, 97), [])
+    size, (warning,) = size_of(make_run((160, 240), (160, 240), checked=replace(DATA, root="others")))
+    assert size == (97, 97)
+    assert "the crop size of the training" in warning
+
+
+def test_the_crop_size_of_a_run_that_states_no_other_is_said(make_run):
+    run = make_run((0, 0), (0, 0))
+    size, (warning,) = size_of(run)
+    assert size == (97, 97)
+    assert warning.startswith("image_size=[97,97]: the crop size of the training, because the run states neither")
+    assert size_of(run, image_size=65) == ((65, 65), [])
