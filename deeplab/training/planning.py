@@ -1,6 +1,7 @@
 """Makes the plan that a training follows, or reads that of a resumed run."""
 
 import time
+import warnings
 from pathlib import Path
 
 import tensorflow as tf
@@ -10,7 +11,7 @@ from deeplab.data_check.check import check_before_training
 from deeplab.datasets.open import open_training_source
 from deeplab.errors import UserError
 from deeplab.memory import machine_memory
-from deeplab.plan.choice import is_planned
+from deeplab.plan.choice import PLANNED_SOURCES, is_planned
 from deeplab.plan.facts import Facts, Trial
 from deeplab.plan.plan import Plan, make_plan, read_plan
 from deeplab.plan.rules import OFFICIAL, OFFICIAL_SMALL, fitting_weights
@@ -32,6 +33,8 @@ def planned_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
     """
     folder = Path(config.run)
     if not is_planned(config):
+        if workers.is_chief and not has_started(folder):
+            _warn_about_pruning(config)
         return config
     if workers.count > 1:
         _refuse_for_workers(config, "minutes")
@@ -68,6 +71,18 @@ def print_plan(config: TrainConfig) -> None:
         _check_sources(config)
         plan = _new_plan(config, workers, None)
     print(plan.text())
+
+
+def _warn_about_pruning(config: TrainConfig) -> None:
+    """Warn that a pruned network is trained on own data by the published recipe, if nothing else is given."""
+    by_hand = is_given(config, "experiment") or is_given(config, "training.steps")
+    if config.prune.enabled and config.data.source in PLANNED_SOURCES and not by_hand:
+        warnings.warn(
+            f"no plan is made for a pruned network: it is trained by the published recipe, {config.training.steps:,} "
+            f"updates of {config.training.batch_size} crops, which takes hours without a GPU; set training.steps, "
+            "training.batch_size, training.crop_size and training.learning_rate",
+            stacklevel=3,
+        )
 
 
 def _check_sources(config: TrainConfig) -> None:
