@@ -23,6 +23,7 @@ from deeplab.evaluation.evaluate import one_class_text
 from deeplab.evaluation.scores import Scores
 from deeplab.memory import require_memory
 from deeplab.model.batch_norm_statistics import reestimate_batch_norm, unfold_batch_norm
+from deeplab.model.quantization.equalization import equalized
 from deeplab.model.quantization.transform import measure_ranges
 from deeplab.pixels import mean_pixel
 from deeplab.plan.choice import is_planned
@@ -194,12 +195,19 @@ class TrainingRun:
         return scores
 
     def _import_weights(self, pretrained: str) -> None:
-        """Load pretrained weights, and initialize what they lack: batch-norm statistics, ranges, moving averages."""
+        """Load pretrained weights, and initialize what they lack: batch-norm statistics, ranges, moving averages.
+
+        Kernels with one scale are equalized first, as in a conversion: rounding them at once would lose the accuracy.
+        """
         settings, state = self.config.training, self.state
         report = import_weights(state.float_network, pretrained, allow_missing=self.config.allow_missing)
         print(report)
         if report.folded and not settings.freezes_statistics:
             unfold_batch_norm(state.float_network, self._images(UNFOLDING_BATCHES))
+        if settings.quantize_aware and settings.quantization.per_tensor:
+            batches = self._images(settings.quantization.range_batches)
+            images = (image for batch in batches for image in batch)
+            state.float_network.set_weights(equalized(state.float_network, images).get_weights())
         if settings.quantize_aware:
             measure_ranges(state.network, self._images(settings.quantization.range_batches))
         for average, variable in zip(state.averages, averaged_variables(state.model), strict=False):
