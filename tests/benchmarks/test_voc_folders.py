@@ -1,6 +1,5 @@
 """The folders made from PASCAL VOC, on a small devkit made by hand."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from PIL import Image
 
 from benchmarks import voc_folders
-from benchmarks.plan_recipe import Outcome, compare, row
 from benchmarks.voc_folders import ANIMALS, Images, make_large, make_rare, numbered, open_images, write
 from deeplab.datasets.voc import CLASSES
 
@@ -76,12 +74,3 @@ def test_large_photos_are_enlarged_with_their_masks(images: Images, tmp_path: Pa
 def test_a_folder_lists_its_classes_by_id(images: Images, tmp_path: Path):
     write(tmp_path / "set", images, {"dog": 2, "cat": 1}, ["fine0"], ["fine1"])
     assert (tmp_path / "set" / "classes.txt").read_text().split() == ["background", "cat", "dog"]
-
-
-def test_a_complete_pair_is_not_trained_again(tmp_path: Path):
-    plan = {"miou": 0.5, "classes": {"a": 0.9, "b": 0.1, "c": None}, "steps": 80, "minutes": 2.0}
-    recipe = {"miou": 0.45, "classes": {"a": 0.9, "b": 0.0, "c": None}, "steps": 72, "minutes": 2.5}
-    (tmp_path / "animal_1.json").write_text(json.dumps([plan, recipe]))
-    pair = compare("animal", tmp_path, 1, 10.0, tmp_path)
-    assert pair == (Outcome(**plan), Outcome(**recipe))  # type: ignore[arg-type]
-    assert row("animal", 1, pair) == "| animal | 1 | 50.00 | 0 | 80 | 2.0 | 45.00 | 1 | 72 | 2.5 | +5.00 |"
