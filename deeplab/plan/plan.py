@@ -33,7 +33,7 @@ BY_HAND = "given by hand"
 EXCLUDED = "unchanged: settings given by hand exclude another value"
 
 PLANNING_SHARE = 0.15
-"""Share of the budget that may be spent on trials; after it, the time of a cheaper recipe is estimated."""
+"""Share of the budget for the data check and the trials; after it, the time of a cheaper recipe is only estimated."""
 
 
 @dataclass(frozen=True)
@@ -209,8 +209,8 @@ def _fitting_draft(
 ) -> tuple[_Draft, Trial]:
     """Return the best recipe of which the budget holds enough updates, else the cheapest, and its trial.
 
-    The time of a cheaper recipe is estimated first. It is measured if the estimate holds enough updates and there is
-    time for another trial.
+    Recipes that are too slow by estimate are not measured, except the cheapest. Without time for another trial the
+    estimate counts.
     """
     trial = measure(draft.config)
     while not _has_enough_steps(draft, trial, planning_seconds()):

@@ -180,3 +180,23 @@ def test_every_rule_decides_settings_that_exist():
             inner: Any = config()
             for part in path.split("."):
                 inner = inner.get(part) if isinstance(inner, dict) else getattr(inner, part)
+
+
+def test_the_scale_varies_less_than_in_the_published_recipe():
+    values, _ = rules.scales(facts(), config())
+    augment = with_values(config(), values).training.augment
+    assert (augment.min_scale, augment.max_scale, augment.scale_step) == (0.75, 1.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("training", "head", "pretrained", "expected"),
+    [
+        ({"crop_size": 100}, "v3", "official", 10_000),
+        ({"crop_size": [100, 50]}, "v3", "official", 5_000),
+        ({"crop_size": 100}, "v3plus", "official", 16_500),
+        ({"crop_size": 100}, "v3", "official_050", 5_000),
+    ],
+)
+def test_the_cost_follows_crop_decoder_and_depth(training, head, pretrained, expected):
+    settings = config(training=training, model={"head": head}, pretrained=pretrained)
+    assert rules.relative_cost(settings) == pytest.approx(expected)
