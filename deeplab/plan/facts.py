@@ -79,5 +79,5 @@ class Trial:
     estimated: bool = False
 
     def scaled(self, factor: float) -> "Trial":
-        """Return an estimate for a recipe whose updates cost `factor` times as much, and whose validations cost the same."""
+        """Return an estimate for a recipe whose updates cost `factor` times as much; its validations cost the same."""
         return dataclasses.replace(self, update_seconds=factor * self.update_seconds, estimated=True)
