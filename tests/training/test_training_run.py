@@ -72,6 +72,35 @@ def test_folded_batch_norms_get_statistics_unless_these_are_frozen(tmp_path, mon
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("per_tensor", [True, False])
+def test_kernels_with_one_scale_are_equalized_before_they_are_rounded(tmp_path, monkeypatch, per_tensor):
+    """Every second channel of a projection is a thousand times as large, and what reads it as much smaller."""
+    project, expand = "backbone_block0_project", "backbone_block1_expand"
+    imported: list[np.ndarray] = []
+
+    def import_unequal(model, path, *, allow_missing):
+        randomize(model)
+        factor = np.where(np.arange(model.get_layer(expand).kernel.shape[2]) % 2, 1000.0, 1.0)
+        norm, kernel = model.get_layer(f"{project}_bn"), model.get_layer(expand).kernel
+        norm.gamma.assign(np.asarray(norm.gamma) * factor)
+        norm.beta.assign(np.asarray(norm.beta) * factor)
+        kernel.assign(np.asarray(kernel) / factor[:, None])
+        imported.append(output_of(model, "logits", images))
+        return assignment.ImportReport(path, (), (), (), folded=False)
+
+    monkeypatch.setattr(training_run, "import_weights", import_unequal)
+    quantized = {"quantize_aware": True, "batch_norm": "frozen", "quantization": {"per_tensor": per_tensor, "delay": 0}}
+    config = settings(tmp_path, TINY["model"] | {"aspp_rates": []}, **quantized)
+    images = first_images(config, 1)
+    run = TrainingRun(config, Workers(tf.distribute.get_strategy()))
+    run.state = make_train_state(run.config)
+    run._import_weights("a file")
+    np.testing.assert_allclose(output_of(run.state.float_network, "logits", images), imported[0], rtol=1e-3, atol=1e-4)
+    ranges = np.abs(run.state.float_network.get_layer(expand).kernel).max((0, 1, 3))
+    assert (ranges.max() / ranges.min() < 30) == per_tensor
+
+
+@pytest.mark.slow
 def test_reestimated_statistics_are_those_of_the_first_batches_and_a_frozen_backbone_keeps_its_own(tmp_path):
     config = settings(tmp_path / "run", recalibration_batches=2, backbone_multiplier=0.0)
     train(config)
