@@ -133,14 +133,19 @@ def _export(
     written = tuple(passed.values())
     if written:
         show(written, paths.values())
+    page_error = None
     try:
         _write_pages(dataclasses.replace(settings, paths=paths), written, report_progress, show_page)
-    finally:
-        if failed:
-            lines = "; ".join(f"{q}: {', '.join(map(str, checks))}" for q, checks in failed.items())
-            others = f"; written: {', '.join(os.path.relpath(path) for path in paths.values())}" if paths else ""
-            remedy = next(iter(failed.values()))[0].id.remedy
-            raise UserError("export", f"not written, a check failed: {lines}{others}", remedy)
+    except UserError as error:
+        page_error = error
+    if failed:
+        lines = "; ".join(f"{q}: {', '.join(map(str, checks))}" for q, checks in failed.items())
+        others = f"; written: {', '.join(os.path.relpath(path) for path in paths.values())}" if paths else ""
+        page = f"; {page_error.subject}: {page_error.problem}" if page_error else ""
+        remedy = next(iter(failed.values()))[0].id.remedy
+        raise UserError("export", f"not written, a check failed: {lines}{others}{page}", remedy)
+    if page_error:
+        raise page_error
     return written
 
 
@@ -201,7 +206,7 @@ def _write_pages(
             except UserError as error:
                 errors[str(error)] = error
         elif page.is_file() and not contains_text(page, report.sha256):
-            warnings.warn(f"{page} contains an earlier {path.name}; page=true writes it again", stacklevel=3)
+            warnings.warn(f"{page} contains an earlier {path.name}; page=true writes it again", stacklevel=4)
     if len(errors) > 1:
         problem = "; ".join(f"{each.subject}: {each.problem}" for each in errors.values())
         raise UserError("page", f"{len(errors)} pages are not written: {problem}", next(iter(errors.values())).remedy)

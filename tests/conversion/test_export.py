@@ -10,9 +10,9 @@ import pytest
 
 import deeplab.conversion.export as export_module
 from deeplab.config import DataConfig, ExportConfig, TrainConfig, TrainingConfig, VerifyConfig, build, to_mapping
-from deeplab.conversion.checks import CheckId
+from deeplab.conversion.checks import CheckId, check
 from deeplab.conversion.export import export, run_export
-from deeplab.conversion.export_report import sha256
+from deeplab.conversion.export_report import Report, sha256
 from deeplab.conversion.inspection import inspect
 from deeplab.conversion.verify import verify_file
 from deeplab.datasets.shapes import CLASSES, shapes_source
@@ -214,6 +214,58 @@ def test_a_page_is_written_after_the_files_and_its_failure_costs_none(run, tmp_p
         export(config)
     assert pages == [str(tmp_path / "m.tflite")]
     assert TfliteModel(tmp_path / "m.tflite").labels == CLASSES
+
+
+@pytest.fixture
+def converted(monkeypatch, tmp_path):
+    """Replace the conversion: int8 fails a check, float32 passes; return the settings of the export."""
+
+    def report(quantization, passes):
+        result = check(CheckId.OPERATORS, passes, 3, 2)
+        return Report(f"m_{quantization}.tflite", 1, "00", "uint8 [1]", "uint8 [1]", {}, (), (result,), 1.5, {}, {})
+
+    reports = {"int8": report("int8", False), "float32": report("float32", True)}
+    paths = {q: tmp_path / f"m_{q}.tflite" for q in reports}
+    config = ExportConfig("run", page=True)
+    settings = export_module.ExportSettings(config, None, (33, 33), "auto", paths, False, False, None, None)
+    files = {q: SimpleNamespace(content=b"x") for q in reports}
+    monkeypatch.setattr(export_module, "resolve_settings", lambda config: dataclasses.replace(settings, config=config))
+    monkeypatch.setattr(export_module, "_convert_all", lambda *_: (files, reports))
+    monkeypatch.setattr(export_module, "write_model_card", lambda *_: None)
+    return config
+
+
+def test_a_failed_check_and_a_page_that_cannot_be_written_are_reported_together(converted, monkeypatch):
+    def fail(*_):
+        raise UserError("npm", "is not installed", "install it")
+
+    monkeypatch.setattr(export_module, "write_page", fail)
+    with pytest.raises(UserError) as caught:
+        export(converted)
+    line = str(caught.value)
+    assert line.startswith("export: not written, a check failed: int8: operators: failed, 3 (expected: 2); written: ")
+    assert "m_float32.tflite; npm: is not installed; " in line
+    assert line.endswith(CheckId.OPERATORS.remedy)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TypeError])
+def test_a_failed_check_does_not_hide_an_interruption_or_a_bug(converted, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(export_module, "write_page", fail)
+    with pytest.raises(error):
+        export(converted)
+
+
+def test_the_warning_of_an_earlier_page_shows_the_line_of_the_export(converted, tmp_path):
+    (tmp_path / "m_float32.html").write_text("an earlier file")
+    with (
+        pytest.warns(UserWarning, match=r"contains an earlier m_float32\.tflite") as caught,
+        pytest.raises(UserError, match="a check failed"),
+    ):
+        export(dataclasses.replace(converted, page=False))
+    assert caught[0].filename == __file__
 
 
 def test_a_page_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
