@@ -9,14 +9,16 @@ file states. A run folder and the name of published weights (official, official_
 once for each combination of the grid: --size (SIDE, HEIGHTxWIDTH or `own`, with `:letterbox`, `:stretch` or `:pad`),
 --output-stride, --mask-stride and --quantization (int8, int8_per_tensor, float32, float16, dynamic, int16x8).
 
-mIoU is measured on the validation images of the VOCdevkit, or without --voc on those of the first run; the paired
-differences and the speeds refer to --reference. The milliseconds of all files are measured in one interleaved run, as
-in benchmarks/export_speed.py, for each number of --threads; the first number decides. DIR/frontier.html shows charts
-and the table with the Pareto fronts of (ms, mIoU) and (bytes, mIoU); DIR/frontier.json contains the values.
+mIoU is measured on the validation images of the VOCdevkit, or without --voc on those of the first run, whose training
+images then also calibrate published weights. The paired differences and the speeds refer to --reference. The
+milliseconds of all files are measured in one interleaved run, as in benchmarks/export_speed.py, for each number of
+--threads; fronts, order and budgets use the first number. DIR/frontier.html shows charts and the table with the Pareto
+fronts of (ms, mIoU) and (bytes, mIoU); DIR/frontier.json contains the values.
 
-Exported files and evaluated images are kept in DIR: an interrupted command resumes, and a longer list of models, or
-more images, evaluates only what is missing. Milliseconds are measured in each call; --rounds 0 shows those of the last
-one, which must contain all files. Measure them on an idle machine, or with --cpu-time.
+Exported files and scores are kept in DIR: an interrupted command resumes, and a longer list of models, or more images,
+evaluates only what is missing. Milliseconds are measured in each call; --rounds 0 shows those of the last
+one, which must contain all files. Measure them on an idle machine, or with --cpu-time. Delete DIR after a change of
+the code.
 """
 
 import argparse
@@ -24,11 +26,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
@@ -47,6 +47,7 @@ from benchmarks.frontier_files import (
 from benchmarks.frontier_scores import kept_path, measured_scores
 from benchmarks.frontier_table import Frontier, Row, answer, markdown, page, speed_quartiles, threads_text, to_mapping
 from deeplab.config import DataConfig, checked
+from deeplab.config import to_mapping as config_mapping
 from deeplab.config.ranges import NonNegativeInt, OutputStride, PositiveFloat, PositiveInt, Threads
 from deeplab.conversion.timing import interleaved_milliseconds
 from deeplab.datasets.open import open_source
@@ -228,15 +229,25 @@ def _grid(args: argparse.Namespace) -> Grid:
     )
 
 
-def _data(given: Sequence[Given], voc: Path | None) -> tuple[DataConfig, dict[str, Any] | None]:
-    """Return the data to evaluate on, and the keys of DataConfig for the export of published weights."""
+def _data(given: Sequence[Given], voc: Path | None) -> tuple[DataConfig, dict[str, Any]]:
+    """Return the data to evaluate on, and the keys of DataConfig for the export of published weights.
+
+    Raises:
+        UserError: there is neither a VOCdevkit nor a run folder.
+    """
     if voc is not None:
-        keys = {"source": "voc", "root": str(voc)}
-        return DataConfig(**keys), keys
-    runs = [model for model in given if not is_tflite(model.path) and not open_model(model.path).is_tflite]
-    if not runs:
-        raise UserError("--voc", "no data to evaluate on", "add --voc VOCDEVKIT, or a run folder, whose data are taken")
-    return open_model(runs[0].path).data(None), None
+        data = DataConfig(source="voc", root=str(voc))
+    else:
+        runs = [model for model in given if not is_tflite(model.path) and not open_model(model.path).is_tflite]
+        if not runs:
+            problem = "no data to evaluate on"
+            raise UserError("--voc", problem, "add --voc VOCDEVKIT, or a run folder, whose data are taken")
+        data = open_model(runs[0].path).data(None)
+    # The other settings of a training are not those of an export.
+    images = replace(data, resize="none", image_size=None, cache_memory=DataConfig.cache_memory, unlabelled=None)
+    default = config_mapping(DataConfig())
+    changed = {key: value for key, value in config_mapping(images).items() if value != default[key]}
+    return data, {"source": data.source, **changed}
 
 
 def _exported(planned: Sequence[Planned], reference: str, out: Path) -> tuple[list[Entry], list[str]]:

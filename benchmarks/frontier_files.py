@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from deeplab.config import ExportConfig, Fit, ImageSize, Quantization, checked, to_mapping
 from deeplab.config.ranges import OutputStride, PositiveInt
-from deeplab.conversion.export import export
-from deeplab.conversion.export_settings import resolve_settings
 from deeplab.errors import UserError
 from deeplab.evaluation.candidates import short_names
 from deeplab.files import file_sha256, read_json, write_json
+from deeplab.quiet import load_tensorflow
 from deeplab.run_folder import is_tflite, open_model
 
 EXPORTS_FILE = "exports.json"
@@ -119,7 +118,7 @@ def grid_exports(run: str, name: str, grid: Grid, data: Mapping[str, Any] | None
     return configs
 
 
-def list_entries(given: Sequence[Given], grid: Grid, data: Mapping[str, Any] | None, folder: Path) -> list[Planned]:
+def list_entries(given: Sequence[Given], grid: Grid, data: Mapping[str, Any], folder: Path) -> list[Planned]:
     """Return all files in the order of the command line, each with the settings of its export, if it is exported.
 
     Args:
@@ -131,16 +130,25 @@ def list_entries(given: Sequence[Given], grid: Grid, data: Mapping[str, Any] | N
     Raises:
         UserError: a model is missing or damaged, is given twice, or cannot be exported with these settings.
     """
+    load_tensorflow()
+    from deeplab.conversion.export_settings import resolve_settings
+
     names = short_names(tuple(model.path for model in given))
     found: list[Planned] = []
+    seen = set()
     for model, name in zip(given, names, strict=True):
         name = name.removesuffix(".tflite").replace("/", "-")
+        opened = open_model(model.path)
+        # Published weights are exported; their file can also be in the list as it is.
+        key = (opened.path.resolve(), model.fit, opened.name)
+        if key in seen:
+            _raise_twice(model.path)
+        seen.add(key)
         if is_tflite(model.path):
-            open_model(model.path)
             full = name if model.fit == "auto" else f"{name} ({model.fit})"
             found.append((Entry(full, Path(model.path), model.fit), None))
             continue
-        run_data = data if open_model(model.path).is_tflite else None
+        run_data = data if opened.is_tflite else None
         for config in grid_exports(model.path, name, grid, run_data, folder):
             resolve_settings(config)
             path = Path(str(config.out))
@@ -148,8 +156,12 @@ def list_entries(given: Sequence[Given], grid: Grid, data: Mapping[str, Any] | N
     all_names = [entry.name for entry, _ in found]
     for entry, _ in found:
         if all_names.count(entry.name) > 1:
-            raise UserError(entry.name, "is in the list twice", "give each model and each setting once")
+            _raise_twice(entry.name)
     return found
+
+
+def _raise_twice(name: str) -> NoReturn:
+    raise UserError(name, "is in the list twice", "give each model and each setting once")
 
 
 class Exports:
@@ -170,6 +182,9 @@ class Exports:
         known = self._origins.get(path.name)
         if known and path.is_file() and known == {**origin, "sha256": file_sha256(path)}:
             return
+        load_tensorflow()
+        from deeplab.conversion.export import export
+
         report_progress(f"Exporting {path.name} ...")
         export(config)
         self._origins[path.name] = {**origin, "sha256": file_sha256(path)}

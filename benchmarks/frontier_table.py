@@ -12,6 +12,7 @@ from deeplab.evaluation.bootstrap import LEVEL, Interval
 from deeplab.evaluation.table import difference_text, percent
 from deeplab.rendering import charts
 from deeplab.rendering.html import render_page
+from deeplab.rendering.markdown import markdown_text
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,10 @@ def cells(frontier: Frontier) -> list[list[str]]:
 
 
 def markdown(frontier: Frontier) -> str:
-    """Return the table as Markdown."""
+    """Return the table as Markdown; file names are escaped."""
     heading = columns(frontier)
-    lines = [heading, ["---"] * len(heading), *cells(frontier)]
+    rows = [[markdown_text(name), *others] for name, *others in cells(frontier)]
+    lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -1,6 +1,8 @@
 """The frontier from the command line: its results, what it keeps, and its refusals."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import frontier
-from benchmarks.frontier_files import Entry
+from benchmarks.frontier_files import Entry, Given
 from deeplab.config import DataConfig, EvaluateConfig, ModelConfig, TrainConfig, TrainingConfig, to_mapping
 from deeplab.config.description import ModelDescription, write_description
 from deeplab.datasets.open import open_source
@@ -70,7 +72,7 @@ def test_runs_are_exported_evaluated_and_timed_and_a_second_call_repeats_nothing
     def fail(*_):
         raise AssertionError
 
-    monkeypatch.setattr("benchmarks.frontier_files.export", fail)
+    monkeypatch.setattr("deeplab.conversion.export.export", fail)
     monkeypatch.setattr(frontier, "tflite_predictor", fail)
     frontier.main([str(run), "--out", str(out), *grid[:-1], "0"])
     again = json.loads((out / "frontier.json").read_text())
@@ -110,6 +112,27 @@ def test_a_mistake_is_one_line_and_nothing_is_written(arguments, message, run, t
     arguments = [argument.replace("RUN", str(run)) for argument in arguments]
     assert message in refused(capsys, *arguments, "--out", str(out))
     assert not out.exists()
+
+
+def test_published_weights_are_calibrated_on_the_images_of_the_first_run_without_voc(run):
+    data = DataConfig(source="folder", root="mine", val_size=3, resize="stretch", image_size=65, cache_memory=0.5)
+    write_json(run / "train.json", to_mapping(TrainConfig(data=data)))
+    data, keys = frontier._data([Given(str(run))], None)
+    assert (data.root, data.resize) == ("mine", "stretch")
+    assert keys == {"source": "folder", "root": "mine", "val_size": 3}
+
+
+def test_help_does_not_load_tensorflow():
+    code = """
+import sys
+from benchmarks import frontier
+try:
+    frontier.main(["--help"])
+except SystemExit:
+    print("tensorflow" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("False", "")
 
 
 def test_a_file_with_other_classes_is_refused(run, official_models, tmp_path, capsys):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import frontier_files
 from benchmarks.frontier_files import (
     Exports,
     Given,
@@ -74,8 +73,12 @@ def test_a_grid_exports_every_combination_under_names_that_differ():
 def test_a_model_that_is_given_twice_is_refused(official_models, tmp_path):
     file = str(official_models / "deeplabv3_mnv2_dm05_pascal_quant.tflite")
     with pytest.raises(UserError, match="is in the list twice"):
-        list_entries([Given(file), Given(file)], SMALL, None, tmp_path)
-    found = list_entries([Given(file), Given(file, "stretch")], SMALL, None, tmp_path)
+        list_entries([Given(file), Given(file)], SMALL, {}, tmp_path)
+    link = tmp_path / "link.tflite"
+    link.symlink_to(file)
+    with pytest.raises(UserError, match=r"link\.tflite: is in the list twice"):
+        list_entries([Given(file), Given(str(link))], SMALL, {}, tmp_path)
+    found = list_entries([Given(file), Given(file, "stretch")], SMALL, {}, tmp_path)
     names = ["deeplabv3_mnv2_dm05_pascal_quant", "deeplabv3_mnv2_dm05_pascal_quant (stretch)"]
     assert [entry.name for entry, _ in found] == names
     assert [config for _, config in found] == [None, None]
@@ -90,7 +93,7 @@ def written(monkeypatch) -> list[str]:
         found.append(Path(str(config.out)).name)
         Path(str(config.out)).write_bytes(str(len(found)).encode())
 
-    monkeypatch.setattr(frontier_files, "export", export)
+    monkeypatch.setattr("deeplab.conversion.export.export", export)
     return found
 
 

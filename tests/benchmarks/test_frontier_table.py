@@ -115,6 +115,11 @@ def test_the_table_has_a_row_for_each_file(frontier):
     assert {line.count("|") for line in lines} == {len(first) + 1}
 
 
+def test_a_name_that_contains_a_bar_does_not_divide_its_cell():
+    frontier = Frontier((row("a|b", 5, 0.6),), "a|b", "val", "measured")
+    assert markdown(frontier).splitlines()[2].startswith("| a\\|b | ms, bytes | ")
+
+
 def test_the_json_file_has_fractions_and_both_fronts(frontier):
     content = to_mapping(frontier, ["For 5 ms: a_1"])
     first, reference, _ = content["rows"]
