@@ -20,6 +20,9 @@ from deeplab.errors import UserError
 MODEL_FILE, WEIGHTS_FILE = "model.json", "model.weights.h5"
 """Architecture and weights in a run folder. Defined here because `pretrained` and `run_folder` both use them."""
 
+CHECKPOINT_NAME = re.compile(r"step-(\d+)\.npz")
+"""Name of a state checkpoint, with its number of updates."""
+
 
 _TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-\d+\.deeplab(\..+)?", re.DOTALL)
 """A temporary file: the system and the process that write it, and a number."""
@@ -130,6 +133,11 @@ def check_weights_file(folder: Path) -> None:
     if expected is not None and (actual := file_sha256(path)) != expected:
         problem = f"is damaged or of another training: expected SHA-256 {str(expected)[:12]}..., got {actual[:12]}..."
         raise UserError(str(path), problem, "restore it, or train again")
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the state checkpoints in `folder`, oldest first."""
+    return sorted(path for path in folder.glob("step-*.npz") if CHECKPOINT_NAME.fullmatch(path.name))
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -31,6 +31,7 @@ from deeplab.files import (
     atomic_write,
     check_weights_file,
     file_sha256,
+    list_checkpoints,
     read_json,
     write_json,
 )
@@ -189,7 +190,7 @@ def open_model(path: str | os.PathLike[str]) -> TrainedModel:
 def _raise_without_model(folder: Path) -> NoReturn:
     """Raise UserError that says whether the training in `folder` was interrupted."""
     problem, remedy = f"contains no {MODEL_FILE}", "give the run folder of a complete training"
-    if (folder / TRAIN_FILE).is_file() and any((folder / STATE_FOLDER).glob("step-*")):
+    if (folder / TRAIN_FILE).is_file() and list_checkpoints(folder / STATE_FOLDER):
         problem += ": its training is not finished"
         data = read_training_config(folder).data
         keys = {key: value for key in ("source", "name", "root") if (value := getattr(data, key)) is not None}

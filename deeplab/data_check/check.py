@@ -16,7 +16,7 @@ from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Example, Source, fingerprint
 from deeplab.datasets.unlabelled import folder_contents, unlabelled_source
 from deeplab.errors import UserError
-from deeplab.files import read_json, write_json
+from deeplab.files import list_checkpoints, read_json, write_json
 from deeplab.run_folder import STATE_FOLDER, TRAIN_FILE, WEIGHTS_FILE, read_training_config
 
 REPORT_FILE, GRID_FILE = "data_check.json", "data_check.png"
@@ -132,12 +132,12 @@ def _open_unlabeled(config: DataConfig, classes: tuple[str, ...]) -> Source | No
 def _require_unchanged(folder: Path, unlabeled: Source) -> None:
     """Raise UserError if an unfinished training has begun with other images without masks.
 
-    It would resume with another order of the images. Modification times may differ, as after a copy.
+    It would resume with another order of the images. Modification times may differ, as after a copy. If data_check.json
+    is missing or damaged, the images of the start are not known.
     """
-    resumes = any((folder / STATE_FOLDER).glob("step-*")) and not (folder / WEIGHTS_FILE).is_file()
-    if not resumes or not (folder / REPORT_FILE).is_file():
+    if (folder / WEIGHTS_FILE).is_file() or not list_checkpoints(folder / STATE_FOLDER):
         return
-    expected, actual = read_json(folder / REPORT_FILE).get("unlabelled"), folder_contents(unlabeled)
+    expected, actual = _stored(folder).get("unlabelled"), folder_contents(unlabeled)
     if expected in (None, actual):
         return
     counts = f"expected {expected['images']} images, got {actual['images']}"
@@ -154,10 +154,7 @@ def data_identity(config: DataConfig) -> str:
 
 def stored_splits(folder: Path, config: DataConfig) -> list[dict[str, Any]]:
     """Return the statistics of both splits in data_check.json of a run folder; [] if it has none of these data."""
-    try:
-        content = read_json(folder / REPORT_FILE)
-    except UserError:
-        return []
+    content = _stored(folder)
     return content.get("splits", []) if content.get("data") in (None, data_identity(config)) else []
 
 
@@ -170,7 +167,7 @@ def _write(
     unlabeled: Source | None,
 ) -> None:
     """Write data_check.json and data_check.png."""
-    replaced = _stored_identity(folder / REPORT_FILE)
+    replaced = _stored(folder).get("data")
     if replaced not in (None, identity):
         print(f"Replacing the data check of {replaced} in {folder}")
     stored = {"fingerprint": data_fingerprint, "data": identity, **to_mapping(report)}
@@ -181,9 +178,9 @@ def _write(
     save_grid(folder / GRID_FILE, examples, report.classes)
 
 
-def _stored_identity(path: Path) -> str | None:
-    """Return the `data_identity` in a stored report; None if there is none."""
+def _stored(folder: Path) -> dict[str, Any]:
+    """Return the content of data_check.json of a run folder; {} if it is missing or damaged, hence unknown."""
     try:
-        return read_json(path).get("data")
+        return read_json(folder / REPORT_FILE)
     except UserError:
-        return None
+        return {}

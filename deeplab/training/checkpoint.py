@@ -4,7 +4,6 @@ A checkpoint holds the weights, their moving averages, the optimizer's variables
 and the number of updates.
 """
 
-import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,10 @@ from typing import Any
 import numpy as np
 
 from deeplab.errors import UserError
-from deeplab.files import atomic_write
+from deeplab.files import CHECKPOINT_NAME, atomic_write, list_checkpoints
 
 Parts = Mapping[str, Sequence[Any]]
 """Variables by the part of the training that they belong to: "model", "optimizer", "average"."""
-
-_NAME = re.compile(r"step-(\d+)\.npz")
 
 
 def save_checkpoint(folder: Path, step: int, parts: Parts, keep: int) -> Path:
@@ -32,14 +29,9 @@ def save_checkpoint(folder: Path, step: int, parts: Parts, keep: int) -> Path:
     return path
 
 
-def list_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, oldest first."""
-    return sorted(path for path in folder.glob("step-*.npz") if _NAME.fullmatch(path.name))
-
-
 def checkpoint_step(path: Path) -> int:
     """Return the number of updates that the checkpoint at `path` has made."""
-    match = _NAME.fullmatch(path.name)
+    match = CHECKPOINT_NAME.fullmatch(path.name)
     if not match:
         raise ValueError(f"{path} is not a checkpoint")
     return int(match.group(1))

@@ -12,7 +12,7 @@ import filelock
 from deeplab.config import TrainConfig, build, to_mapping, with_values
 from deeplab.data_check.check import GRID_FILE, REPORT_FILE
 from deeplab.errors import UserError
-from deeplab.files import read_json, write_json
+from deeplab.files import list_checkpoints, read_json, write_json
 from deeplab.plan.plan import PLAN_FILE
 from deeplab.published_weights import published_name
 from deeplab.run_folder import (
@@ -23,7 +23,6 @@ from deeplab.run_folder import (
     read_scores,
     read_training_config,
 )
-from deeplab.training.checkpoint import list_checkpoints
 
 CHANGEABLE_SETTINGS = (
     "run",

@@ -9,9 +9,10 @@ from pathlib import Path
 from deeplab.config import ExportConfig, TrainConfig
 from deeplab.config.command_line import command_line
 from deeplab.evaluation.confusion import class_counts, iou_of_labeled
+from deeplab.files import list_checkpoints
 from deeplab.evaluation.scores import Scores, is_weak
 from deeplab.run_folder import STATE_FOLDER, read_training_config
-from deeplab.training.checkpoint import checkpoint_step, list_checkpoints
+from deeplab.training.checkpoint import checkpoint_step
 from deeplab.training.notices import names_text, subset_text
 from deeplab.training.training_page import PAGE
 from deeplab.training.validation_table import read_validations

@@ -11,9 +11,9 @@ from deeplab.config.mapping import require
 from deeplab.data_check.check import check_before_training
 from deeplab.errors import UserError
 from deeplab.evaluation.scores import Scores
+from deeplab.files import list_checkpoints
 from deeplab.pretrained.importer import check_source
 from deeplab.run_folder import SCORES_FILE, STATE_FOLDER
-from deeplab.training.checkpoint import list_checkpoints
 from deeplab.training.distribution import (
     Workers,
     broadcast_value,

@@ -21,6 +21,7 @@ from deeplab.datasets.unlabelled import warn_about_validation_images
 from deeplab.errors import UserError
 from deeplab.evaluation.evaluate import one_class_text
 from deeplab.evaluation.scores import Scores
+from deeplab.files import list_checkpoints
 from deeplab.memory import require_memory
 from deeplab.model.batch_norm_statistics import reestimate_batch_norm, unfold_batch_norm
 from deeplab.model.quantization.equalization import equalized
@@ -32,7 +33,7 @@ from deeplab.pretrained import import_weights
 from deeplab.run_folder import LOG_FILE, STATE_FOLDER, ModelDescription, load_weights, save_model, save_scores
 from deeplab.training.batch_norm_warnings import warn_about_batch_norm
 from deeplab.training.callbacks import COLUMNS, DISTILLATION, CsvLog, ProgressBar, SaveCheckpoints, TensorBoardLog
-from deeplab.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from deeplab.training.checkpoint import load_checkpoint, save_checkpoint
 from deeplab.training.distillation import check_teacher, make_teacher
 from deeplab.training.distribution import Workers, broadcast_from_chief, broadcast_value, distribute_batches
 from deeplab.training.early_stopping import EarlyStopping
@@ -219,8 +220,7 @@ class TrainingRun:
 
     def _training_batches(self, **arguments: Any) -> tf.data.Dataset:
         """Return the training batches, padded with the pixel that the backbone maps to zero."""
-        config = self.config
-        padding = mean_pixel(config.network.backbone)
+        config, padding = self.config, mean_pixel(self.config.network.backbone)
         return training_batches(self.train_source, config.training, config.seed, padding=padding, **arguments)
 
     def _class_weights(self) -> tuple[float, ...] | None:

@@ -404,7 +404,11 @@ def test_an_unfinished_training_refuses_other_images_without_masks(with_unlabele
     check_before_training(with_unlabeled, run)
     (more / "c.png").unlink()
     check_before_training(with_unlabeled, run)  # Nothing has been trained yet.
-    (run / "state" / "step-10").mkdir(parents=True)
+    (run / "state" / "step-10").mkdir(parents=True)  # Not the name of a checkpoint.
+    for change in (lambda: (more / "c.png").write_bytes(content), (more / "c.png").unlink):
+        change()
+        check_before_training(with_unlabeled, run)
+    (run / "state" / "step-00000010.npz").touch()
     (more / "c.png").write_bytes(content)
     before = (run / REPORT_FILE).read_bytes()
     changed = rf"data\.unlabelled={more}: has changed since run={run} began: "
@@ -416,6 +420,9 @@ def test_an_unfinished_training_refuses_other_images_without_masks(with_unlabele
     (more / "a.png").unlink()
     with pytest.raises(UserError, match=f"{changed}its images have other names or sizes{remedy}"):
         check_before_training(with_unlabeled, run)
+    (run / REPORT_FILE).write_bytes(before[:100])  # What the training began with is not known.
+    check_before_training(with_unlabeled, run)
+    (run / REPORT_FILE).write_bytes(before)
     # The images of the start, with other modification times.
     (more / "c.png").rename(more / "a.png")
     check_before_training(with_unlabeled, run)

@@ -4,8 +4,9 @@ import tensorflow as tf
 
 from deeplab.config import ModelConfig, TrainingConfig
 from deeplab.errors import UserError
+from deeplab.files import list_checkpoints
 from deeplab.model.build import build_model
-from deeplab.training.checkpoint import checkpoint_step, list_checkpoints, load_checkpoint, save_checkpoint
+from deeplab.training.checkpoint import checkpoint_step, load_checkpoint, save_checkpoint
 from deeplab.training.optimizer import make_optimizer
 from tests.networks import randomize
 

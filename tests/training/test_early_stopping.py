@@ -11,8 +11,9 @@ import tensorflow as tf
 from deeplab.config import TrainConfig, TrainingConfig, build
 from deeplab.errors import UserError
 from deeplab.evaluation.scores import scores_from_matrices
+from deeplab.files import list_checkpoints
 from deeplab.run_folder import load_model
-from deeplab.training.checkpoint import checkpoint_step, list_checkpoints
+from deeplab.training.checkpoint import checkpoint_step
 from deeplab.training.distribution import Workers
 from deeplab.training.early_stopping import EarlyStopping
 from deeplab.training.train import train

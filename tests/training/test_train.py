@@ -19,8 +19,9 @@ from PIL import Image
 from deeplab.cli.app import main
 from deeplab.config import TrainConfig, build
 from deeplab.errors import UserError
+from deeplab.files import list_checkpoints
 from deeplab.run_folder import load_model
-from deeplab.training.checkpoint import checkpoint_step, list_checkpoints
+from deeplab.training.checkpoint import checkpoint_step
 from deeplab.training.distribution import Workers
 from deeplab.training.train import train
 
