@@ -9,6 +9,7 @@ from deeplab.config import TrainingConfig
 from deeplab.model.backbones.features import BACKBONE_PREFIX
 from deeplab.model.batch_norm import BatchNorm
 from deeplab.model.batch_norm_statistics import batch_norms, updated_batch_norms
+from deeplab.plan.plan import Plan
 
 MAX_INITIAL_SHARE = 0.05
 """Share of the initial values in the final moving statistics above which a warning is shown."""
@@ -20,7 +21,7 @@ MIN_BATCH = 12
 """Images per replica below which the statistics should be frozen (DeepLabv3, arXiv:1706.05587, sec. 4.1 and 4.2)."""
 
 
-def warn_about_batch_norm(model: keras.Model, config: TrainingConfig, replicas: int, planned: bool = False) -> None:
+def warn_about_batch_norm(model: keras.Model, config: TrainingConfig, replicas: int, plan: Plan | None = None) -> None:
     """Warn if batch norms will be unreliable: small batches, too few updates, or frozen at their initial values.
 
     A model with statistics close to their initial values has a low loss in training, but predicts one class for
@@ -30,13 +31,14 @@ def warn_about_batch_norm(model: keras.Model, config: TrainingConfig, replicas: 
         model: the network that is trained.
         config: the training recipe.
         replicas: number of replicas that share a batch.
-        planned: whether the training follows a plan. It takes small batches on purpose, for more updates in its time,
-            and warns itself of too few updates for its momentum, `SHORT_MOMENTUM`.
+        plan: the plan that the training follows; None without one. A plan takes small batches on purpose, for more
+            updates in its time. If it chooses the number of updates, it warns itself of too few for its momentum,
+            `SHORT_MOMENTUM`.
     """
     norms = updated_batch_norms(model)
     sharing = config.accumulation * (1 if config.batch_norm == "sync" else replicas)
     size = config.batch_size // sharing
-    if norms and not planned and size < MIN_BATCH:
+    if norms and plan is None and size < MIN_BATCH:
         sync = " or training.batch_norm=sync" if sharing > config.accumulation else ""
         _warn(
             f"batch norm is trained on {size} images at a time, which makes its statistics unreliable (below "
@@ -44,8 +46,9 @@ def warn_about_batch_norm(model: keras.Model, config: TrainingConfig, replicas: 
             f"training.batch_size={MIN_BATCH * sharing}{sync}"
         )
     share = max((layer.momentum**config.steps for layer in norms), default=0.0)
+    chosen_by_plan = plan is not None and plan.trial is not None
     long = any(layer.momentum > SHORT_MOMENTUM for layer in norms)
-    if share > MAX_INITIAL_SHARE and not config.recalibration_batches and (long or not planned):
+    if share > MAX_INITIAL_SHARE and not config.recalibration_batches and (long or not chosen_by_plan):
         remedy = f"model.batch_norm_momentum={SHORT_MOMENTUM} for short trainings, or " if long else ""
         _warn(
             f"after {config.steps} steps the moving means and variances of batch norm, which inference uses, still "

@@ -28,7 +28,7 @@ from deeplab.model.quantization.equalization import equalized
 from deeplab.model.quantization.transform import measure_ranges
 from deeplab.pixels import mean_pixel
 from deeplab.plan.choice import is_planned
-from deeplab.plan.plan import PLAN_FILE
+from deeplab.plan.plan import read_plan
 from deeplab.pretrained import import_weights
 from deeplab.run_folder import LOG_FILE, STATE_FOLDER, ModelDescription, load_weights, save_model, save_scores
 from deeplab.training.batch_norm_warnings import warn_about_batch_norm
@@ -133,8 +133,8 @@ class TrainingRun:
         if self.workers.is_chief and self.start:
             resuming = f"resuming run={self.folder} from step {self.start}"
             print(f"run={self.folder} is complete; evaluating it" if self.is_complete else resuming)
-        follows_plan = is_planned(self.config) and (self.folder / PLAN_FILE).is_file()
-        warn_about_batch_norm(self.state.model, self.config.training, self.workers.replicas, follows_plan)
+        plan = read_plan(self.folder) if is_planned(self.config) else None
+        warn_about_batch_norm(self.state.model, self.config.training, self.workers.replicas, plan)
 
     def fit(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Make the remaining updates.

@@ -3,10 +3,13 @@ import warnings
 import keras
 import pytest
 
-from deeplab.config import TrainingConfig
+from deeplab.config import TrainingConfig, record_given
 from deeplab.model.batch_norm import BatchNorm
+from deeplab.plan.plan import Plan
 from deeplab.training.batch_norm_warnings import warn_about_batch_norm
 from deeplab.training.optimizer import set_trainable
+from tests.plan.test_plan import plan_for
+from tests.plan.test_rules import config as plan_config
 
 
 def network(momentum: float = 0.9) -> keras.Model:
@@ -14,12 +17,12 @@ def network(momentum: float = 0.9) -> keras.Model:
     return keras.Model(image, BatchNorm(momentum=momentum, name="norm")(image))
 
 
-def warnings_for(model: keras.Model, replicas: int = 1, planned: bool = False, **settings: object) -> list[str]:
+def warnings_for(model: keras.Model, replicas: int = 1, plan: Plan | None = None, **settings: object) -> list[str]:
     config = TrainingConfig(**settings)
     set_trainable(model, config)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_about_batch_norm(model, config, replicas, planned)
+        warn_about_batch_norm(model, config, replicas, plan)
     return [str(w.message) for w in caught]
 
 
@@ -32,9 +35,21 @@ def test_too_few_steps_for_the_momentum_show_a_warning(momentum, steps, expected
 
 
 def test_a_plan_warns_of_too_few_steps_itself_unless_the_momentum_is_given_by_hand():
-    assert not warnings_for(network(0.95), planned=True, steps=20)
+    plan = plan_for(plan_config())
+    assert not warnings_for(network(0.95), plan=plan, steps=20)
     assert "contain 36%" in warnings_for(network(0.95), steps=20)[0]
-    assert "model.batch_norm_momentum=0.95" in warnings_for(network(0.99), planned=True, steps=20)[0]
+    assert "model.batch_norm_momentum=0.95" in warnings_for(network(0.99), plan=plan, steps=20)[0]
+
+
+def test_too_few_steps_given_by_hand_show_a_warning_in_a_planned_training():
+    """0.95 to the power of 20 is 0.358."""
+    given = record_given(plan_config(training={"steps": 20}), ("training.steps",))
+    plan = plan_for(given)
+    applied = plan.apply(given)
+    model = network(applied.network.batch_norm_momentum)
+    (line,) = warnings_for(model, plan=plan, steps=applied.training.steps, batch_size=applied.training.batch_size)
+    assert line.startswith("after 20 steps the moving means")
+    assert "contain 36%" in line
 
 
 @pytest.mark.parametrize(
@@ -50,7 +65,7 @@ def test_a_plan_warns_of_too_few_steps_itself_unless_the_momentum_is_given_by_ha
 def test_small_batches_per_replica_show_a_warning(settings, replicas, expected):
     lines = warnings_for(network(), replicas, **settings)
     assert [expected in line for line in lines] == [True] if expected else not lines
-    assert not warnings_for(network(), replicas, planned=True, **settings)
+    assert not warnings_for(network(), replicas, plan_for(plan_config()), **settings)
 
 
 @pytest.mark.parametrize(
