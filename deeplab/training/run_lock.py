@@ -91,16 +91,29 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
 
 
 def _remove_start(folder: Path) -> None:
-    """Delete a run folder with nothing but the files of a start, except a data check with errors."""
-    if not folder.is_dir() or not {path.name for path in folder.iterdir()} <= START_FILES:
-        return
+    """Delete a run folder with nothing but the files of a start, except a data check with errors.
+
+    A folder that another process uses, or that cannot be read or written, stays: the error of the start matters more.
+    """
+    with contextlib.suppress(OSError, UserError):
+        if folder.is_dir():
+            _remove_start_files(folder)
+            folder.rmdir()
+
+
+def _remove_start_files(folder: Path) -> None:
+    """Delete the files of a start, unless the folder has others.
+
+    Raises:
+        UserError: another process uses the folder, or the data check is damaged.
+    """
     with lock_run_folder(folder):
+        if not {path.name for path in folder.iterdir()} <= START_FILES:
+            return
         checked = folder / REPORT_FILE
         failed = checked.is_file() and any(p["severity"] == "error" for p in read_json(checked)["problems"])
         for name in START_FILES - ({REPORT_FILE, GRID_FILE} if failed else set()):
             (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 def has_started(folder: Path) -> bool:

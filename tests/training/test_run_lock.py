@@ -2,6 +2,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,29 @@ def test_a_refused_start_keeps_a_data_check_with_errors(tmp_path):
     assert not (tmp_path / "a").exists()
     refuse(tmp_path / "a", STARTED | {"data_check.json": json.dumps({"problems": [warning, error]})})
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["data_check.json", "data_check.png"]
+
+
+def test_a_refused_start_shows_its_error_although_its_name_is_too_long_for_a_folder(tmp_path):
+    with pytest.raises(UserError, match="wrong"), removed_if_refused(tmp_path / ("a" * 300)):
+        raise UserError("weights", "wrong")
+
+
+def test_a_refused_start_shows_its_error_although_another_process_uses_the_folder(tmp_path):
+    folder = tmp_path / "a"
+    with ExitStack() as other:
+
+        def start() -> None:
+            other.enter_context(lock_run_folder(folder))
+            raise UserError("weights", "wrong")
+
+        with pytest.raises(UserError, match="wrong"), removed_if_refused(folder):
+            start()
+        assert (folder / ".lock").is_file()
+
+
+def test_a_refused_start_shows_its_error_although_its_data_check_is_damaged(tmp_path):
+    refuse(tmp_path / "a", STARTED | {"data_check.json": '{"problems": ['})
+    assert STARTED.keys() < {path.name for path in (tmp_path / "a").iterdir()}
 
 
 @pytest.mark.parametrize("name", ["log.csv", "state/step-00000010.npz", "pruned/model.json"])
