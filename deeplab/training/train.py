@@ -44,7 +44,7 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
     Raises:
         UserError: the data, the pretrained weights or the run folder are wrong; the loss is not finite; a signal
             stopped the training; another worker was lost. A start that is refused leaves no run folder that it created,
-            except with a data check that has found an error.
+            except with a data check that has found an error, or with a pruned network.
     """
     require("config", type(config).__name__, isinstance(config, TrainConfig), "a TrainConfig")
     workers = find_workers(config.training)
