@@ -17,8 +17,8 @@ LOCATION = "DEEPLAB_WEIGHTS"
 TIMEOUTS = (2.0, 20.0)
 """Seconds until a connection, to each address of a host, and until the next bytes."""
 
-SIMILAR_NAME = 0.75
-"""Minimum similarity of a mistyped name, above that of paths that contain a name, such as my_official.tflite."""
+SIMILAR_NAME = 0.85
+"""Minimum similarity of a mistyped name, above that of paths that contain a name, such as my_official."""
 
 _CORAL = "https://raw.githubusercontent.com/google-coral/test_data/104342d2d3480b3e66203073dac24f4e2dbb4c41"
 _SUPPORT = "https://raw.githubusercontent.com/tensorflow/tflite-support/dd3362ea685bb7ab1f7268c81ec567d3b720ae57"

@@ -16,10 +16,23 @@ from PIL import Image
 
 from deeplab import published_weights
 from deeplab.errors import UserError
+from deeplab.pretrained.importer import check_source
 from deeplab.published_weights import PUBLISHED, PublishedFile, local_file
 from deeplab.run_folder import load_model, open_model
 
 CONTENT = b"weights" * 1000
+
+
+@pytest.mark.parametrize("path", ["runs/official", "my_official"])
+def test_a_path_that_contains_a_published_name_is_not_taken_for_a_mistyped_one(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no such file or folder") as weights:
+        check_source(path)
+    with pytest.raises(UserError, match="no such folder") as run:
+        open_model(path)
+    assert "did you mean" not in f"{weights.value} {run.value}"
+    with pytest.raises(UserError, match="did you mean 'official'"):
+        open_model("offical")
 
 
 class Quiet(SimpleHTTPRequestHandler):
