@@ -74,13 +74,13 @@ def print_plan(config: TrainConfig) -> None:
 
 
 def _warn_about_pruning(config: TrainConfig) -> None:
-    """Warn that a pruned network is trained on own data by the published recipe, if nothing else is given."""
-    by_hand = is_given(config, "experiment") or is_given(config, "training.steps")
+    """Warn that a pruned network has no plan on own data, unless the user declines a plan or gives the updates."""
+    by_hand = config.plan is False or is_given(config, "experiment") or is_given(config, "training.steps")
     if config.prune.enabled and config.data.source in PLANNED_SOURCES and not by_hand:
+        training = config.training
         warnings.warn(
-            f"no plan is made for a pruned network: it is trained by the published recipe, {config.training.steps:,} "
-            f"updates of {config.training.batch_size} crops, which takes hours without a GPU; set training.steps, "
-            "training.batch_size, training.crop_size and training.learning_rate",
+            f"no plan is made for a pruned network: it is trained for {training.steps:,} updates of "
+            f"{training.batch_size} crops; set training.steps to the number that your time allows",
             stacklevel=3,
         )
 

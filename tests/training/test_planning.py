@@ -178,14 +178,21 @@ def test_wrong_weights_are_refused_before_a_plan_is_made(make, scenes, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("training", "warns"), [({}, True), ({"steps": 5}, False)])
-def test_a_pruned_network_on_own_data_is_said_to_have_no_plan(training, warns, scenes, tmp_path, recwarn):
-    changes = {"prune": {"target_ms": 5.0}, "pretrained": "official"} | ({"training": training} if training else {})
-    config = settings(scenes, tmp_path / "run", **changes)
+@pytest.mark.parametrize(
+    ("changes", "updates"),
+    [
+        # The defaults of TrainingConfig, the recipe of DeepLabv3 (arXiv:1706.05587, sec. 4.1) for smaller batches.
+        ({}, "30,000 updates of 16 crops"),
+        ({"training": {"batch_size": 2, "learning_rate": 0.001}}, "30,000 updates of 2 crops"),
+        ({"training": {"steps": 5}}, None),
+        ({"plan": False}, None),
+    ],
+)
+def test_a_pruned_network_on_own_data_is_said_to_have_no_plan(changes, updates, scenes, tmp_path, recwarn):
+    config = settings(scenes, tmp_path / "run", prune={"target_ms": 5.0}, pretrained="official", **changes)
     assert planned_settings(config, find_workers(config.training)) is config
     lines = [
         str(warning.message) for warning in recwarn if "no plan is made for a pruned network" in str(warning.message)
     ]
-    assert len(lines) == warns
-    # The defaults of TrainingConfig, the recipe of DeepLabv3 (arXiv:1706.05587, sec. 4.1) for smaller batches.
-    assert all("30,000 updates of 16 crops" in line for line in lines)
+    assert len(lines) == (updates is not None)
+    assert all(f"it is trained for {updates}; set training.steps" in line for line in lines)
