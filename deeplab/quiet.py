@@ -56,8 +56,10 @@ def quiet() -> Iterator[None]:
 def load_tensorflow() -> None:
     """Import TensorFlow, unless it is imported, without its messages about missing devices and CPU features.
 
-    `TF_CPP_MIN_LOG_LEVEL=0` or `1` in the environment keeps them. Some of them appear at every level, hence `quiet`.
+    `TF_CPP_MIN_LOG_LEVEL=0` or `1` in the environment keeps them. Some of them appear at every level, hence `quiet`:
+    the first call redirects the file descriptors 1 and 2 of the whole process while TensorFlow loads.
     """
+    open_closed_output()
     if "tensorflow" in sys.modules:
         return
     with nullcontext() if os.environ.setdefault(LOG_LEVEL, "2") in ("0", "1") else quiet():

@@ -57,6 +57,16 @@ def test_tensorflow_starts_without_messages_unless_the_environment_requests_them
     assert (done.stdout, done.stderr) == (f"{level or 2}\n", notes)
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_tensorflow_starts_in_a_program_without_standard_output(closed, tmp_path):
+    (tmp_path / "tensorflow.py").write_text(TENSORFLOW)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{PROJECT}"}
+    source = "from deeplab.quiet import load_tensorflow\nload_tensorflow()\nopen('done', 'w').close()"
+    command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-c", source]
+    assert subprocess.run(command, env=environment, cwd=tmp_path, check=False).returncode == 0
+    assert (tmp_path / "done").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
