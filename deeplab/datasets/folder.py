@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -90,7 +91,8 @@ def _check_is_parent(root: Path) -> None:
     """Raise UserError if `root` is the folder images or masks itself, or one in it."""
     if (root / "images").is_dir() or (root / "masks").is_dir():
         return
-    for parent in list(root.parents)[:2]:
+    # Absolute, because root may be "." or "images". Not resolved: images may be a link to a folder elsewhere.
+    for parent in Path(os.path.abspath(root)).parents[:2]:
         if (parent / "images").is_dir() and (parent / "masks").is_dir():
             problem = "no folder images in it; data.root is the folder that contains images/ and masks/"
             raise UserError(str(root), problem, f"did you mean {parent}?")

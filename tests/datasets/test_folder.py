@@ -302,3 +302,24 @@ def test_a_root_inside_the_folder_of_images_and_masks_is_corrected(folder, tmp_p
     assert str(error.value) == f"{root}: {problem}; did you mean {tmp_path / 'my_data'}?"
     with pytest.raises(UserError, match="images: no such folder"):
         folder_source(tmp_path, "train", config)
+
+
+@pytest.mark.parametrize(
+    ("current", "root"), [("images", "."), ("images", "../masks"), (".", "images"), ("images/train", "..")]
+)
+def test_a_relative_root_inside_the_folder_of_images_and_masks_is_corrected(current, root, tmp_path, monkeypatch):
+    config = make_folder(tmp_path / "my_data")
+    (tmp_path / "my_data" / "images" / "train").mkdir()
+    monkeypatch.chdir(tmp_path / "my_data" / current)
+    with pytest.raises(UserError) as error:
+        folder_source(root, "train", config)
+    assert str(error.value).startswith(f"{root}: no folder images in it; ")
+    assert str(error.value).endswith(f"; did you mean {tmp_path / 'my_data'}?")
+
+
+def test_a_root_that_is_a_link_to_the_images_is_corrected(tmp_path):
+    config = make_folder(tmp_path / "my_data")
+    (tmp_path / "my_data" / "images").rename(tmp_path / "elsewhere")
+    (tmp_path / "my_data" / "images").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=rf"; did you mean {tmp_path / 'my_data'}\?"):
+        folder_source(tmp_path / "my_data" / "images", "train", config)
