@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from deeplab.config import DataConfig, Fit, ImageSize, TrainConfig, build, checked, to_mapping
-from deeplab.config.command_line import command_line
+from deeplab.config.command_line import command_line, command_name
 from deeplab.config.description import ModelDescription, read_description, write_description
 from deeplab.config.ranges import OutputStride
 from deeplab.errors import UserError, did_you_mean
@@ -194,7 +194,7 @@ def _raise_without_model(folder: Path) -> NoReturn:
         problem += ": its training is not finished"
         data = read_training_config(folder).data
         keys = {key: value for key in ("source", "name", "root") if (value := getattr(data, key)) is not None}
-        command = command_line("train.py", TrainConfig(), run=str(folder), data=keys)
+        command = command_line(command_name("train"), TrainConfig(), run=str(folder), data=keys)
         remedy = f"resume it by the command that started it: {command}, with its other settings"
     raise UserError(f"run={folder}", problem, remedy)
 

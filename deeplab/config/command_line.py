@@ -3,6 +3,8 @@
 import dataclasses
 import re
 import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
@@ -11,11 +13,16 @@ _PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
 _WORDS = ("null", "true", "false", "inf", "nan")
 
 
+def command_name(name: str) -> str:
+    """Return how this process calls a command: "deeplab NAME" if it is itself called so, else "python NAME.py"."""
+    return f"deeplab {name}" if Path(sys.argv[0]).name == "deeplab" else f"python {name}.py"
+
+
 def command_line(program: str, config: Any, **changes: Any) -> str:
     """Return the shell command that gives a config, with the settings that differ from their defaults.
 
     Args:
-        program: the script, such as "export.py".
+        program: the call of the command, such as "python export.py"; see `command_name`.
         config: a config dataclass.
         changes: values that replace those of the config.
     """
@@ -31,7 +38,7 @@ def command_line(program: str, config: Any, **changes: Any) -> str:
             words += [f"data{'' if key == 'source' else f'.{key}'}={argument_text(value[key])}" for key in keys]
         else:
             words.append(f"{field.name}={argument_text(value)}")
-    return " ".join(["python", program, *map(shlex.quote, words)])
+    return " ".join([program, *map(shlex.quote, words)])
 
 
 def argument_text(value: Any, nested: bool = False) -> str:

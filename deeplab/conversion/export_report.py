@@ -15,6 +15,7 @@ from typing import Any
 
 from deeplab.compatibility.summary import Compatibility
 from deeplab.compatibility.targets import target_rows
+from deeplab.config.command_line import command_name
 from deeplab.conversion.checks import Check, CheckId, Value, failed_checks
 from deeplab.files import contains_text, write_json
 from deeplab.tflite.tflite_file import card_path, report_path
@@ -124,10 +125,9 @@ def _print_compatibility(report: Report, path: Path) -> None:
     for row in report.compatibility.rows(target_rows(target) if target else ()):
         print(f"{report.file} for target={target}: {row}")
     opening = sum(verdict.opens for verdict in apps)
-    opened = (
-        f"{opening} of {len(apps)} known sample apps and client libraries open it, by their documented requirements"
-    )
-    print(f"{report.file}: {opened}; export.py inspect={shlex.quote(os.path.relpath(path))} names them")
+    known = f"{len(apps)} known sample apps and client libraries"
+    inspect = f"{command_name('export')} inspect={shlex.quote(os.path.relpath(path))}"
+    print(f"{report.file}: {opening} of {known} open it, by their documented requirements; {inspect} names them")
 
 
 def _number(value: object, form: str) -> str:

@@ -203,4 +203,4 @@ def _command(report: Report, config: ExportConfig) -> str:
     changes: Mapping[str, Any] = {"quantization": report.settings["quantization"]}
     if config.out is not None:
         changes = {**changes, "out": str(Path(config.out).with_name(report.file))}
-    return command_line("export.py", config, **changes)
+    return command_line("python export.py", config, **changes)

@@ -2,15 +2,14 @@
 
 import math
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from deeplab.config import ExportConfig, TrainConfig
-from deeplab.config.command_line import command_line
+from deeplab.config.command_line import command_line, command_name
 from deeplab.evaluation.confusion import class_counts, iou_of_labeled
-from deeplab.files import list_checkpoints
 from deeplab.evaluation.scores import Scores, is_weak
+from deeplab.files import list_checkpoints
 from deeplab.run_folder import STATE_FOLDER, read_training_config
 from deeplab.training.checkpoint import checkpoint_step
 from deeplab.training.notices import names_text, subset_text
@@ -35,9 +34,7 @@ def summary(folder: Path, scores: Mapping[int, Scores]) -> list[str]:
     lines.append(f"on {count:,} image{'s' * (count != 1)} of data={config.data.source}, split {config.data.val_split}")
     lines += [_weights(folder, config, count), *_classes(first, stride)]
     path = os.path.relpath(folder)
-    export = command_line("export.py", ExportConfig(run=path, output_stride=stride))  # type: ignore[arg-type]
-    if Path(sys.argv[0]).name == "deeplab":
-        export = export.replace("python export.py", "deeplab export", 1)
+    export = command_line(command_name("export"), ExportConfig(run=path, output_stride=stride))  # type: ignore[arg-type]
     return [*lines, f"run folder: {path}; curves and images: {os.path.join(path, PAGE)}", f"export: {export}"]
 
 

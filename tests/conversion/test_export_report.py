@@ -2,8 +2,11 @@
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from deeplab.compatibility.apps import AppVerdict
 from deeplab.compatibility.summary import Compatibility
@@ -76,7 +79,13 @@ def test_a_report_is_saved_as_json_with_the_ids_of_its_checks(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["m.report.json"]
 
 
-def test_the_printed_report_has_the_rows_of_the_target_and_the_number_of_apps(capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("program", "command"), [("export.py", "python export.py"), ("/somewhere/bin/deeplab", "deeplab export")]
+)
+def test_the_printed_report_has_the_rows_of_the_target_and_the_number_of_apps(
+    program, command, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", [program])
     apps = tuple(
         AppVerdict(app, app.upper(), opens, ("why",), "", "") for app, opens in [("litert_js", 1), ("other", 0)]
     )
@@ -87,7 +96,7 @@ def test_the_printed_report_has_the_rows_of_the_target_and_the_number_of_apps(ca
     assert "m.tflite for target=web: LITERT_JS: opens" in lines
     path = os.path.relpath(tmp_path / "m.tflite")
     opened = "1 of 2 known sample apps and client libraries open it, by their documented requirements"
-    assert f"m.tflite: {opened}; export.py inspect={path} names them" in lines
+    assert f"m.tflite: {opened}; {command} inspect={path} names them" in lines
     assert "OTHER" not in "".join(lines)
 
 
