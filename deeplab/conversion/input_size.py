@@ -36,11 +36,12 @@ def file_input_of(config: ExportConfig, run: TrainedModel) -> tuple[Size, Fit]:
     multiple = max(config.mask_stride, MULTIPLE)
     default: Size | int
     is_crop = False
+    median, largest = _validation_sizes(run)
     if training is None:
         default = run.network.image_size
     else:
-        known = training.eval_size or own_size(run, multiple, limit)
-        is_crop = known is None and config.image_size is None and not max(_validation_sizes(run)[1])
+        known = training.eval_size or own_size(median, largest, multiple, limit)
+        is_crop = known is None and config.image_size is None and not max(largest)
         default = known or training.training.crop
     chosen = network_input(run, config.fit, config.image_size, default)
     assert chosen.size is not None
@@ -51,25 +52,25 @@ def file_input_of(config: ExportConfig, run: TrainedModel) -> tuple[Size, Fit]:
             stacklevel=3,
         )
     if chosen.fit == "auto" and (config.image_size is None or required is not None):
-        _warn_if_stretched(run, chosen.size, multiple, 0 if required else limit or LARGE_SIDE)
+        _warn_if_stretched(largest, chosen.size, multiple, 0 if required else limit or LARGE_SIDE)
     return chosen.size, chosen.fit
 
 
-def own_size(run: TrainedModel, multiple: int, limit: int | None) -> Size | None:
-    """Return the (height, width) at which a file takes the validation images of a run as they are.
+def own_size(median: Size, largest: Size, multiple: int, limit: int | None) -> Size | None:
+    """Return the (height, width) at which a file takes the validation images as they are.
 
     This is the largest height and width, rounded up: smaller images are padded. If single images are much larger than
     the others, it is the median height and width.
 
     Args:
-        run: the opened run folder.
+        median: median height and width of the validation images; zeros if they are not known.
+        largest: largest height and width.
         multiple: the sides are multiples of this plus one.
         limit: maximum of the longer side, to which the size is reduced with its aspect kept.
 
     Returns:
         None if the sizes are not known, or above `LARGE_SIDE`, from which plans scale images down.
     """
-    median, largest = _validation_sizes(run)
     size = largest if max(largest) <= LARGE_SIDE and prod(largest) <= MAX_PIXELS * prod(median) else median
     if not 0 < max(size) <= LARGE_SIDE:
         return None
@@ -92,9 +93,8 @@ def _validation_sizes(run: TrainedModel) -> tuple[Size, Size]:
     return (height, width), (rows, columns)
 
 
-def _warn_if_stretched(run: TrainedModel, size: Size, multiple: int, limit: int) -> None:
-    """Warn if validation images exceed `size`; the remedy is their own size if it is up to `limit` pixels."""
-    largest = _validation_sizes(run)[1]
+def _warn_if_stretched(largest: Size, size: Size, multiple: int, limit: int) -> None:
+    """Warn if validation images exceed `size`; the remedy is the `largest` (height, width) if it is up to `limit`."""
     if largest[0] <= size[0] and largest[1] <= size[1]:
         return
     remedy = f"train with data.resize=stretch data.image_size={_text(size)} to avoid it"

@@ -8,6 +8,7 @@ import pytest
 from deeplab.compatibility.targets import with_target
 from deeplab.config import DataConfig, ExportConfig, ModelConfig, TrainConfig, TrainingConfig, to_mapping
 from deeplab.config.description import ModelDescription, write_description
+from deeplab.conversion import input_size
 from deeplab.conversion.input_size import file_input_of
 from deeplab.data_check.check import check_before_training, data_identity
 from deeplab.files import write_json
@@ -62,6 +63,15 @@ def test_the_sizes_are_those_that_the_data_check_writes(make_run, tmp_path, caps
     run = make_run((160, 240), (160, 240), data, data)
     check_before_training(data, run.folder)
     assert size_of(run) == ((33, 33), [])  # Images of 32x24 pixels.
+
+
+@pytest.mark.parametrize("sizes", [(160, 240), (0, 0), (3000, 4000)])
+def test_the_data_check_is_read_once(make_run, sizes, monkeypatch):
+    reads = []
+    stored = input_size.stored_splits
+    monkeypatch.setattr(input_size, "stored_splits", lambda *args: reads.append(args) or stored(*args))
+    size_of(make_run(sizes, sizes))
+    assert len(reads) == 1
 
 
 def test_the_sides_fit_the_mask_stride(make_run):
