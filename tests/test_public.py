@@ -62,6 +62,22 @@ def test_importing_deeplab_loads_neither_tensorflow_nor_keras():
     assert subprocess.run([sys.executable, "-c", source], check=False).returncode == 0
 
 
+def test_every_public_name_whose_module_imports_tensorflow_starts_it_without_messages():
+    source = """
+import importlib, sys
+import deeplab
+sys.modules |= {"tensorflow": None, "keras": None}  # None makes their import fail.
+for name, module in deeplab._HOMES.items():
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        assert error.name.partition(".")[0] in ("tensorflow", "keras"), error
+        print(name)
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == set(deeplab._WITH_TENSORFLOW)
+
+
 def test_import_order_lists_every_package_and_module():
     assert {name.split(".")[0] for name in MODULES} == {*ORDER, "__init__"}
 
