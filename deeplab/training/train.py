@@ -48,7 +48,8 @@ def train(config: TrainConfig, callbacks: Sequence[keras.callbacks.Callback] = (
     """
     require("config", type(config).__name__, isinstance(config, TrainConfig), "a TrainConfig")
     workers = find_workers(config.training)
-    with report_lost_workers(workers), removed_if_refused(Path(config.run)) if workers.is_chief else nullcontext():
+    cleaning_up = removed_if_refused(Path(config.run)) if workers.is_chief else nullcontext()
+    with report_lost_workers(workers), cleaning_up:
         config = _checked_settings(planned_settings(config, workers), workers)
         if config.prune.enabled:
             config, pruned = pruned_network(config, workers)
