@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, marks that reverse the direction of writing, and bytes that are not valid UTF-8."""
@@ -45,7 +45,9 @@ class InterruptedRunError(UserError):
         self.signal_number = signal_number
 
 
-def did_you_mean(name: str, known: Iterable[str], otherwise: str, similarity: float = 0.6) -> str:
+def did_you_mean(
+    name: str, known: Iterable[str], otherwise: str, similarity: float = 0.6, shown: Callable[[str], str] = repr
+) -> str:
     """Return the remedy for an unknown name: the known name most similar to it, or else `otherwise`.
 
     Args:
@@ -53,9 +55,10 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str, similarity: fl
         known: all names that are.
         otherwise: the remedy if none is similar.
         similarity: minimum similarity, from 0 to 1, see `difflib.get_close_matches`.
+        shown: returns the known name as the remedy shows it.
     """
     near = difflib.get_close_matches(name, known, n=1, cutoff=similarity)
-    return f"did you mean {near[0]!r}?" if near else otherwise
+    return f"did you mean {shown(near[0])}?" if near else otherwise
 
 
 def printable(text: str) -> str:

@@ -32,5 +32,6 @@ def test_a_long_value_loses_its_middle():
 def test_a_similar_name_is_suggested():
     assert did_you_mean("offical", ["imagenet", "official"], "use another") == "did you mean 'official'?"
     assert did_you_mean("weights", ["imagenet", "official"], "use another") == "use another"
+    assert did_you_mean("offical", ["official"], "use another", shown=str.upper) == "did you mean OFFICIAL?"
     # 2 * 8 equal characters of 8 + 11: a similarity of 0.84.
     assert did_you_mean("my_official", ["official"], "use another", 0.85) == "use another"

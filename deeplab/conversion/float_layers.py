@@ -4,7 +4,7 @@ import difflib
 import fnmatch
 from collections.abc import Sequence
 
-from deeplab.errors import UserError
+from deeplab.errors import UserError, did_you_mean
 from deeplab.tflite.flatbuffer import CROPS, DTYPE_CONVERSIONS, Operator, TfliteGraph
 from deeplab.tflite.rewrite import layer_name
 
@@ -17,13 +17,12 @@ def chosen_layers(patterns: Sequence[str], layers: Sequence[str]) -> tuple[str, 
         layers: names of all layers of the model.
 
     Raises:
-        UserError: a pattern matches no layer; similar names are listed.
+        UserError: a pattern matches no layer; the most similar name is suggested.
     """
     for pattern in patterns:
         if not fnmatch.filter(layers, pattern):
-            near = difflib.get_close_matches(pattern, layers, n=5, cutoff=0.4)
-            known = f"similar names: {', '.join(near)}" if near else f"its layers are {', '.join(layers[:3])}, ..."
-            raise UserError("float_layers", f"the model has no layer {pattern!r}", known)
+            remedy = did_you_mean(pattern, layers, f"its layers are {', '.join(layers[:3])}, ...", 0.4)
+            raise UserError("float_layers", f"the model has no layer {pattern!r}", remedy)
     return tuple(name for name in layers if any(fnmatch.fnmatchcase(name, p) for p in patterns))
 
 

@@ -1,6 +1,5 @@
 """Readers of image, mask and list files, and the source of image and mask files."""
 
-import difflib
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from deeplab.datasets.source import Example, ExampleError, Source, checked_example
-from deeplab.errors import UserError
+from deeplab.errors import UserError, did_you_mean
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
@@ -161,10 +160,8 @@ def required_root(root: str | Path, content: str) -> Path:
     root = Path(root)
     if not root.is_dir():
         problem = "is a file" if root.exists() else "no such folder"
-        near: list[str] = []
-        if root.parent.is_dir():
-            near = difflib.get_close_matches(root.name, [p.name for p in root.parent.iterdir() if p.is_dir()], n=1)
-        remedy = f"did you mean {root.parent / near[0]}?" if near else "correct data.root"
+        near = [path.name for path in root.parent.iterdir() if path.is_dir()] if root.parent.is_dir() else []
+        remedy = did_you_mean(root.name, near, "correct data.root", shown=lambda name: str(root.parent / name))
         raise UserError(str(root), f"{problem} (data.root is {content})", remedy)
     return root
 

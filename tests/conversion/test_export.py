@@ -134,7 +134,7 @@ def test_the_files_that_are_written_are_named_if_another_fails_a_check(run, tmp_
             {"float_layers": ("logits",), "quantization": "float16"},
             "float_layers: only int8 files can have float layers",
         ),
-        ({"float_layers": ("logit",)}, "float_layers: the model has no layer 'logit'; similar names: logits"),
+        ({"float_layers": ("logit",)}, "float_layers: the model has no layer 'logit'; did you mean 'logits'"),
     ],
 )
 def test_wrong_settings_are_user_errors(run, tmp_path, changes, message):

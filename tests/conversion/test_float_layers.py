@@ -27,8 +27,8 @@ def test_matching_layers_are_in_the_order_of_the_model():
     assert chosen_layers((), LAYERS) == ()
 
 
-def test_an_unknown_layer_is_rejected_with_similar_names():
-    with pytest.raises(UserError, match=r"float_layers: the model has no layer 'logit'; similar names: logits"):
+def test_an_unknown_layer_is_rejected_with_the_most_similar_name():
+    with pytest.raises(UserError, match=r"float_layers: the model has no layer 'logit'; did you mean 'logits'\?"):
         chosen_layers(("aspp0", "logit"), LAYERS)
 
 
