@@ -37,7 +37,7 @@ def unlabelled_source(folder: Path, classes: tuple[str, ...]) -> Source:
 
 
 def folder_contents(unlabeled: Source) -> dict[str, Any]:
-    """Return the number of images of `unlabelled_source`, and a hash of their names and bytes, as JSON-ready values."""
+    """Return the number of images of `unlabelled_source`, and a hash of their names and sizes in bytes, for JSON."""
     listed = [f"{name} {path.stat().st_size}" for name, path in zip(unlabeled.names, unlabeled.files, strict=True)]
     return {"images": len(listed), "sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest()}
 
