@@ -61,7 +61,7 @@ class Images:
         """Return the ids of `label` that an image contains, without 0 and 255."""
         return set(np.unique(self.label(name, ids)).tolist()) - {0, IGNORE_LABEL}
 
-    def landscape(self, name: str) -> bool:
+    def has_usual_size(self, name: str) -> bool:
         """Return whether an image has the usual size of VOC, in either orientation."""
         with Image.open(self.files[name][0]) as image:
             return sorted(image.size) == [375, 500]
@@ -99,9 +99,26 @@ def open_images(voc: str) -> Images:
 
 
 def write(
-    folder: Path, images: Images, ids: dict[str, int], train: Sequence[str], val: Sequence[str], factor: int = 1
+    folder: Path,
+    images: Images,
+    ids: dict[str, int],
+    train: Sequence[str],
+    val: Sequence[str],
+    *,
+    factor: int = 1,
+    classes: Sequence[str] = (),
 ) -> None:
-    """Write images/, masks/, the two lists and classes.txt; `factor` enlarges the images."""
+    """Write a folder of images and masks: images/, masks/, train.txt, val.txt and classes.txt.
+
+    Args:
+        folder: the folder.
+        images: the training images of VOC.
+        ids: class id by name of a VOC class; all other classes are 0.
+        train: names of the images for training.
+        val: names of the images for validation.
+        factor: how many times as large the images and masks are per side.
+        classes: names of the classes by id; by default "background" and the names of `ids`.
+    """
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for name in (*train, *val):
@@ -116,7 +133,7 @@ def write(
             label = label.resize(size, Image.Resampling.NEAREST)
         label.save(folder / "masks" / f"{name}.png")
     names = {class_id: class_name for class_name, class_id in ids.items()}
-    classes = ["background"] + [names[i] for i in range(1, len(names) + 1)]
+    classes = classes or ["background"] + [names[i] for i in range(1, len(names) + 1)]
     for split, lines in (("train", train), ("val", val), ("classes", classes)):
         (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -134,8 +151,7 @@ def make_voc(images: Images, folder: Path) -> None:
 def make_animal(images: Images, folder: Path) -> None:
     """Write a binary set."""
     train = random.Random(1).sample(images.train, 300)
-    write(folder, images, dict.fromkeys(ANIMALS, 1), train, images.val[:VALIDATION])
-    (folder / "classes.txt").write_text("other\nanimal\n", encoding="utf-8")
+    write(folder, images, dict.fromkeys(ANIMALS, 1), train, images.val[:VALIDATION], classes=("other", "animal"))
 
 
 def make_rare(images: Images, folder: Path) -> None:
@@ -170,11 +186,11 @@ def make_large(images: Images, folder: Path) -> None:
         counts: Counter[int] = Counter()
         for name in pool:
             found = images.contents(name, ids)
-            if found and images.landscape(name) and min(counts[i] for i in found) < (count + 2) // len(LARGE):
+            if found and images.has_usual_size(name) and min(counts[i] for i in found) < (count + 2) // len(LARGE):
                 taken.append(name)
                 counts.update(found)
             if len(taken) == count:
                 break
         return taken
 
-    write(folder, images, ids, take(images.train, 30), take(images.val, 40), LARGE_FACTOR)
+    write(folder, images, ids, take(images.train, 30), take(images.val, 40), factor=LARGE_FACTOR)

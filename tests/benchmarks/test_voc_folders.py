@@ -74,3 +74,9 @@ def test_large_photos_are_enlarged_with_their_masks(images: Images, tmp_path: Pa
 def test_a_folder_lists_its_classes_by_id(images: Images, tmp_path: Path):
     write(tmp_path / "set", images, {"dog": 2, "cat": 1}, ["fine0"], ["fine1"])
     assert (tmp_path / "set" / "classes.txt").read_text().split() == ["background", "cat", "dog"]
+
+
+def test_a_binary_folder_has_the_given_names(images: Images, tmp_path: Path):
+    ids = dict.fromkeys(ANIMALS, 1)
+    write(tmp_path / "set", images, ids, ["fine0"], ["fine1"], classes=("other", "animal"))
+    assert (tmp_path / "set" / "classes.txt").read_text() == "other\nanimal\n"
