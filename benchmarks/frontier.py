@@ -16,9 +16,8 @@ milliseconds of all files are measured in one interleaved run, as in benchmarks/
 fronts of (ms, mIoU) and (bytes, mIoU); DIR/frontier.json contains the values.
 
 Exported files and scores are kept in DIR: an interrupted command resumes, and a longer list of models, or more images,
-evaluates only what is missing. Milliseconds are measured in each call; --rounds 0 shows those of the last
-one, which must contain all files. Measure them on an idle machine, or with --cpu-time. Delete DIR after a change of
-the code.
+evaluates only what is missing. Delete DIR after a change of the code. Milliseconds are measured in each call, on an
+idle machine or with --cpu-time.
 """
 
 import argparse
@@ -38,30 +37,38 @@ from benchmarks.frontier_files import (
     Exports,
     Given,
     Grid,
-    Planned,
+    Listed,
     list_entries,
     parse_given,
     parse_quantization,
     parse_size,
 )
-from benchmarks.frontier_scores import kept_path, measured_scores
-from benchmarks.frontier_table import Frontier, Row, answer, markdown, page, speed_quartiles, threads_text, to_mapping
-from deeplab.config import DataConfig, checked
-from deeplab.config import to_mapping as config_mapping
-from deeplab.config.ranges import NonNegativeInt, OutputStride, PositiveFloat, PositiveInt, Threads
+from benchmarks.frontier_scores import kept_folder, measured_scores
+from benchmarks.frontier_table import (
+    Frontier,
+    Row,
+    answer,
+    frontier_mapping,
+    markdown,
+    page,
+    relative_speed,
+    threads_text,
+)
+from deeplab.config import DataConfig, checked, to_mapping
+from deeplab.config.ranges import OutputStride, PositiveFloat, PositiveInt, Threads
 from deeplab.conversion.timing import interleaved_milliseconds
 from deeplab.datasets.open import open_source
 from deeplab.datasets.source import Source, fingerprint
 from deeplab.errors import UserError
 from deeplab.evaluation.bootstrap import difference_interval, miou_interval
 from deeplab.evaluation.scores import Scores
-from deeplab.files import atomic_write, check_writable, file_sha256, read_json, write_json
+from deeplab.files import atomic_write, check_writable, file_sha256, write_json
 from deeplab.prediction.predictor import tflite_predictor
 from deeplab.rendering.console import plain_warnings
 from deeplab.run_folder import check_class_count, is_tflite, open_model
 from deeplab.tflite.interpreter import TfliteModel
 
-JSON_FILE, PAGE_FILE, TIMES_FILE, SCORES_FOLDER = "frontier.json", "frontier.html", "times.json", "scores"
+JSON_FILE, PAGE_FILE, SCORES_FOLDER = "frontier.json", "frontier.html", "scores"
 BOOTSTRAP_SAMPLES = 2000
 
 
@@ -73,9 +80,9 @@ class Times:
     conditions: str
 
 
-def check_classes(planned: Sequence[Planned], source: Source) -> None:
+def check_classes(listed: Sequence[Listed], source: Source) -> None:
     """Raise UserError if a file or a run has another number of classes than the data, or a file cannot run."""
-    for entry, config in planned:
+    for entry, config in listed:
         if config is not None:
             check_class_count(source.classes, len(open_model(config.run).description.classes), config.run)
         elif classes := TfliteModel(open_model(entry.path).tflite).classes:
@@ -88,26 +95,20 @@ def evaluated(entries: Sequence[Entry], source: Source, count: int, data: str, f
     for number, entry in enumerate(entries, 1):
         start, place = time.monotonic(), f"[{number}/{len(entries)}] {entry.name}"
         print(f"{place}: measuring mIoU on {count} images ...", file=sys.stderr, flush=True)
-        path = kept_path(folder, file_sha256(entry.path), entry.fit, data)
+        kept = kept_folder(folder, file_sha256(entry.path), entry.fit, data)
 
         def make_predictor(entry: Entry = entry) -> Any:
             return tflite_predictor(TfliteModel(open_model(entry.path).tflite), entry.fit)
 
-        scores, new = measured_scores(make_predictor, source, count, path, entry.name)
+        scores, new = measured_scores(make_predictor, source, count, kept, entry.name)
         effort = f"{time.monotonic() - start:.0f} s" if new == count else f"{count - new} images were evaluated before"
         print(f"{place}: mIoU {scores.labeled_miou:.2%}, {effort}", file=sys.stderr, flush=True)
         result.append(scores)
     return result
 
 
-def measured_times(entries: Sequence[Entry], threads: Sequence[int], rounds: int, cpu_time: bool, path: Path) -> Times:
-    """Measure the milliseconds of all files in one interleaved run; 0 rounds takes the kept ones of the last run.
-
-    Raises:
-        UserError: there are no kept ones of each file and number of threads.
-    """
-    if not rounds:
-        return _kept_times(entries, threads, path)
+def measured_times(entries: Sequence[Entry], threads: Sequence[int], rounds: int, cpu_time: bool) -> Times:
+    """Measure the milliseconds of all files in one interleaved run."""
     load, clock = os.getloadavg()[0], time.process_time if cpu_time else time.perf_counter
     files = {file_sha256(entry.path): open_model(entry.path).tflite for entry in entries}
     measured = {}
@@ -118,21 +119,7 @@ def measured_times(entries: Sequence[Entry], threads: Sequence[int], rounds: int
         f"Milliseconds: medians of {'CPU time' if cpu_time else 'elapsed time'} over {rounds} interleaved rounds on "
         f"{os.cpu_count()} cores, load of the machine {load:.1f}; network only, with XNNPACK."
     )
-    stored = {str(n): {key: values.tolist() for key, values in each.items()} for n, each in measured.items()}
-    write_json(path, {"conditions": conditions, "milliseconds": stored})
     return Times(measured, conditions)
-
-
-def _kept_times(entries: Sequence[Entry], threads: Sequence[int], path: Path) -> Times:
-    content = read_json(path) if path.is_file() else {"milliseconds": {}, "conditions": ""}
-    stored = content["milliseconds"]
-    for entry in entries:
-        for count in threads:
-            if file_sha256(entry.path) not in stored.get(str(count), {}):
-                problem = f"the last measurement has no milliseconds of {entry.name} with {threads_text(count)}"
-                raise UserError("--rounds 0", problem, "measure them: --rounds 25")
-    measured = {n: {key: np.array(values) for key, values in stored[str(n)].items()} for n in threads}
-    return Times(measured, content["conditions"])
 
 
 def make_frontier(
@@ -154,7 +141,7 @@ def make_frontier(
             miou=miou_interval(each, BOOTSTRAP_SAMPLES, labeled=True),
             difference=difference,
             milliseconds={n: float(np.median(measured[key])) for n, measured in times.milliseconds.items()},
-            speed={n: speed_quartiles(measured[base], measured[key]) for n, measured in times.milliseconds.items()},
+            speed={n: relative_speed(measured[base], measured[key]) for n, measured in times.milliseconds.items()},
         )
         rows.append(row)
     labeled = scores[0].labeled_classes
@@ -181,10 +168,10 @@ def measure(args: argparse.Namespace) -> tuple[Frontier, list[str]]:
     """Export, evaluate and time the files; return the frontier and the answers to the budgets.
 
     Raises:
-        UserError: an argument is wrong, a model or the data are missing, or the kept results do not suffice.
+        UserError: an argument is wrong, or a model or the data are missing.
     """
     given, grid = [parse_given(text) for text in args.models], _grid(args)
-    out, images, rounds = args.out, args.images, checked(NonNegativeInt, args.rounds, "--rounds")
+    out, images, rounds = args.out, args.images, checked(PositiveInt, args.rounds, "--rounds")
     threads = [checked(Threads, count, "--threads") for count in dict.fromkeys(args.threads)]
     ms = None if args.budget_ms is None else checked(PositiveFloat, args.budget_ms, "--budget-ms")
     size = None if args.budget_bytes is None else checked(PositiveInt, args.budget_bytes, "--budget-bytes")
@@ -193,15 +180,15 @@ def measure(args: argparse.Namespace) -> tuple[Frontier, list[str]]:
     data, published_data = _data(given, args.voc)
     source = open_source(data, data.val_split)
     count = _count(source, images)
-    planned = list_entries(given, grid, published_data, out)
-    check_classes(planned, source)
-    reference = args.reference or planned[0][0].name
-    if reference not in [entry.name for entry, _ in planned]:
-        known = ", ".join(entry.name for entry, _ in planned)
+    listed = list_entries(given, grid, published_data, out)
+    check_classes(listed, source)
+    reference = args.reference or listed[0][0].name
+    if reference not in [entry.name for entry, _ in listed]:
+        known = ", ".join(entry.name for entry, _ in listed)
         raise UserError("--reference", f"expected one of {known}, got {reference!r}", "correct it")
-    entries, notes = _exported(planned, reference, out)
+    entries, notes = _exported(listed, reference, out)
     scores = evaluated(entries, source, count, fingerprint(source, data), out / SCORES_FOLDER)
-    times = measured_times(entries, threads, rounds, args.cpu_time, out / TIMES_FILE)
+    times = measured_times(entries, threads, rounds, args.cpu_time)
     frontier = make_frontier(entries, scores, times, reference, f"{source.name}, {count} images", notes)
     return frontier, [answer(frontier, ms, size)] if ms is not None or size is not None else []
 
@@ -245,15 +232,15 @@ def _data(given: Sequence[Given], voc: Path | None) -> tuple[DataConfig, dict[st
         data = open_model(runs[0].path).data(None)
     # The other settings of a training are not those of an export.
     images = replace(data, resize="none", image_size=None, cache_memory=DataConfig.cache_memory, unlabelled=None)
-    default = config_mapping(DataConfig())
-    changed = {key: value for key, value in config_mapping(images).items() if value != default[key]}
+    default = to_mapping(DataConfig())
+    changed = {key: value for key, value in to_mapping(images).items() if value != default[key]}
     return data, {"source": data.source, **changed}
 
 
-def _exported(planned: Sequence[Planned], reference: str, out: Path) -> tuple[list[Entry], list[str]]:
+def _exported(listed: Sequence[Listed], reference: str, out: Path) -> tuple[list[Entry], list[str]]:
     """Export what is missing; return the files, and a sentence for each file that fails a check and is left out."""
     exports, entries, notes = Exports(out), [], []
-    for entry, config in planned:
+    for entry, config in listed:
         try:
             if config is not None:
                 exports.make(config, lambda line: print(line, file=sys.stderr, flush=True))
@@ -271,7 +258,7 @@ def write(frontier: Frontier, answers: Sequence[str], out: Path) -> None:
     print(f"{frontier.data}; differences and speeds (x) refer to {frontier.reference}\n\n{markdown(frontier)}\n")
     for line in (frontier.conditions, *frontier.notes, *answers):
         print(line)
-    write_json(out / JSON_FILE, to_mapping(frontier, answers))
+    write_json(out / JSON_FILE, frontier_mapping(frontier, answers))
     with atomic_write(out / PAGE_FILE) as temporary:
         temporary.write_text(page(frontier, answers), encoding="utf-8")
     print(f"written: {out / PAGE_FILE}, {out / JSON_FILE}")
@@ -289,8 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-stride", type=int, nargs="+", help="of exported files (default: 16)")
     parser.add_argument("--mask-stride", type=int, nargs="+", help="of exported files (default: 4)")
     parser.add_argument("--quantization", nargs="+", help="of exported files (default: int8)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=25, help="rounds to measure milliseconds in; 0: those kept")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (default: 1 2)")
+    parser.add_argument("--rounds", type=int, default=25, help="rounds to measure milliseconds in (default: 25)")
     parser.add_argument("--cpu-time", action="store_true", help="CPU time instead of elapsed time")
     parser.add_argument("--budget-ms", type=float, help="state which file to take for this time")
     parser.add_argument("--budget-bytes", type=int, help="state which file to take for this size")
@@ -301,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
-        print(f"interrupted: {args.out} keeps the files and the evaluated images; repeat the command", file=sys.stderr)
+        print(f"interrupted: {args.out} keeps the exported files and the scores; repeat the command", file=sys.stderr)
         raise SystemExit(130) from None
 
 

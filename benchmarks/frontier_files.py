@@ -37,7 +37,7 @@ class Entry:
     fit: Fit = "auto"
 
 
-Planned = tuple[Entry, ExportConfig | None]
+Listed = tuple[Entry, ExportConfig | None]
 """A file, and the settings of its export; None for a given file."""
 
 
@@ -118,7 +118,7 @@ def grid_exports(run: str, name: str, grid: Grid, data: Mapping[str, Any] | None
     return configs
 
 
-def list_entries(given: Sequence[Given], grid: Grid, data: Mapping[str, Any], folder: Path) -> list[Planned]:
+def list_entries(given: Sequence[Given], grid: Grid, data: Mapping[str, Any], folder: Path) -> list[Listed]:
     """Return all files in the order of the command line, each with the settings of its export, if it is exported.
 
     Args:
@@ -134,7 +134,7 @@ def list_entries(given: Sequence[Given], grid: Grid, data: Mapping[str, Any], fo
     from deeplab.conversion.export_settings import resolve_settings
 
     names = short_names(tuple(model.path for model in given))
-    found: list[Planned] = []
+    found: list[Listed] = []
     seen = set()
     for model, name in zip(given, names, strict=True):
         name = name.removesuffix(".tflite").replace("/", "-")

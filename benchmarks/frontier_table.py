@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from deeplab.config import to_mapping
 from deeplab.evaluation.bootstrap import LEVEL, Interval
 from deeplab.evaluation.table import difference_text, percent
 from deeplab.rendering import charts
@@ -29,8 +30,7 @@ class Row:
         miou: over the classes in the labels, with its interval, 0..1.
         difference: paired difference of the mIoU to the reference; None in its own row.
         milliseconds: median time of the network per image, by number of threads.
-        speed: how many times as fast as the reference, by number of threads: lower quartile, median and upper quartile
-            over the rounds.
+        speed: how many times as fast as the reference, by number of threads.
     """
 
     name: str
@@ -42,16 +42,16 @@ class Row:
     miou: Interval
     difference: Interval | None
     milliseconds: Mapping[int, float]
-    speed: Mapping[int, tuple[float, float, float]]
+    speed: Mapping[int, float]
 
     @property
     def threads(self) -> int:
-        """The number of threads whose time decides: the first."""
+        """The first number of threads, which fronts, order and budgets use."""
         return next(iter(self.milliseconds))
 
     @property
     def time(self) -> float:
-        """The milliseconds that decide."""
+        """Milliseconds with the first number of threads."""
         return self.milliseconds[self.threads]
 
 
@@ -74,12 +74,12 @@ class Frontier:
     notes: tuple[str, ...] = ()
 
     @property
-    def fastest(self) -> list[Row]:
+    def front_of_time(self) -> list[Row]:
         """The Pareto front of (ms, mIoU), by increasing time."""
         return pareto_front(self.rows, lambda row: row.time)
 
     @property
-    def smallest(self) -> list[Row]:
+    def front_of_bytes(self) -> list[Row]:
         """The Pareto front of (bytes, mIoU), by increasing bytes."""
         return pareto_front(self.rows, lambda row: row.bytes)
 
@@ -133,10 +133,10 @@ def columns(frontier: Frontier) -> list[str]:
 
 def cells(frontier: Frontier) -> list[list[str]]:
     """Return the text of the table: for each row one text per column."""
-    fronts = {"ms": frontier.fastest, "bytes": frontier.smallest}
+    fronts = {"ms": frontier.front_of_time, "bytes": frontier.front_of_bytes}
     result = []
     for row in frontier.rows:
-        times = [f"{ms:.1f} ({row.speed[n][1]:.2f}x)" for n, ms in row.milliseconds.items()]
+        times = [f"{ms:.1f} ({row.speed[n]:.2f}x)" for n, ms in row.milliseconds.items()]
         difference = "reference" if row.difference is None else difference_text(row.difference)
         front = ", ".join(cost for cost, members in fronts.items() if row in members)
         miou = f"{percent(row.miou.value)} {_interval(row.miou)}"
@@ -152,44 +152,16 @@ def markdown(frontier: Frontier) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def to_mapping(frontier: Frontier, answers: Sequence[str]) -> dict[str, Any]:
+def frontier_mapping(frontier: Frontier, answers: Sequence[str]) -> dict[str, Any]:
     """Return the content of frontier.json as JSON-ready values; mIoU is 0..1."""
-    return {
-        "data": frontier.data,
-        "conditions": frontier.conditions,
-        "reference": frontier.reference,
-        "notes": list(frontier.notes),
-        "answers": list(answers),
-        "rows": [
-            {
-                "name": row.name,
-                "path": row.path,
-                "sha256": row.sha256,
-                "input": row.input,
-                "output": row.output,
-                "bytes": row.bytes,
-                "miou": row.miou.value,
-                "miou_interval": [row.miou.low, row.miou.high],
-                "difference": row.difference and row.difference.value,
-                "difference_interval": row.difference and [row.difference.low, row.difference.high],
-                "milliseconds": {str(n): ms for n, ms in row.milliseconds.items()},
-                "speed_quartiles": {str(n): list(speed) for n, speed in row.speed.items()},
-                "front_of_milliseconds": row in frontier.fastest,
-                "front_of_bytes": row in frontier.smallest,
-            }
-            for row in frontier.rows
-        ],
-    }
+    time, size = frontier.front_of_time, frontier.front_of_bytes
+    rows = [{**to_mapping(row), "front_of_time": row in time, "front_of_bytes": row in size} for row in frontier.rows]
+    return {**to_mapping(frontier), "answers": list(answers), "rows": rows}
 
 
 def page(frontier: Frontier, answers: Sequence[str]) -> str:
     """Return the page as HTML."""
     rows, threads = frontier.rows, threads_text(frontier.rows[0].threads)
-    names = {number: _breakable(row.name) for number, row in enumerate(rows, 1)}
-
-    def budgets(front: Sequence[Row], cost: Callable[[Row], str]) -> list[tuple[int, str, str]]:
-        return [(rows.index(row) + 1, cost(row), percent(row.miou.value)) for row in front]
-
     return render_page(
         "frontier.html",
         Path(__file__).parent,
@@ -198,25 +170,17 @@ def page(frontier: Frontier, answers: Sequence[str]) -> str:
         table=cells(frontier),
         significant=[row.difference is not None and row.difference.excludes_zero for row in rows],
         notes=[frontier.conditions, *frontier.notes],
-        answers=[_breakable(line) for line in answers],
+        answers=answers,
         level=f"{LEVEL:.0%}",
-        reference=_breakable(frontier.reference),
-        names=names,
-        budgets={
-            f"ms, {threads}": budgets(frontier.fastest, lambda row: f"{row.time:.1f}"),
-            "bytes": budgets(frontier.smallest, lambda row: f"{row.bytes:,}"),
-        },
+        reference=frontier.reference,
         charts={
-            f"mIoU against ms, {threads}": _chart(frontier, lambda row: row.time, f"ms, {threads}", frontier.fastest),
-            "mIoU against bytes": _chart(frontier, lambda row: row.bytes, "bytes", frontier.smallest),
+            f"mIoU against ms, {threads}": _chart(
+                frontier, lambda row: row.time, f"ms, {threads}", frontier.front_of_time
+            ),
+            "mIoU against bytes": _chart(frontier, lambda row: row.bytes, "bytes", frontier.front_of_bytes),
         },
         difference_chart=_difference_chart(frontier, f"ms, {threads}"),
     )
-
-
-def _breakable(text: str) -> Markup:
-    """Return a text, escaped, whose lines may break after underscores."""
-    return Markup("_<wbr>").join(text.split("_"))
 
 
 def _chart(frontier: Frontier, cost: Callable[[Row], float], label: str, front: Sequence[Row]) -> Markup:
@@ -250,7 +214,6 @@ def threads_text(count: int) -> str:
     return f"{count} thread{'s' * (count != 1)}"
 
 
-def speed_quartiles(reference: np.ndarray, times: np.ndarray) -> tuple[float, float, float]:
-    """Return the quartiles of how many times as fast a file is as the reference, from their ms `[rounds]`."""
-    low, middle, high = np.percentile(reference / times, (25, 50, 75))
-    return float(low), float(middle), float(high)
+def relative_speed(reference: np.ndarray, times: np.ndarray) -> float:
+    """Return how many times as fast a file is as the reference, the median over rounds, from their ms `[rounds]`."""
+    return float(np.median(reference / times))
