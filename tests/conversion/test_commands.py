@@ -58,6 +58,8 @@ def test_export_writes_a_file_that_passes_verify(workshop, tmp_path):
     assert out.is_file()
     # Progress lines only, no messages of TensorFlow or the converter.
     assert err.splitlines() == [
+        f"warning: image_size=[{SIZE},{SIZE}]: the crop size of the training, because the run states neither a size of "
+        "the evaluation nor the sizes of its validation images; image_size=[HEIGHT,WIDTH] sets another",
         "Loading the model and computing reference outputs ...",
         "Converting to float32 ...",
         f"Checking {out.stat().st_size:,} bytes ...",
