@@ -129,6 +129,9 @@ class TrainingConfig:
         batch_norm: train; sync (train with statistics over all replicas); frozen_statistics (normalize by the
             statistics of the pretrained weights, and train gamma and beta: `fine_tune_batch_norm=False` of
             tensorflow/models); or frozen (gamma and beta do not change either: DeepLabv3, arXiv:1706.05587, sec. 4.1).
+        linear_probe_images: number of training images whose pretrained features the classifier is fitted to before the
+            first update, by logistic regression. With a random classifier, the first updates would destroy features
+            (arXiv:2202.10054). 0 disables it.
         recalibration_batches: after training, re-estimate the batch-norm statistics on this many batches, at the first
             evaluated output stride; 0 keeps the moving averages. Frozen statistics cannot be re-estimated.
         quantize_aware: simulate the rounding of the int8 .tflite file in the forward pass. Needs pretrained weights;
@@ -179,6 +182,7 @@ class TrainingConfig:
     auxiliary_weight: NonNegativeFloat = 0.0
     ema_decay: BelowOneFloat = 0.0
     batch_norm: Literal["train", "sync", "frozen_statistics", "frozen"] = "train"
+    linear_probe_images: NonNegativeInt = 0
     recalibration_batches: NonNegativeInt = 0
     quantize_aware: bool = False
     quantization: QuantizationAwareConfig = field(default_factory=QuantizationAwareConfig)

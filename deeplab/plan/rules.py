@@ -4,11 +4,13 @@ The constants are the values to change after new measurements; docs/figures.md h
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from deeplab.config import ModelConfig, TrainConfig, fixed_height_width
 from deeplab.plan.facts import Facts
 from deeplab.pretrained.keras_applications import has_imagenet_weights
+from deeplab.published_weights import PUBLISHED
 
 Decision = tuple[dict[str, Any], str]
 """Values by setting ("training.steps"), and the reason for them."""
@@ -44,9 +46,14 @@ BYTES_PER_PIXEL, BASE_BYTES, MEMORY_SHARE = 2000, 1.5e9, 0.7
 `python -m benchmarks.training_speed` measured 2.6 GB for 4 images of 513 pixels.
 """
 
-ADAMW = {"learning_rate": 1e-3, "weight_decay": 0.01}
+NEW_RATE, FINE_TUNING_RATE, WEIGHT_DECAY = 1e-3, 1e-4, 0.01
+"""Learning rates of AdamW for random layers and for pretrained ones, and its weight decay."""
+
 SGD_LEARNING_RATE = 0.007
 BATCH_NORM_MOMENTUM = 0.95
+
+LINEAR_PROBE_IMAGES = 500
+"""Largest number of images that the classifier is fitted to."""
 
 SCALES = (0.75, 1.5)
 """Smallest and largest scale factor of the augmentation."""
@@ -157,8 +164,29 @@ def batch_size(facts: Facts, config: TrainConfig) -> Decision:
     return {"training.batch_size": size}, reason
 
 
+def has_trained_features(config: TrainConfig) -> bool:
+    """Return whether all layers before the classifier have trained weights; a new decoder starts as the identity."""
+    if config.pretrained is None or config.network.head not in ("v3", "v3plus"):
+        return False
+    if isinstance(config.model, dict) and any(key in config.model for key in _DECODER_KEYS):
+        return False
+    path = Path(config.pretrained)
+    return config.pretrained in PUBLISHED or path.suffix == ".tflite" or path.is_dir()
+
+
+def linear_probe(facts: Facts, config: TrainConfig) -> Decision:
+    """Fit the classifier to the pretrained features before the first update."""
+    if not has_trained_features(config):
+        return {"training.linear_probe_images": 0}, "not all layers before the classifier are trained"
+    images = min(facts.train_images, LINEAR_PROBE_IMAGES)
+    return {"training.linear_probe_images": images}, "fits the classifier first, so that updates keep useful features"
+
+
 def batch_norm(facts: Facts, config: TrainConfig) -> Decision:
-    """Train batch norm, with a momentum that suits short trainings."""
+    """Keep the statistics of trained features; else train batch norm, with a momentum that suits short trainings."""
+    if has_trained_features(config):
+        reason = f"the statistics of {config.training.batch_size} images would be inaccurate"
+        return {"training.batch_norm": "frozen_statistics"}, reason
     mode = "sync" if facts.replicas > 1 else "train"
     if isinstance(config.model, ModelConfig) and config.model.batch_norm_momentum is not None:
         return {"training.batch_norm": mode}, "adapts the statistics to the new images"
@@ -176,8 +204,9 @@ def learning_rate(facts: Facts, config: TrainConfig) -> Decision:
     if config.training.optimizer == "sgd":
         reason = "the published value of SGD"
         return {"training.learning_rate": SGD_LEARNING_RATE, "training.learning_policy": "poly"}, reason
-    values = {f"training.{key}": value for key, value in ADAMW.items()}
-    return values | {"training.learning_policy": "poly"}, "measured for AdamW; it decreases to 0 by the poly rule"
+    rate = FINE_TUNING_RATE if config.training.linear_probe_images else NEW_RATE
+    values = {"training.learning_rate": rate, "training.weight_decay": WEIGHT_DECAY, "training.learning_policy": "poly"}
+    return values, "measured for AdamW; it decreases to 0 by the poly rule"
 
 
 def scales(facts: Facts, config: TrainConfig) -> Decision:
@@ -217,6 +246,7 @@ RULES: tuple[Rule, ...] = (
     output_strides,
     crop_size,
     batch_size,
+    linear_probe,
     batch_norm,
     optimizer,
     learning_rate,

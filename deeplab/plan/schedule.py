@@ -30,9 +30,8 @@ SECONDS_BETWEEN_CHECKPOINTS = 120
 
 def useful_steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> int:
     """Return the number of updates that fit into the budget, after `spent` seconds of planning; it may be negative."""
-    budget = BUDGET_SHARE * 60 * facts.minutes - spent - trial.start_seconds
-    final = facts.val_images * trial.image_seconds
-    return int((1 - VALIDATION_SHARE) * (budget - final) / trial.update_seconds)
+    budget = BUDGET_SHARE * 60 * facts.minutes - spent - _fixed_seconds(facts, config, trial)
+    return int((1 - VALIDATION_SHARE) * budget / trial.update_seconds)
 
 
 def enough_steps(facts: Facts) -> int:
@@ -40,9 +39,9 @@ def enough_steps(facts: Facts) -> int:
     return MIN_STEPS if facts.economy else DECODER_STEPS
 
 
-def useful_minutes(facts: Facts, trial: Trial, spent: float) -> int:
+def useful_minutes(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> int:
     """Return the smallest budget in minutes that holds `MIN_STEPS` updates, the inverse of `useful_steps`."""
-    seconds = spent + trial.start_seconds + facts.val_images * trial.image_seconds
+    seconds = spent + _fixed_seconds(facts, config, trial)
     seconds += MIN_STEPS * trial.update_seconds / (1 - VALIDATION_SHARE)
     return math.ceil(seconds / BUDGET_SHARE / 60)
 
@@ -55,7 +54,7 @@ def steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> Deci
     """
     fitting = useful_steps(facts, config, trial, spent)
     if fitting < STEP_UNIT:
-        needed = useful_minutes(facts, trial, spent)
+        needed = useful_minutes(facts, config, trial, spent)
         problem = f"{facts.minutes:g} are too few for a training: planning took {spent / 60:.1f} minutes"
         raise UserError("minutes", problem, f"set minutes={needed} or more, or training.steps")
     largest = max(MAX_EPOCHS * facts.train_images // config.training.batch_size, ALWAYS_STEPS)
@@ -110,5 +109,11 @@ def forecast_seconds(facts: Facts, config: TrainConfig, trial: Trial, spent: flo
     settings = config.training
     limit = min(settings.evaluate_images or facts.val_images, facts.val_images)
     validations = settings.steps // settings.evaluate_every if settings.evaluate_every else 0
-    images = validations * limit + facts.val_images
-    return spent + trial.start_seconds + settings.steps * trial.update_seconds + images * trial.image_seconds
+    seconds = settings.steps * trial.update_seconds + validations * limit * trial.image_seconds
+    return spent + seconds + _fixed_seconds(facts, config, trial)
+
+
+def _fixed_seconds(facts: Facts, config: TrainConfig, trial: Trial) -> float:
+    """Return the time of a training without its updates and validations: start, linear probe and final evaluation."""
+    images = facts.val_images + config.training.linear_probe_images
+    return trial.start_seconds + images * trial.image_seconds

@@ -1,11 +1,9 @@
 """One training in its run folder: load the last checkpoint or the initial weights, train, save, evaluate."""
 
 import dataclasses
-import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +13,7 @@ from deeplab.config import ModelConfig, TrainConfig, fixed_height_width
 from deeplab.data_check.check import check_before_training
 from deeplab.data_check.class_weights import class_weights, training_counts
 from deeplab.datasets.open import open_source, open_training_source
-from deeplab.datasets.pipeline import iterate, training_batches
+from deeplab.datasets.pipeline import iterate
 from deeplab.datasets.source import Example, Source
 from deeplab.datasets.unlabelled import warn_about_validation_images
 from deeplab.errors import UserError
@@ -23,14 +21,11 @@ from deeplab.evaluation.evaluate import one_class_text
 from deeplab.evaluation.scores import Scores
 from deeplab.files import list_checkpoints
 from deeplab.memory import require_memory
-from deeplab.model.batch_norm_statistics import reestimate_batch_norm, unfold_batch_norm
-from deeplab.model.quantization.equalization import equalized
-from deeplab.model.quantization.transform import measure_ranges
-from deeplab.pixels import mean_pixel
+from deeplab.model.batch_norm_statistics import reestimate_batch_norm
 from deeplab.plan.choice import is_planned
 from deeplab.plan.plan import read_plan
-from deeplab.pretrained import import_weights
 from deeplab.run_folder import LOG_FILE, STATE_FOLDER, ModelDescription, load_weights, save_model, save_scores
+from deeplab.training import training_data
 from deeplab.training.batch_norm_warnings import warn_about_batch_norm
 from deeplab.training.callbacks import COLUMNS, DISTILLATION, CsvLog, ProgressBar, SaveCheckpoints, TensorBoardLog
 from deeplab.training.checkpoint import load_checkpoint, save_checkpoint
@@ -38,6 +33,7 @@ from deeplab.training.distillation import check_teacher, make_teacher
 from deeplab.training.distribution import Workers, broadcast_from_chief, broadcast_value, distribute_batches
 from deeplab.training.early_stopping import EarlyStopping
 from deeplab.training.forecast import Forecast
+from deeplab.training.initial_weights import load_pretrained
 from deeplab.training.interrupt import StopOnSignal
 from deeplab.training.loop import run_loop
 from deeplab.training.notices import subset_text
@@ -45,15 +41,12 @@ from deeplab.training.optimizer import set_trainable
 from deeplab.training.run_lock import check_settings
 from deeplab.training.settings import warn_about_random_weights
 from deeplab.training.train_state import make_train_state
-from deeplab.training.train_step import averaged_variables, make_train_step
+from deeplab.training.train_step import make_train_step
 from deeplab.training.training_page import TrainingPage, write_page
 from deeplab.training.validation import BEST_WEIGHTS_FILE, ValidationCallback, Validator
 
 KEPT_CHECKPOINTS = 2
 """Number of state checkpoints that stay on disk."""
-
-UNFOLDING_BATCHES = 4
-"""Number of batches on which statistics are measured for imported layers whose batch norm was folded."""
 
 
 class TrainingRun:
@@ -124,7 +117,7 @@ class TrainingRun:
             if checkpoints:
                 self.start = load_checkpoint(checkpoints[-1], self.state.parts)
             elif pretrained is not None:
-                self._import_weights(pretrained)
+                load_pretrained(self.state, self.config, self.train_source, pretrained)
             else:
                 warn_about_random_weights(self.config)
         self.start = self.done = int(broadcast_value(self.workers, self.start))
@@ -153,7 +146,8 @@ class TrainingRun:
 
         def make_batches(replicas: int, replica_ids: range) -> tf.data.Dataset:
             first = self.start * settings.batch_size
-            return self._training_batches(start=first, replicas=replicas, local_replicas=replica_ids)
+            arguments = {"start": first, "replicas": replicas, "local_replicas": replica_ids}
+            return training_data.make_batches(self.config, self.train_source, **arguments)
 
         stop = StopOnSignal(self._save_checkpoint)
         # Checkpoints are saved after everything else of the update is on disk.
@@ -173,7 +167,8 @@ class TrainingRun:
                 load_weights(network, self.folder / BEST_WEIGHTS_FILE)
             if settings.recalibration_batches:
                 set_trainable(network, settings)
-                reestimate_batch_norm(network, self._images(settings.recalibration_batches))
+                images = training_data.first_images(self.config, self.train_source, settings.recalibration_batches)
+                reestimate_batch_norm(network, images)
             self.validator.set_weights(network.get_weights())
             description = ModelDescription(
                 self.config.network,
@@ -194,34 +189,6 @@ class TrainingRun:
         # A barrier: a worker that ended before the chief would look like a lost one.
         broadcast_value(self.workers, 0)
         return scores
-
-    def _import_weights(self, pretrained: str) -> None:
-        """Load pretrained weights, and initialize what they lack: batch-norm statistics, ranges, moving averages.
-
-        Kernels with one scale are equalized first, as in a conversion: rounding them at once would lose the accuracy.
-        """
-        settings, state = self.config.training, self.state
-        report = import_weights(state.float_network, pretrained, allow_missing=self.config.allow_missing)
-        print(report)
-        if report.folded and not settings.freezes_statistics:
-            unfold_batch_norm(state.float_network, self._images(UNFOLDING_BATCHES))
-        if settings.quantize_aware and settings.quantization.per_tensor:
-            batches = self._images(settings.quantization.range_batches)
-            images = (image for batch in batches for image in batch)
-            state.float_network.set_weights(equalized(state.float_network, images).get_weights())
-        if settings.quantize_aware:
-            measure_ranges(state.network, self._images(settings.quantization.range_batches))
-        for average, variable in zip(state.averages, averaged_variables(state.model), strict=False):
-            average.assign(variable.value)
-
-    def _images(self, batches: int) -> Iterator[np.ndarray]:
-        """Return the images `[b, h, w, 3]` of the first training batches."""
-        return (image.numpy() for image, _ in itertools.islice(iterate(self._training_batches()), batches))
-
-    def _training_batches(self, **arguments: Any) -> tf.data.Dataset:
-        """Return the training batches, padded with the pixel that the backbone maps to zero."""
-        config, padding = self.config, mean_pixel(self.config.network.backbone)
-        return training_batches(self.train_source, config.training, config.seed, padding=padding, **arguments)
 
     def _class_weights(self) -> tuple[float, ...] | None:
         """Return the factor on the loss of each class; the chief counts the classes if they depend on the data."""

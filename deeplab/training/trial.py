@@ -10,15 +10,15 @@ import tensorflow as tf
 
 from deeplab.config import TrainConfig
 from deeplab.datasets.open import open_source, open_training_source
-from deeplab.datasets.pipeline import iterate, training_batches
+from deeplab.datasets.pipeline import iterate
 from deeplab.memory import peak_memory
-from deeplab.pixels import mean_pixel
 from deeplab.plan.facts import Trial
 from deeplab.training.distillation import make_teacher
 from deeplab.training.distribution import Workers, check_batch_size, distribute_batches
 from deeplab.training.settings import complete_settings
 from deeplab.training.train_state import make_train_state
 from deeplab.training.train_step import make_train_step
+from deeplab.training.training_data import make_batches
 from deeplab.training.validation import Validator
 
 MIN_UPDATES, MAX_UPDATES, SECONDS = 4, 20, 8.0
@@ -46,14 +46,11 @@ def measure_trial(config: TrainConfig, workers: Workers) -> Trial:
     with workers.strategy.scope():
         state = make_train_state(config)
         step = make_train_step(state.model, state.optimizer, settings, None, state.averages, make_teacher(config))
-    padding = mean_pixel(config.network.backbone)
 
-    def make_batches(replicas: int, replica_ids: range) -> tf.data.Dataset:
-        return training_batches(
-            train, settings, config.seed, replicas=replicas, local_replicas=replica_ids, padding=padding
-        )
+    def batches_of(replicas: int, replica_ids: range) -> tf.data.Dataset:
+        return make_batches(config, train, replicas=replicas, local_replicas=replica_ids)
 
-    batches = iterate(distribute_batches(workers, make_batches))
+    batches = iterate(distribute_batches(workers, batches_of))
     float(step(next(batches))["loss"])
     start_seconds = time.perf_counter() - began
     updates, began = 0, time.perf_counter()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import plan_recipe
-from benchmarks.plan_recipe import Outcome, Training, compare, log_file, row
+from benchmarks.plan_recipe import Outcome, Training, compare, log_file, recipe, row
+from deeplab.datasets import voc
 
 PLAN = Outcome(0.5, {"a": 0.9, "b": 0.1, "c": None}, 80, 2.0)
 RECIPE = Outcome(0.45, {"a": 0.9, "b": 0.0, "c": None}, 72, 2.5)
@@ -36,6 +37,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
     # A separate process would not see the replaced functions.
     monkeypatch.setattr(plan_recipe, "ProcessPoolExecutor", lambda workers, _: ThreadPoolExecutor(workers))
     monkeypatch.setattr(plan_recipe, "recipe_steps", lambda *_: 72)
+    monkeypatch.setattr(plan_recipe, "recipe", lambda *_: [])
     return trainings
 
 
@@ -90,3 +92,11 @@ def test_a_failed_training_is_named_with_its_log(tmp_path: Path, started: list[T
 def test_runs_whose_names_contain_a_dot_have_different_logs():
     logs = {log_file(Path("out") / name) for name in ("a.b_plan", "a.c_plan", "a.b_recipe")}
     assert logs == {Path("out/a.b_plan.log"), Path("out/a.c_plan.log"), Path("out/a.b_recipe.log")}
+
+
+def test_only_a_new_classifier_has_the_higher_learning_rate(tmp_path: Path):
+    (tmp_path / "classes.txt").write_text("background\nanimal\n")
+    assert "training.learning_rate=0.007" in recipe(tmp_path, 3)
+    assert "seed=3" in recipe(tmp_path, 3)
+    (tmp_path / "classes.txt").write_text("\n".join(voc.CLASSES) + "\n")
+    assert not any(setting.startswith("training.learning_rate") for setting in recipe(tmp_path, 3))

@@ -142,6 +142,31 @@ def test_batches_are_multiples_of_the_replicas():
     assert rules.batch_norm(facts(), config())[0] == {"training.batch_norm": "train", "model.batch_norm_momentum": 0.95}
 
 
+@pytest.mark.parametrize(
+    ("settings", "trained"),
+    [
+        ({"pretrained": "official"}, True),
+        ({"pretrained": "official_050", "model": {"head": "v3plus"}}, True),
+        ({"pretrained": "file.tflite"}, True),
+        ({"pretrained": "RUN"}, True),
+        # A new decoder of other channels than ASPP is random, and so is all of ASPP after ImageNet.
+        ({"pretrained": "official", "model": {"head": "v3plus", "decoder_channels": 128}}, False),
+        ({"pretrained": "imagenet"}, False),
+        ({"pretrained": "mobilenet.h5"}, False),
+        ({"pretrained": "official", "model": {"head": "lraspp", "aspp_rates": []}}, False),
+        ({}, False),
+    ],
+)
+def test_trained_features_are_kept_and_others_are_trained_anew(settings, trained, tmp_path):
+    given = config(**{key: str(tmp_path) if value == "RUN" else value for key, value in settings.items()})
+    probe = rules.linear_probe(facts(), given)[0]
+    assert probe == {"training.linear_probe_images": 367 if trained else 0}
+    assert rules.linear_probe(facts(images=5000), given)[0] == {"training.linear_probe_images": 500 if trained else 0}
+    assert (rules.batch_norm(facts(), given)[0]["training.batch_norm"] == "frozen_statistics") == trained
+    rate = rules.learning_rate(facts(), with_values(given, probe | {"training.optimizer": "adamw"}))[0]
+    assert rate["training.learning_rate"] == (1e-4 if trained else 1e-3)
+
+
 def test_a_momentum_given_with_the_network_is_kept():
     network = config(model={"backbone": "resnet50", "batch_norm_momentum": 0.9})
     assert rules.batch_norm(facts(), network)[0] == {"training.batch_norm": "train"}
