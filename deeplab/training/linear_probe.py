@@ -19,7 +19,7 @@ PIXELS = 250_000
 
 SETTING = "training.linear_probe_images"
 
-UPDATES, BATCH_SIZE, LEARNING_RATE, L2 = 600, 4096, 0.01, 1e-4
+UPDATES, BATCH_SIZE, LEARNING_RATE, L2 = 600, 4096, 0.01, 0.01
 """Number of updates of the fit, pixels per update, initial learning rate of Adam and factor of the L2 penalty."""
 
 
