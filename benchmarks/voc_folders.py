@@ -1,11 +1,13 @@
-"""Folders of images and masks, made from the training images of PASCAL VOC: `make_folders(VOCDEVKIT, DIR)`.
+"""Folders of images and masks, made from PASCAL VOC: `make_folders(VOCDEVKIT, DIR)`.
 
 - voc: 1,907 training and 120 validation images, the 21 classes.
 - animal: 300 and 120 images, animals against everything else.
 - rare: 378 and 220 images, 14 classes; the most frequent is in 160 training images, the rarest in 6.
 - large: 26 and 30 photos of 12 megapixels, enlarged eight times; background, person, dog and car.
+- photos: 225 and 120 images of `val`; person, animal, vehicle and indoor object.
 
-The validation images are taken from 220 images of `train`; no image of `val` is used. The folders are always the same.
+The official weights have seen the images of the first four, whose validation images are taken from 220 images of
+`train`, but none of `photos`. The folders are always the same.
 """
 
 import random
@@ -23,6 +25,8 @@ from deeplab.datasets.voc import CLASSES, YEAR, devkit_year, read_any_mask, spli
 from deeplab.rendering.masks import id_mask
 
 ANIMALS = ("bird", "cat", "cow", "dog", "horse", "sheep")
+VEHICLES = ("aeroplane", "bicycle", "boat", "bus", "car", "motorbike", "train")
+INDOOR = ("bottle", "chair", "diningtable", "pottedplant", "sofa", "tvmonitor")
 BY_FREQUENCY = (
     *("person", "dog", "cat", "car", "chair", "horse", "sheep", "bird"),
     *("train", "bottle", "pottedplant", "tvmonitor", "bicycle"),
@@ -37,17 +41,19 @@ HELD_OUT, VALIDATION = 220, 120
 
 @dataclass(frozen=True)
 class Images:
-    """The training images of VOC, divided.
+    """The images of VOC, divided.
 
     Attributes:
         files: image and mask file by name.
         train: names for training.
         val: names for validation.
+        unseen: names of `val` of VOC, which the official weights have not seen.
     """
 
     files: dict[str, tuple[Path, Path]]
     train: list[str]
     val: list[str]
+    unseen: list[str]
 
     def label(self, name: str, ids: dict[str, int]) -> np.ndarray:
         """Return the ids of an image by class name, uint8 `[h, w]`; 0 for all other classes, 255 for ignored pixels."""
@@ -68,7 +74,7 @@ class Images:
 
 
 def make_folders(voc: str, folder: Path) -> dict[str, Path]:
-    """Write the four folders into `folder`, unless they are there, and return them by name.
+    """Write the folders into `folder`, unless they are there, and return them by name.
 
     Raises:
         UserError: `voc` is not a VOCdevkit with train_aug.
@@ -78,6 +84,7 @@ def make_folders(voc: str, folder: Path) -> dict[str, Path]:
         "animal": make_animal,
         "rare": make_rare,
         "large": make_large,
+        "photos": make_photos,
     }
     images = open_images(voc)
     for name, make in makers.items():
@@ -90,12 +97,13 @@ def make_folders(voc: str, folder: Path) -> dict[str, Path]:
 
 
 def open_images(voc: str) -> Images:
-    """Divide the training images of a VOCdevkit; raise UserError if it has no train_aug."""
+    """Divide the images of a VOCdevkit; raise UserError if it has no train_aug."""
     year = devkit_year(Path(voc), YEAR)
-    train = split_files(year, "train")
-    files = {pair[0].stem: pair for pair in split_files(year, "train_aug")}
-    held_out = sorted(random.Random(7).sample([pair[0].stem for pair in train], HELD_OUT))
-    return Images(files, [name for name in files if name not in set(held_out)], held_out)
+    train, aug, val = (
+        {pair[0].stem: pair for pair in split_files(year, split)} for split in ("train", "train_aug", "val")
+    )
+    held_out = sorted(random.Random(7).sample(list(train), HELD_OUT))
+    return Images(aug | val, [name for name in aug if name not in set(held_out)], held_out, list(val))
 
 
 def write(
@@ -112,7 +120,7 @@ def write(
 
     Args:
         folder: the folder.
-        images: the training images of VOC.
+        images: the images of VOC.
         ids: class id by name of a VOC class; all other classes are 0.
         train: names of the images for training.
         val: names of the images for validation.
@@ -194,3 +202,13 @@ def make_large(images: Images, folder: Path) -> None:
         return taken
 
     write(folder, images, ids, take(images.train, 30), take(images.val, 40), factor=LARGE_FACTOR)
+
+
+def make_photos(images: Images, folder: Path) -> None:
+    """Write a set of everyday photos that the official weights have not seen."""
+    groups = (("person",), ANIMALS, VEHICLES, INDOOR)
+    ids = {name: class_id for class_id, group in enumerate(groups, 1) for name in group}
+    names = list(images.unseen)
+    random.Random(0).shuffle(names)
+    train, val = names[:-VALIDATION], names[-VALIDATION:]
+    write(folder, images, ids, train, val, classes=("background", "person", "animal", "vehicle", "indoor"))

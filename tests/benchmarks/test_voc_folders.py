@@ -7,11 +7,13 @@ import pytest
 from PIL import Image
 
 from benchmarks import voc_folders
-from benchmarks.voc_folders import ANIMALS, Images, make_large, make_rare, numbered, open_images, write
+from benchmarks.voc_folders import ANIMALS, Images, make_large, make_photos, make_rare, numbered, open_images, write
 from deeplab.datasets.voc import CLASSES
 
 
-def devkit(root: Path, fine: dict[str, list[str]], augmented: dict[str, list[str]]) -> Path:
+def devkit(
+    root: Path, fine: dict[str, list[str]], augmented: dict[str, list[str]], unseen: dict[str, list[str]]
+) -> Path:
     """Write a devkit of 500x375 images, each divided into columns of the given classes."""
     year = root / "VOCdevkit" / "VOC2012"
     lists = year / "ImageSets" / "Segmentation"
@@ -20,6 +22,7 @@ def devkit(root: Path, fine: dict[str, list[str]], augmented: dict[str, list[str
     for split, images, masks in (
         ("train", fine, "SegmentationClass"),
         ("train_aug", augmented, "SegmentationClassAug"),
+        ("val", unseen, "SegmentationClass"),
     ):
         (lists / f"{split}.txt").write_text("\n".join(images) + "\n")
         for name, classes in images.items():
@@ -35,7 +38,8 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Images:
     monkeypatch.setattr(voc_folders, "HELD_OUT", 2)
     fine = {f"fine{i}": ["background", "dog"] for i in range(3)}
     augmented = {f"aug{i}": ["person", "bicycle" if i < 9 else "dog"] for i in range(20)}
-    return open_images(str(devkit(tmp_path, fine, augmented | fine)))
+    unseen = {f"val{i}": ["sofa", "sheep"] for i in range(4)}
+    return open_images(str(devkit(tmp_path, fine, augmented | fine, unseen)))
 
 
 def test_validation_images_are_not_for_training(images: Images):
@@ -80,3 +84,13 @@ def test_a_binary_folder_has_the_given_names(images: Images, tmp_path: Path):
     ids = dict.fromkeys(ANIMALS, 1)
     write(tmp_path / "set", images, ids, ["fine0"], ["fine1"], classes=("other", "animal"))
     assert (tmp_path / "set" / "classes.txt").read_text() == "other\nanimal\n"
+
+
+def test_photos_are_those_of_val_with_merged_classes(images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(voc_folders, "VALIDATION", 1)
+    make_photos(images, tmp_path / "photos")
+    train, val = ((tmp_path / "photos" / f"{split}.txt").read_text().split() for split in ("train", "val"))
+    assert (len(train), len(val), {*train, *val}) == (3, 1, set(images.unseen))
+    assert (tmp_path / "photos" / "classes.txt").read_text().split()[2:] == ["animal", "vehicle", "indoor"]
+    mask = np.array(Image.open(tmp_path / "photos" / "masks" / f"{val[0]}.png"))
+    assert (mask[0, 100], mask[0, 400]) == (4, 2)
