@@ -111,3 +111,6 @@ def _check_pretrained(run: TrainingRun, pretrained: str | None) -> None:
     elif run.config.training.quantize_aware:
         problem = "quantization-aware training needs pretrained weights"
         raise UserError("pretrained", problem, "set it to the run of a float training")
+    elif images := run.config.training.linear_probe_images:
+        problem = f"is missing, but training.linear_probe_images={images} fits a classifier to pretrained features"
+        raise UserError("pretrained", problem, "set pretrained=official, or training.linear_probe_images=0")

@@ -11,10 +11,12 @@ import pytest
 from deeplab.config import TrainConfig, build
 from deeplab.datasets.open import open_source
 from deeplab.datasets.pipeline import iterate, training_batches
+from deeplab.errors import UserError
 from deeplab.model.batch_norm import BatchNorm
 from deeplab.pretrained import assignment
 from deeplab.training import initial_weights
 from deeplab.training.initial_weights import load_pretrained
+from deeplab.training.train import train
 from deeplab.training.train_state import TrainState, make_train_state
 from tests.networks import randomize
 from tests.training.test_train import TINY
@@ -109,3 +111,10 @@ def test_the_classifier_is_fitted_to_the_first_images(tmp_path, monkeypatch):
     # Batches of 2 images: 3 batches, each with a third of the pixels.
     load(settings(tmp_path, linear_probe_images=5))
     assert fitted == [(6, 83_333)]
+
+
+def test_a_classifier_cannot_be_fitted_to_random_features(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match=r"^pretrained: is missing, but training\.linear_probe_images=5 fits"):
+        train(settings(run, linear_probe_images=5))
+    assert not run.exists()
