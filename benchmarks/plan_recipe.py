@@ -5,8 +5,8 @@ same time, each on half of the processor cores:
 
 - `train.py data=folder data.root=SET minutes=M`, which follows the plan,
 - `train.py data=folder data.root=SET experiment=voc_finetune pretrained=official`, with as many updates as fit into the
-  same minutes, by the same trial as that of the plan. A new classifier, for other than 21 classes, has
-  `training.learning_rate=0.007`; that of VOC would diverge with it.
+  same minutes, by the same trial as that of the plan. For other classes than those of VOC the classifier is new, and
+  `training.learning_rate=0.007` is added; the classifier of VOC would diverge with it.
 
 The table has the mIoU at output stride 16 on all validation images. Pairs that are complete are not trained again; one
 that was interrupted starts again. Delete DIR after a change of the code.
@@ -25,6 +25,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.voc_folders import make_folders
+from deeplab.config import DataConfig
+from deeplab.config.class_names import same_classes
+from deeplab.datasets.open import open_source
 from deeplab.datasets.voc import CLASSES
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
@@ -50,20 +53,25 @@ class Outcome:
     minutes: float
 
 
-def recipe(root: Path, seed: int) -> list[str]:
-    """Return the settings of the fine-tuning recipe for a folder of images and masks."""
-    classes = (root / "classes.txt").read_text().splitlines()
-    rate = [] if len(classes) == len(CLASSES) else ["training.learning_rate=0.007"]
-    return [*RECIPE, *rate, f"seed={seed}"]
+def recipe(root: Path) -> list[str]:
+    """Return the settings of the fine-tuning recipe for a folder of images and masks.
+
+    Raises:
+        UserError: the folder cannot be used, for example without class names.
+    """
+    config = DataConfig(source="folder", root=str(root))
+    classes = open_source(config, config.train_split).classes
+    return [*RECIPE] if same_classes(CLASSES, classes) else [*RECIPE, "training.learning_rate=0.007"]
 
 
-def recipe_steps(root: Path, minutes: float, seed: int, cores: set[int]) -> int:
+def recipe_steps(root: Path, settings: Sequence[str], minutes: float, seed: int, cores: set[int]) -> int:
     """Return the number of updates of the recipe in `minutes`, with the reserve of the plan but without validations.
 
     Runs in a separate process, whose memory is free before the training starts.
 
     Args:
         root: folder of images and masks.
+        settings: of the recipe and the seed, as arguments of train.py.
         minutes: time of the whole training.
         seed: of the training.
         cores: processor cores that the training will have.
@@ -80,10 +88,10 @@ def recipe_steps(root: Path, minutes: float, seed: int, cores: set[int]) -> int:
     from deeplab.training.distribution import find_workers
     from deeplab.training.trial import measure_trial
 
-    settings = compose_settings("train", ["data=folder", f"data.root={root}", *recipe(root, seed)], config_folder())
-    assert settings is not None
+    composed = compose_settings("train", ["data=folder", f"data.root={root}", *settings], config_folder())
+    assert composed is not None
     try:
-        config = build(TrainConfig, settings)
+        config = build(TrainConfig, composed)
         val = check_before_training(config.data, None, seed).splits[1]
         trial = measure_trial(config, find_workers(config.training))
     except UserError as error:
@@ -139,12 +147,15 @@ def outcome(training: Training) -> Outcome:
     return Outcome(scores["miou"], scores["per_class"], steps, minutes)
 
 
-def compare(name: str, root: Path, seed: int, minutes: float, out: Path) -> tuple[Outcome, Outcome]:
+def compare(
+    name: str, root: Path, settings: Sequence[str], seed: int, minutes: float, out: Path
+) -> tuple[Outcome, Outcome]:
     """Train with the plan and with the recipe at the same time, or read the results of a complete pair.
 
     Args:
         name: of the set.
         root: folder of its images and masks.
+        settings: the result of `recipe` for this folder.
         seed: of both trainings.
         minutes: time of each training.
         out: folder of the runs and the results.
@@ -168,13 +179,14 @@ def compare(name: str, root: Path, seed: int, minutes: float, out: Path) -> tupl
     halves = set(cores[::2]), set(cores[1::2]) or set(cores)
     if seed % 2:
         halves = halves[::-1]
+    settings = [*settings, f"seed={seed}"]
     trainings: list[Training] = []
     try:
         trainings.append(train(root, runs[0], halves[0], [f"minutes={minutes:g}", f"seed={seed}"]))
         # The plan measures its trial at the same time, under the same load.
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            steps = pool.submit(recipe_steps, root, minutes, seed, halves[1]).result()
-        trainings.append(train(root, runs[1], halves[1], [*recipe(root, seed), f"training.steps={steps}"]))
+            steps = pool.submit(recipe_steps, root, settings, minutes, seed, halves[1]).result()
+        trainings.append(train(root, runs[1], halves[1], [*settings, f"training.steps={steps}"]))
         pair = outcome(trainings[0]), outcome(trainings[1])
     finally:
         for training in trainings:
@@ -209,17 +221,20 @@ def main() -> None:
     sets.mkdir(parents=True, exist_ok=True)
     try:
         folders = make_folders(arguments.voc, sets) | {path.name: path.resolve() for path in arguments.also}
+        unknown = set(arguments.sets or ()) - set(folders)
+        if unknown:
+            parser.error(f"--sets {' '.join(sorted(unknown))}: expected {', '.join(folders)}")
+        # Before the first training: a folder that cannot be used would be found after hours.
+        recipes = {name: recipe(folders[name]) for name in arguments.sets or folders}
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
-    unknown = set(arguments.sets or ()) - set(folders)
-    if unknown:
-        parser.error(f"--sets {' '.join(sorted(unknown))}: expected {', '.join(folders)}")
     columns = ("mIoU", "classes at 0", "updates", "minutes")
     print(f"| set | seed | plan: {' | '.join(columns)} | recipe: {' | '.join(columns)} | difference |")
     print("|" + "---|" * 11)
     for seed in arguments.seeds:
-        for name in arguments.sets or folders:
-            print(row(name, seed, compare(name, folders[name], seed, arguments.minutes, out)), flush=True)
+        for name, settings in recipes.items():
+            pair = compare(name, folders[name], settings, seed, arguments.minutes, out)
+            print(row(name, seed, pair), flush=True)
 
 
 if __name__ == "__main__":
