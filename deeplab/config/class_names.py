@@ -54,6 +54,15 @@ def check_same_classes(where: str, model: str, classes: Sequence[str], data_clas
             raise UserError(where, problem, "use a model that was trained on these classes")
 
 
+def same_classes(classes: Sequence[str], data_classes: Sequence[str]) -> bool:
+    """Return whether `check_same_classes` accepts these class names."""
+    try:
+        check_same_classes("", "", classes, data_classes)
+    except UserError:
+        return False
+    return True
+
+
 def _comparable(name: str) -> str:
     text = "".join(c for c in name.casefold() if c.isalnum()) or name
     return "tv" if text == "tvmonitor" else text

@@ -129,9 +129,10 @@ class TrainingConfig:
         batch_norm: train; sync (train with statistics over all replicas); frozen_statistics (normalize by the
             statistics of the pretrained weights, and train gamma and beta: `fine_tune_batch_norm=False` of
             tensorflow/models); or frozen (gamma and beta do not change either: DeepLabv3, arXiv:1706.05587, sec. 4.1).
-        linear_probe_images: number of training images whose pretrained features the classifier is fitted to before the
-            first update, by logistic regression. With a random classifier, the first updates would destroy features
-            (arXiv:2202.10054). 0 disables it.
+        linear_probe_images: number of augmented training crops to whose pretrained features the classifier is fitted by
+            logistic regression before the first update (arXiv:2202.10054), without the settings of the loss. A loaded
+            classifier of the same classes is kept, an auxiliary head is not fitted. Needs weights for all layers before
+            the classifier, and frozen statistics of batch norm unless batches are large. 0 disables it.
         recalibration_batches: after training, re-estimate the batch-norm statistics on this many batches, at the first
             evaluated output stride; 0 keeps the moving averages. Frozen statistics cannot be re-estimated.
         quantize_aware: simulate the rounding of the int8 .tflite file in the forward pass. Needs pretrained weights;

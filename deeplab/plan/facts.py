@@ -20,6 +20,8 @@ class Facts:
         memory: bytes of memory of the machine; None if unknown.
         missing_weights: why the weights `official` cannot be used, in a sentence with the remedy; None if they can.
         missing_small_weights: the same of `official_050`, as far as the plan needs them.
+        given_head: head of the weights that were given by hand; None without, or if they do not describe a network.
+        given_classes: class names of these weights; () without.
         economy: 0 for the best recipe; 1 without decoder; 2 with smaller crops too; 3 with the smaller network too. A
             budget that is too small for a useful number of updates raises it.
     """
@@ -33,6 +35,8 @@ class Facts:
     memory: int | None = None
     missing_weights: str | None = None
     missing_small_weights: str | None = None
+    given_head: str | None = None
+    given_classes: tuple[str, ...] = ()
     economy: int = 0
 
     @property

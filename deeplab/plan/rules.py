@@ -4,13 +4,13 @@ The constants are the values to change after new measurements; docs/figures.md h
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from deeplab.config import ModelConfig, TrainConfig, fixed_height_width
+from deeplab.config.class_names import same_classes
+from deeplab.datasets.voc import CLASSES
 from deeplab.plan.facts import Facts
 from deeplab.pretrained.keras_applications import has_imagenet_weights
-from deeplab.published_weights import PUBLISHED
 
 Decision = tuple[dict[str, Any], str]
 """Values by setting ("training.steps"), and the reason for them."""
@@ -46,8 +46,8 @@ BYTES_PER_PIXEL, BASE_BYTES, MEMORY_SHARE = 2000, 1.5e9, 0.7
 `python -m benchmarks.training_speed` measured 2.6 GB for 4 images of 513 pixels.
 """
 
-NEW_RATE, FINE_TUNING_RATE, WEIGHT_DECAY = 1e-3, 1e-4, 0.01
-"""Learning rates of AdamW for random layers and for pretrained ones, and its weight decay."""
+NEW_RATE, FITTED_RATE, KEPT_RATE, WEIGHT_DECAY = 1e-3, 1e-4, 2e-5, 0.01
+"""Learning rates of AdamW with random layers, a fitted classifier and a trained one, and its weight decay."""
 
 SGD_LEARNING_RATE = 0.007
 BATCH_NORM_MOMENTUM = 0.95
@@ -66,6 +66,9 @@ OFFICIAL, OFFICIAL_SMALL = "official", "official_050"
 
 _NETWORK_KEYS = ("backbone", "round_channels", "reduced_tail")
 """Keys of `model` that no published weights fit if they are changed."""
+
+_ASPP_KEYS = ("aspp_rates", "aspp_channels", "aspp_separable", "image_pooling")
+"""Keys of `model` that change the layers between the backbone and the classifier."""
 
 _DECODER_KEYS = ("low_level_channels", "decoder_channels", "decoder_separable")
 """Keys of `model` that only the decoder of v3+ has."""
@@ -164,34 +167,56 @@ def batch_size(facts: Facts, config: TrainConfig) -> Decision:
     return {"training.batch_size": size}, reason
 
 
-def has_trained_features(config: TrainConfig) -> bool:
+def has_trained_features(facts: Facts, config: TrainConfig) -> bool:
     """Return whether all layers before the classifier have trained weights; a new decoder starts as the identity."""
-    if config.pretrained is None or config.network.head not in ("v3", "v3plus"):
+    head = "v3" if config.pretrained in (OFFICIAL, OFFICIAL_SMALL) else facts.given_head
+    if head not in ("v3", "v3plus") or config.network.head not in ("v3", "v3plus"):
         return False
-    if isinstance(config.model, dict) and any(key in config.model for key in _DECODER_KEYS):
-        return False
-    path = Path(config.pretrained)
-    return config.pretrained in PUBLISHED or path.suffix == ".tflite" or path.is_dir()
+    changed = ("backbone", *_ASPP_KEYS, *_DECODER_KEYS)
+    return isinstance(config.model, dict) and not any(key in config.model for key in changed)
+
+
+def has_trained_classifier(facts: Facts, config: TrainConfig) -> bool:
+    """Return whether the classifier has trained weights too, because its classes are those of the data."""
+    classes = CLASSES if config.pretrained in (OFFICIAL, OFFICIAL_SMALL) else facts.given_classes
+    return has_trained_features(facts, config) and same_classes(classes, facts.classes)
 
 
 def linear_probe(facts: Facts, config: TrainConfig) -> Decision:
-    """Fit the classifier to the pretrained features before the first update."""
-    if not has_trained_features(config):
-        return {"training.linear_probe_images": 0}, "not all layers before the classifier are trained"
-    images = min(facts.train_images, LINEAR_PROBE_IMAGES)
-    return {"training.linear_probe_images": images}, "fits the classifier first, so that updates keep useful features"
+    """Fit a new classifier to the pretrained features before the first update."""
+    images = 0
+    if not has_trained_features(facts, config):
+        reason = "not all layers before the classifier are trained"
+    elif has_trained_classifier(facts, config):
+        reason = "the pretrained classifier has the classes of the data"
+    elif config.training.optimizer == "sgd":
+        reason = "measured with AdamW only"
+    else:
+        images, reason = min(facts.train_images, LINEAR_PROBE_IMAGES), "fits the new classifier to pretrained features"
+    return {"training.linear_probe_images": images}, reason
+
+
+def fine_tunes(facts: Facts, config: TrainConfig) -> bool:
+    """Return whether a classifier that suits the features is trained further, so that updates should be small."""
+    fitted = config.training.linear_probe_images > 0 and has_trained_features(facts, config)
+    return (fitted or has_trained_classifier(facts, config)) and config.training.optimizer == "adamw"
 
 
 def batch_norm(facts: Facts, config: TrainConfig) -> Decision:
-    """Keep the statistics of trained features; else train batch norm, with a momentum that suits short trainings."""
-    if has_trained_features(config):
-        reason = f"the statistics of {config.training.batch_size} images would be inaccurate"
-        return {"training.batch_norm": "frozen_statistics"}, reason
+    """Keep the statistics that the classifier suits; else train batch norm."""
+    if fine_tunes(facts, config):
+        return {"training.batch_norm": "frozen_statistics"}, "keeps the statistics that the classifier was fitted with"
     mode = "sync" if facts.replicas > 1 else "train"
-    if isinstance(config.model, ModelConfig) and config.model.batch_norm_momentum is not None:
-        return {"training.batch_norm": mode}, "adapts the statistics to the new images"
-    values = {"training.batch_norm": mode, "model.batch_norm_momentum": BATCH_NORM_MOMENTUM}
-    return values, "adapts the statistics to the new images; the published momentum needs tens of thousands of updates"
+    return {"training.batch_norm": mode}, "adapts the statistics to the new images"
+
+
+def batch_norm_momentum(facts: Facts, config: TrainConfig) -> Decision:
+    """Take a momentum that suits short trainings, unless the statistics are frozen."""
+    given = isinstance(config.model, ModelConfig) and config.model.batch_norm_momentum is not None
+    if given or config.training.freezes_statistics:
+        return {}, "not needed"
+    reason = "the published momentum needs tens of thousands of updates"
+    return {"model.batch_norm_momentum": BATCH_NORM_MOMENTUM}, reason
 
 
 def optimizer(facts: Facts, config: TrainConfig) -> Decision:
@@ -204,9 +229,12 @@ def learning_rate(facts: Facts, config: TrainConfig) -> Decision:
     if config.training.optimizer == "sgd":
         reason = "the published value of SGD"
         return {"training.learning_rate": SGD_LEARNING_RATE, "training.learning_policy": "poly"}, reason
-    rate = FINE_TUNING_RATE if config.training.linear_probe_images else NEW_RATE
+    rate, start = NEW_RATE, "random layers"
+    if fine_tunes(facts, config) and config.training.freezes_statistics:
+        kept = has_trained_classifier(facts, config)
+        rate, start = (KEPT_RATE, "a trained classifier") if kept else (FITTED_RATE, "a fitted classifier")
     values = {"training.learning_rate": rate, "training.weight_decay": WEIGHT_DECAY, "training.learning_policy": "poly"}
-    return values, "measured for AdamW; it decreases to 0 by the poly rule"
+    return values, f"measured for AdamW and {start}; it decreases to 0 by the poly rule"
 
 
 def scales(facts: Facts, config: TrainConfig) -> Decision:
@@ -246,9 +274,10 @@ RULES: tuple[Rule, ...] = (
     output_strides,
     crop_size,
     batch_size,
+    optimizer,
     linear_probe,
     batch_norm,
-    optimizer,
+    batch_norm_momentum,
     learning_rate,
     scales,
     rare_classes,

@@ -27,6 +27,9 @@ MAX_EPOCHS, ALWAYS_STEPS = 150, 3000
 
 SECONDS_BETWEEN_CHECKPOINTS = 120
 
+PROBE_COST, FIT_SECONDS = 0.5, 10.0
+"""Time of the features of a batch, which need no gradients, in updates, and of the fit of the classifier in seconds."""
+
 
 def useful_steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> int:
     """Return the number of updates that fit into the budget, after `spent` seconds of planning; it may be negative."""
@@ -92,7 +95,7 @@ def early_stop(facts: Facts, config: TrainConfig, trial: Trial | None) -> Decisi
     if config.training.evaluate_every is None:
         return {"training.patience": None}, "needs training.evaluate_every"
     if config.training.steps < MIN_STEPS:
-        return {"training.patience": None}, "the first updates may lower the mIoU until batch norm has settled"
+        return {"training.patience": None}, "the first updates may lower the mIoU"
     return {"training.patience": PATIENCE}, "validations without a better mIoU; the best weights are the result"
 
 
@@ -115,5 +118,7 @@ def forecast_seconds(facts: Facts, config: TrainConfig, trial: Trial, spent: flo
 
 def _fixed_seconds(facts: Facts, config: TrainConfig, trial: Trial) -> float:
     """Return the time of a training without its updates and validations: start, linear probe and final evaluation."""
-    images = facts.val_images + config.training.linear_probe_images
-    return trial.start_seconds + images * trial.image_seconds
+    settings, fit = config.training, 0.0
+    if settings.linear_probe_images:
+        fit = FIT_SECONDS + PROBE_COST * settings.linear_probe_images / settings.batch_size * trial.update_seconds
+    return trial.start_seconds + fit + facts.val_images * trial.image_seconds

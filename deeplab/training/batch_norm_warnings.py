@@ -45,6 +45,11 @@ def warn_about_batch_norm(model: keras.Model, config: TrainingConfig, replicas: 
             f"{MIN_BATCH}); with pretrained weights set training.batch_norm=frozen_statistics, from random weights "
             f"training.batch_size={MIN_BATCH * sharing}{sync}"
         )
+    if norms and config.linear_probe_images and size < MIN_BATCH:
+        _warn(
+            "training.linear_probe_images fits the classifier with pretrained statistics, but batch norm normalizes by "
+            f"{size} images, which loses the fit at once; set training.batch_norm=frozen_statistics"
+        )
     share = max((layer.momentum**config.steps for layer in norms), default=0.0)
     chosen_by_plan = plan is not None and plan.trial is not None
     long = any(layer.momentum > SHORT_MOMENTUM for layer in norms)

@@ -1,7 +1,7 @@
 """Fits the classifier to features of the pretrained network before the first update.
 
-A random classifier sends large gradients into the network, which change pretrained features before they were of use.
-Linear probing, then fine-tuning (arXiv:2202.10054, sec. 3.4) avoids that.
+A random classifier sends large gradients into the network, which change the pretrained features before the classifier
+can use them. Linear probing, then fine-tuning (arXiv:2202.10054, sec. 3.4) avoids that.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from deeplab.errors import UserError
 from deeplab.model.resize import padded_size
 
 PIXELS = 250_000
-"""Largest number of pixels that the classifier is fitted to; their features take 256 MB."""
+"""Largest number of pixels that the classifier is fitted to; their features take 256 MB, twice while collected."""
 
 SETTING = "training.linear_probe_images"
 
@@ -33,7 +33,7 @@ def fit_classifier(model: keras.Model, batches: Iterable[tuple[Any, Any]], pixel
         seed: of the pixels and of the fit.
 
     Raises:
-        UserError: the head has several layers of logits, or no pixel is labeled.
+        UserError: the head has several layers of logits, no pixel is labeled, or features are not finite.
     """
     classifier = model.get_layer("logits")
     if not isinstance(classifier, keras.layers.Conv2D) or classifier.kernel_size != (1, 1):
@@ -42,8 +42,15 @@ def fit_classifier(model: keras.Model, batches: Iterable[tuple[Any, Any]], pixel
     features, labels = _features(model, batches, pixels, np.random.default_rng(seed))
     if not len(labels):
         raise UserError(SETTING, "no pixel of the training images is labeled", "check the masks")
-    mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64) + 1e-6
-    kernel, bias = _regression((features - mean) / deviation, labels, classifier.filters, seed)
+    mean = features.mean(axis=0, dtype=np.float64)
+    # In place and in float32: a copy would take another 256 MB.
+    features -= mean.astype(np.float32)
+    deviation = np.sqrt(np.einsum("nc,nc->c", features, features, dtype=np.float64) / len(labels)) + 1e-6
+    features /= deviation.astype(np.float32)
+    if not np.isfinite(deviation).all():
+        remedy = "use other weights, or training.precision=float32"
+        raise UserError(SETTING, "the pretrained features are not finite", remedy)
+    kernel, bias = _regression(features, labels, classifier.filters, seed)
     kernel /= deviation[:, None]
     classifier.set_weights([kernel[None, None], bias - mean @ kernel])
 
@@ -55,7 +62,7 @@ def _features(
     encoder = keras.Model(model.inputs, model.get_layer("logits").input)
     features, labels = [], []
     for image, label in batches:
-        encoded, ids = np.asarray(encoder(image, training=False)), np.asarray(label)
+        encoded, ids = np.asarray(encoder(image, training=False), np.float32), np.asarray(label)
         stride = (padded_size(ids.shape[1]) - 1) // (encoded.shape[1] - 1)
         # Feature i lies on pixel stride * i; features beyond the image lie on its padding.
         ids = ids[:, ::stride, ::stride]
@@ -73,7 +80,7 @@ def _regression(features: np.ndarray, labels: np.ndarray, classes: int, seed: in
     regression = keras.Sequential([keras.Input(features.shape[1:]), layer])
     schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, UPDATES)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    regression.compile(keras.optimizers.Adam(schedule), loss)
+    regression.compile(keras.optimizers.Adam(schedule), loss, jit_compile=False)
     rng = np.random.default_rng(seed)
     for _ in range(UPDATES):
         batch = rng.integers(len(labels), size=min(BATCH_SIZE, len(labels)))

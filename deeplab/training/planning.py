@@ -20,6 +20,7 @@ from deeplab.published_weights import local_file
 from deeplab.training.distillation import check_teacher
 from deeplab.training.distribution import Workers, find_workers
 from deeplab.training.run_lock import has_started, lock_run_folder
+from deeplab.training.settings import describe_weights
 from deeplab.training.trial import measure_trial
 
 
@@ -106,6 +107,8 @@ def _new_plan(config: TrainConfig, workers: Workers, folder: Path | None) -> Pla
     report = check_before_training(config.data, folder, config.seed)
     train, val = report.splits
     names = () if is_given(config, "pretrained") else fitting_weights(config)
+    given = is_given(config, "pretrained") and config.pretrained not in (None, "imagenet")
+    weights = describe_weights(local_file(config.pretrained or "")) if given else None
     facts = Facts(
         report.classes,
         train,
@@ -114,6 +117,8 @@ def _new_plan(config: TrainConfig, workers: Workers, folder: Path | None) -> Pla
         has_gpu=bool(tf.config.list_physical_devices("GPU")),
         replicas=workers.replicas,
         memory=machine_memory(),
+        given_head=None if weights is None else weights.config.head,
+        given_classes=() if weights is None else weights.classes,
         missing_weights=_missing(OFFICIAL) if OFFICIAL in names else None,
         # Needed at once by a network of depth 0.5 only; otherwise if a cheaper recipe is tried.
         missing_small_weights=_missing(OFFICIAL_SMALL) if names == (OFFICIAL_SMALL,) else None,

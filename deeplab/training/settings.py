@@ -16,7 +16,15 @@ from deeplab.pretrained.keras_applications import has_imagenet_weights
 from deeplab.pretrained.tf1_checkpoint import checkpoint_prefix
 from deeplab.pruning.prune import prune
 from deeplab.published_weights import local_file
-from deeplab.run_folder import MODEL_FILE, TRAIN_FILE, is_tflite, open_model, read_training_config, save_model
+from deeplab.run_folder import (
+    MODEL_FILE,
+    TRAIN_FILE,
+    ModelDescription,
+    is_tflite,
+    open_model,
+    read_training_config,
+    save_model,
+)
 from deeplab.training.distillation import check_teacher, teacher_sha256
 from deeplab.training.distribution import Workers, broadcast_value
 from deeplab.training.optimizer import published_weight_decay
@@ -127,9 +135,19 @@ def describe_network(config: TrainConfig) -> dict[str, Any] | None:
         path = Path(config.pretrained)
     if not path.exists():
         return to_mapping(read_training_config(run).network) if (run / TRAIN_FILE).is_file() else None
+    description = describe_weights(path)
+    return None if description is None else to_mapping(description.config)
+
+
+def describe_weights(path: Path) -> ModelDescription | None:
+    """Return architecture and classes of a run folder, its weights or a .tflite file; None for other weights.
+
+    Raises:
+        UserError: the .tflite file or the run folder is damaged.
+    """
     source = path.parent if path.name == WEIGHTS_FILE else path
     described = is_tflite(source) or (source / MODEL_FILE).is_file()
-    return to_mapping(open_model(source).description.config) if described else None
+    return open_model(source).description if described else None
 
 
 def warn_about_random_weights(config: TrainConfig) -> None:

@@ -112,5 +112,5 @@ def _check_pretrained(run: TrainingRun, pretrained: str | None) -> None:
         problem = "quantization-aware training needs pretrained weights"
         raise UserError("pretrained", problem, "set it to the run of a float training")
     elif images := run.config.training.linear_probe_images:
-        problem = f"is missing, but training.linear_probe_images={images} fits a classifier to pretrained features"
-        raise UserError("pretrained", problem, "set pretrained=official, or training.linear_probe_images=0")
+        problem = f"training.linear_probe_images={images} needs pretrained weights"
+        raise UserError("pretrained", problem, "set it to the weights, or set training.linear_probe_images=0")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deeplab.config import TrainConfig, build
+from deeplab.config import TrainConfig, build, with_values
 from deeplab.errors import UserError
 from deeplab.plan import schedule
 from deeplab.plan.facts import Trial
@@ -23,8 +23,8 @@ def test_the_budget_is_filled_with_updates():
     expected = "23.5 of 30 minutes at 0.50 s per update; planning, validations and a reserve take the rest"
     assert reason == expected
     assert schedule.useful_steps(facts(), planned(), TRIAL, 60.0) == 2818
-    # The features of 100 images take as long as their validation: 1556 s instead of 1566.
-    assert schedule.useful_steps(facts(), planned(linear_probe_images=100), TRIAL, 60.0) == 2800
+    # 25 batches of 4 for the linear probe, each half an update, and 10 s for the fit: 1549.75 s instead of 1566.
+    assert schedule.useful_steps(facts(), planned(linear_probe_images=100), TRIAL, 60.0) == 2789
 
 
 def test_more_updates_than_pay_are_not_made():
@@ -111,3 +111,6 @@ def test_the_forecast_adds_everything_up():
     """60 + 20 + 800 * 0.5 + (8 * 55 + 100) * 0.1 = 534 seconds."""
     settings = build(TrainConfig, {"training": {"steps": 800, "evaluate_every": 100, "evaluate_images": 55}})
     assert schedule.forecast_seconds(facts(), settings, TRIAL, spent=60.0) == pytest.approx(534)
+    probing = with_values(settings, {"training.linear_probe_images": 100})
+    # 10 + 0.5 * 100 / 16 * 0.5 s more
+    assert schedule.forecast_seconds(facts(), probing, TRIAL, spent=60.0) == pytest.approx(545.5625)

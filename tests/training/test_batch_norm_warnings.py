@@ -43,13 +43,21 @@ def test_a_plan_warns_of_too_few_steps_itself_unless_the_momentum_is_given_by_ha
 
 def test_too_few_steps_given_by_hand_show_a_warning_in_a_planned_training():
     """0.95 to the power of 20 is 0.358."""
-    given = record_given(plan_config(training={"steps": 20}), ("training.steps",))
+    imagenet = plan_config(training={"steps": 20}, pretrained="imagenet")
+    given = record_given(imagenet, ("training.steps", "pretrained"))
     plan = plan_for(given)
     applied = plan.apply(given)
     model = network(applied.network.batch_norm_momentum)
     (line,) = warnings_for(model, plan=plan, steps=applied.training.steps, batch_size=applied.training.batch_size)
     assert line.startswith("after 20 steps the moving means")
     assert "contain 36%" in line
+
+
+@pytest.mark.parametrize(("batch_norm", "batch_size", "lost"), [("train", 11, 1), ("train", 12, 0), ("frozen", 4, 0)])
+def test_a_fit_that_small_batches_lose_shows_a_warning(batch_norm, batch_size, lost):
+    settings = {"batch_norm": batch_norm, "batch_size": batch_size}
+    lines = warnings_for(network(), linear_probe_images=500, **settings)
+    assert sum("which loses the fit at once" in line for line in lines) == lost
 
 
 @pytest.mark.parametrize(

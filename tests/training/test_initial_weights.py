@@ -1,6 +1,7 @@
 """Weights that a training starts from: statistics, equalized kernels and the fitted classifier."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.errors import UserError
 from deeplab.model.batch_norm import BatchNorm
 from deeplab.pretrained import assignment
+from deeplab.run_folder import ModelDescription
 from deeplab.training import initial_weights
 from deeplab.training.initial_weights import load_pretrained
 from deeplab.training.train import train
 from deeplab.training.train_state import TrainState, make_train_state
+from deeplab.training.train_step import averaged_variables
 from tests.networks import randomize
 from tests.training.test_train import TINY
 
@@ -93,28 +96,84 @@ def test_kernels_with_one_scale_are_equalized_before_they_are_rounded(tmp_path, 
     assert (ranges.max() / ranges.min() < 30) == per_tensor
 
 
-@pytest.mark.slow
-def test_the_classifier_is_fitted_to_the_first_images(tmp_path, monkeypatch):
-    def import_random(model, path, *, allow_missing):
-        randomize(model)
-        return assignment.ImportReport(path, (), (), (), folded=False)
+def import_random(missing: tuple[str, ...] = (), loaded: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Return a replacement of `import_weights` that draws weights and reports these variables."""
 
-    fitted: list[tuple[int, int]] = []
+    def import_weights(model, path, *, allow_missing):
+        randomize(model)
+        return assignment.ImportReport(path, loaded, ("logits/kernel",) if not loaded else (), missing, folded=False)
+
+    return import_weights
+
+
+@pytest.mark.slow
+def test_the_classifier_is_fitted_to_the_first_crops(tmp_path, monkeypatch):
+    fitted: list[tuple[np.ndarray, np.ndarray, int]] = []
 
     def fit(model, batches, pixels, seed):
-        fitted.append((sum(len(image) for image, _ in batches), pixels))
+        images, labels = zip(*((image.numpy(), label.numpy()) for image, label in batches), strict=True)
+        fitted.append((np.concatenate(images), np.concatenate(labels), pixels))
 
-    monkeypatch.setattr(initial_weights, "import_weights", import_random)
+    monkeypatch.setattr(initial_weights, "import_weights", import_random())
     monkeypatch.setattr(initial_weights, "fit_classifier", fit)
     load(settings(tmp_path, linear_probe_images=0))
     assert not fitted
-    # Batches of 2 images: 3 batches, each with a third of the pixels.
-    load(settings(tmp_path, linear_probe_images=5))
-    assert fitted == [(6, 83_333)]
+    config = settings(tmp_path, linear_probe_images=5)
+    load(config)
+    ((images, labels, pixels),) = fitted
+    # 3 batches of 2 images, each with a third of the pixels.
+    np.testing.assert_array_equal(images, first_images(config, 3))
+    assert pixels == 83_333
+    # An image of drawn shapes contains background and shapes.
+    assert labels.shape == images.shape[:3]
+    assert all(len(np.unique(label)) > 1 for label in labels)
+
+
+@pytest.mark.slow
+def test_a_fitted_classifier_separates_the_classes_and_is_averaged(tmp_path, monkeypatch):
+    """The random features of a small network are better than none: the fit has a lower loss than equal logits."""
+    monkeypatch.setattr(initial_weights, "import_weights", import_random())
+    config = settings(tmp_path, linear_probe_images=8, ema_decay=0.9)
+    state = load(config)
+    kernel = state.network.get_layer("logits").kernel
+    averages = dict(zip((v.path for v in averaged_variables(state.model)), state.averages, strict=True))
+    np.testing.assert_array_equal(averages[kernel.path], np.asarray(kernel))
+    image, label = next(iter(iterate(training_batches(open_source(config.data, "train"), config.training, 0))))
+    logits = np.asarray(state.network(image, training=False)).reshape(-1, config.network.classes)
+    ids = label.numpy().reshape(-1)
+    losses = np.log(np.exp(logits).sum(axis=-1)) - np.take_along_axis(logits, ids[:, None] % 255, 1)[:, 0]
+    assert losses[ids != 255].mean() < 0.9 * np.log(config.network.classes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("same", [True, False])
+def test_a_loaded_classifier_of_the_same_classes_is_kept(tmp_path, monkeypatch, same):
+    config = settings(tmp_path, linear_probe_images=5)
+    classes = open_source(config.data, "train").classes
+    description = ModelDescription(config.network, classes if same else classes[::-1])
+    fitted = []
+    monkeypatch.setattr(initial_weights, "import_weights", import_random(loaded=("logits/kernel", "logits/bias")))
+    monkeypatch.setattr(initial_weights, "describe_weights", lambda _: description)
+    monkeypatch.setattr(initial_weights, "fit_classifier", lambda *arguments: fitted.append(arguments))
+    load(config)
+    assert bool(fitted) != same
+
+
+@pytest.mark.slow
+def test_a_classifier_is_not_fitted_to_layers_that_were_not_loaded(tmp_path, monkeypatch):
+    config = settings(tmp_path, linear_probe_images=5)
+    monkeypatch.setattr(initial_weights, "fit_classifier", lambda *_: None)
+    monkeypatch.setattr(initial_weights, "import_weights", import_random(missing=("decoder_low_level/kernel",)))
+    load(config)
+    monkeypatch.setattr(initial_weights, "import_weights", import_random(missing=("aspp0/kernel",)))
+    with pytest.raises(
+        UserError, match=r"training\.linear_probe_images: .* layers before the classifier, first aspp0/k"
+    ):
+        load(config)
 
 
 def test_a_classifier_cannot_be_fitted_to_random_features(tmp_path):
     run = tmp_path / "run"
-    with pytest.raises(UserError, match=r"^pretrained: is missing, but training\.linear_probe_images=5 fits"):
+    with pytest.raises(UserError, match=r"^pretrained: training\.linear_probe_images=5 needs"):
         train(settings(run, linear_probe_images=5))
     assert not run.exists()
