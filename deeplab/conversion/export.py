@@ -133,19 +133,18 @@ def _export(
     written = tuple(passed.values())
     if written:
         show(written, paths.values())
-    page_error = None
-    try:
-        _write_pages(dataclasses.replace(settings, paths=paths), written, report_progress, show_page)
-    except UserError as error:
-        page_error = error
+    errors = _write_pages(dataclasses.replace(settings, paths=paths), written, report_progress, show_page)
+    pages = "; ".join(f"{error.subject}: {error.problem}" for error in errors)
     if failed:
         lines = "; ".join(f"{q}: {', '.join(map(str, checks))}" for q, checks in failed.items())
         others = f"; written: {', '.join(os.path.relpath(path) for path in paths.values())}" if paths else ""
-        page = f"; {page_error.subject}: {page_error.problem}" if page_error else ""
+        unwritten = f"; {pages}" if pages else ""
         remedy = next(iter(failed.values()))[0].id.remedy
-        raise UserError("export", f"not written, a check failed: {lines}{others}{page}", remedy)
-    if page_error:
-        raise page_error
+        raise UserError("export", f"not written, a check failed: {lines}{others}{unwritten}", remedy)
+    if len(errors) > 1:
+        raise UserError("page", f"{len(errors)} pages are not written: {pages}", errors[0].remedy)
+    for error in errors:
+        raise error
     return written
 
 
@@ -183,7 +182,7 @@ def _write_pages(
     reports: Sequence[Report],
     report_progress: ReportProgress,
     written: Callable[[Path], object] = lambda _: None,
-) -> None:
+) -> list[UserError]:
     """Write the page of each file if `page` is set, else warn of pages that contain an earlier file.
 
     The files are written already, whatever happens to a page, and a page that fails does not stop the others.
@@ -194,8 +193,8 @@ def _write_pages(
         report_progress: called with a line of text before a part that takes seconds.
         written: called with each page that is written.
 
-    Raises:
-        UserError: a page cannot be written.
+    Returns:
+        Why pages could not be written, each reason once.
     """
     errors: dict[str, UserError] = {}
     for path, report in zip(settings.paths.values(), reports, strict=True):
@@ -207,11 +206,7 @@ def _write_pages(
                 errors[str(error)] = error
         elif page.is_file() and not contains_text(page, report.sha256):
             warnings.warn(f"{page} contains an earlier {path.name}; page=true writes it again", stacklevel=4)
-    if len(errors) > 1:
-        problem = "; ".join(f"{each.subject}: {each.problem}" for each in errors.values())
-        raise UserError("page", f"{len(errors)} pages are not written: {problem}", next(iter(errors.values())).remedy)
-    for each in errors.values():
-        raise each
+    return list(errors.values())
 
 
 def _prepare(settings: ExportSettings, keep_ranges: bool) -> _PreparedModel:

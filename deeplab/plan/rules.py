@@ -205,7 +205,7 @@ def fine_tunes(facts: Facts, config: TrainConfig) -> bool:
 def batch_norm(facts: Facts, config: TrainConfig) -> Decision:
     """Keep the statistics that the classifier suits; else train batch norm."""
     if fine_tunes(facts, config):
-        return {"training.batch_norm": "frozen_statistics"}, "keeps the statistics that the classifier was fitted with"
+        return {"training.batch_norm": "frozen_statistics"}, "keeps the statistics that suit the classifier"
     mode = "sync" if facts.replicas > 1 else "train"
     return {"training.batch_norm": mode}, "adapts the statistics to the new images"
 
@@ -229,12 +229,13 @@ def learning_rate(facts: Facts, config: TrainConfig) -> Decision:
     if config.training.optimizer == "sgd":
         reason = "the published value of SGD"
         return {"training.learning_rate": SGD_LEARNING_RATE, "training.learning_policy": "poly"}, reason
-    rate, start = NEW_RATE, "random layers"
+    rate, reason = NEW_RATE, "measured for AdamW and random layers"
     if fine_tunes(facts, config) and config.training.freezes_statistics:
-        kept = has_trained_classifier(facts, config)
-        rate, start = (KEPT_RATE, "a trained classifier") if kept else (FITTED_RATE, "a fitted classifier")
+        rate, reason = FITTED_RATE, "measured for AdamW and a fitted classifier"
+        if has_trained_classifier(facts, config):
+            rate, reason = KEPT_RATE, "that of experiment=voc_finetune, for a trained classifier"
     values = {"training.learning_rate": rate, "training.weight_decay": WEIGHT_DECAY, "training.learning_policy": "poly"}
-    return values, f"measured for AdamW and {start}; it decreases to 0 by the poly rule"
+    return values, f"{reason}; it decreases to 0 by the poly rule"
 
 
 def scales(facts: Facts, config: TrainConfig) -> Decision:
