@@ -199,7 +199,7 @@ def linear_probe(facts: Facts, config: TrainConfig) -> Decision:
 def fine_tunes(facts: Facts, config: TrainConfig) -> bool:
     """Return whether a classifier that suits the features is trained further, so that updates should be small."""
     fitted = config.training.linear_probe_images > 0 and has_trained_features(facts, config)
-    return (fitted or has_trained_classifier(facts, config)) and config.training.optimizer == "adamw"
+    return fitted or has_trained_classifier(facts, config)
 
 
 def batch_norm(facts: Facts, config: TrainConfig) -> Decision:
@@ -226,14 +226,17 @@ def optimizer(facts: Facts, config: TrainConfig) -> Decision:
 
 def learning_rate(facts: Facts, config: TrainConfig) -> Decision:
     """Take the learning rate and the weight decay of the optimizer."""
+    continues = fine_tunes(facts, config) and config.training.freezes_statistics
+    kept = continues and has_trained_classifier(facts, config)
+    kept_reason = "that of experiment=voc_finetune, for a trained classifier"
     if config.training.optimizer == "sgd":
-        reason = "the published value of SGD"
-        return {"training.learning_rate": SGD_LEARNING_RATE, "training.learning_policy": "poly"}, reason
+        rate, reason = (KEPT_RATE, kept_reason) if kept else (SGD_LEARNING_RATE, "the published value of SGD")
+        return {"training.learning_rate": rate, "training.learning_policy": "poly"}, reason
     rate, reason = NEW_RATE, "measured for AdamW and random layers"
-    if fine_tunes(facts, config) and config.training.freezes_statistics:
+    if kept:
+        rate, reason = KEPT_RATE, kept_reason
+    elif continues:
         rate, reason = FITTED_RATE, "measured for AdamW and a fitted classifier"
-        if has_trained_classifier(facts, config):
-            rate, reason = KEPT_RATE, "that of experiment=voc_finetune, for a trained classifier"
     values = {"training.learning_rate": rate, "training.weight_decay": WEIGHT_DECAY, "training.learning_policy": "poly"}
     return values, f"{reason}; it decreases to 0 by the poly rule"
 

@@ -202,6 +202,8 @@ def test_a_classifier_of_the_same_classes_is_kept():
     assert plan_of_weights(voc_classes, config(pretrained="official")) == KEPT
     run = facts(given_head="v3plus", given_classes=("c0", "c1", "c2"))
     assert plan_of_weights(run, config(pretrained="run")) == KEPT
+    # The published learning rate of SGD would make a trained classifier diverge.
+    assert plan_of_weights(run, config(pretrained="run"), training__optimizer="sgd") == KEPT
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ def test_a_classifier_of_the_same_classes_is_kept():
         ({"training__linear_probe_images": 0}, NEW),
         # Statistics of 4 images lose the fit: the usual momentum and learning rate.
         ({"training__batch_norm": "train"}, (367, "train", 0.95, 1e-3)),
-        # SGD has the published learning rate, with which a trained classifier diverges.
+        # SGD has the published learning rate, with which a fitted classifier would diverge.
         ({"training__optimizer": "sgd"}, (0, "train", 0.95, 0.007)),
     ],
 )
