@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from deeplab.config.data import DataConfig
 from deeplab.config.image_size import Fit, ImageSize, fixed_height_width
 from deeplab.config.mapping import build, check_fields, check_list, require
-from deeplab.config.model import ModelConfig
+from deeplab.config.model import SINGLE_CLASSIFIER_HEADS, ModelConfig
 from deeplab.config.pruning import PruneConfig
 from deeplab.config.ranges import (
     NonNegativeInt,
@@ -78,6 +78,9 @@ class TrainConfig:
         if isinstance(self.model, dict) and "backbone" in self.model:
             object.__setattr__(self, "model", network)
         check_list("output_stride", self.output_stride, "output stride")
+        images, head = self.training.linear_probe_images, network.head
+        fits = not images or head in SINGLE_CLASSIFIER_HEADS
+        require("training.linear_probe_images", images, fits, f"0 with model.head={head}")
         if self.prune.enabled:
             require("pretrained", self.pretrained, self.pretrained is not None, "a trained network with prune")
             require("first_stage", self.first_stage, self.first_stage is None, "null with prune")

@@ -8,6 +8,7 @@ from typing import Any
 
 from deeplab.config import ModelConfig, TrainConfig, fixed_height_width
 from deeplab.config.class_names import same_classes
+from deeplab.config.model import SINGLE_CLASSIFIER_HEADS
 from deeplab.datasets.voc import CLASSES
 from deeplab.plan.facts import Facts
 from deeplab.pretrained.keras_applications import has_imagenet_weights
@@ -170,7 +171,7 @@ def batch_size(facts: Facts, config: TrainConfig) -> Decision:
 def has_trained_features(facts: Facts, config: TrainConfig) -> bool:
     """Return whether all layers before the classifier have trained weights; a new decoder starts as the identity."""
     head = "v3" if config.pretrained in (OFFICIAL, OFFICIAL_SMALL) else facts.given_head
-    if head not in ("v3", "v3plus") or config.network.head not in ("v3", "v3plus"):
+    if head not in SINGLE_CLASSIFIER_HEADS or config.network.head not in SINGLE_CLASSIFIER_HEADS:
         return False
     changed = ("backbone", *_ASPP_KEYS, *_DECODER_KEYS)
     return isinstance(config.model, dict) and not any(key in config.model for key in changed)

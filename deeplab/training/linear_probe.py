@@ -27,18 +27,15 @@ def fit_classifier(model: keras.Model, batches: Iterable[tuple[Any, Any]], pixel
     """Set kernel and bias of the layer "logits" by multinomial logistic regression on its inputs in inference mode.
 
     Args:
-        model: from `build_model`, with one layer of logits. Changed in place.
+        model: from `build_model`, with a head of `SINGLE_CLASSIFIER_HEADS`. Changed in place.
         batches: image `[b, h, w, 3]` float32 0..255 and label `[b, h, w]`.
         pixels: largest number of pixels of each batch; they are drawn at random.
         seed: of the pixels and of the fit.
 
     Raises:
-        UserError: the head has several layers of logits, no pixel is labeled, or features are not finite.
+        UserError: no pixel is labeled, or features are not finite.
     """
     classifier = model.get_layer("logits")
-    if not isinstance(classifier, keras.layers.Conv2D) or classifier.kernel_size != (1, 1):
-        problem = "the head has no single 1x1 convolution to the logits"
-        raise UserError(SETTING, problem, "set it to 0, or use the head v3 or v3plus")
     features, labels = _features(model, batches, pixels, np.random.default_rng(seed))
     if not len(labels):
         raise UserError(SETTING, "no pixel of the training images is labeled", "check the masks")

@@ -95,6 +95,11 @@ def test_a_config_survives_json():
         (TrainingConfig, {"layer_multipliers": {"a": -1}},
          "training.layer_multipliers.a: expected a number {}, got -1.0"),
         (TrainingConfig, {"layer_multipliers": {"a": "x"}}, "layer_multipliers.a: expected a number, got 'x'"),
+        (
+            TrainConfig,
+            {"model": {"head": "lraspp"}, "training": {"linear_probe_images": 5}},
+            "training.linear_probe_images: expected 0 with model.head=lraspp, got 5",
+        ),
         (TrainConfig, {"output_stride": []}, "output_stride: expected at least one output stride, got []"),
         (AugmentConfig, {"flip": 1.5}, "training.augment.flip: expected a number from 0 to 1, got 1.5"),
         (QuantizationAwareConfig, {"delay": -1}, "training.quantization.delay: expected an integer {}, got -1"),

@@ -114,14 +114,6 @@ def test_only_the_classifier_changes():
     assert changed == {"logits"}
 
 
-@pytest.mark.parametrize("head", ["v2", "lraspp"])
-def test_a_head_with_several_classifiers_is_refused(head):
-    backbone = "mobilenet_v3_small" if head == "lraspp" else "mobilenet_v2"
-    model = build_model(ModelConfig(backbone=backbone, head=head, aspp_rates=(6, 12)), 16, SIZE)
-    with pytest.raises(UserError, match="no single 1x1 convolution"):
-        fit_classifier(model, [], 1, seed=0)
-
-
 def test_images_without_labels_are_refused():
     images, labels = random_batch(np.random.default_rng(6))
     with pytest.raises(UserError, match="no pixel of the training images is labeled"):
