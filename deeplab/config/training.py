@@ -146,7 +146,7 @@ class TrainingConfig:
         augment: data augmentation.
         save_every: number of updates between two state checkpoints.
         evaluate_every: number of updates between two evaluations on the validation split; the best weights are kept.
-            null evaluates at the end only.
+            The initial weights are evaluated too if their classifier is pretrained. null evaluates at the end only.
         evaluate_images: number of validation images of these evaluations, from the start; null takes all.
         patience: stop after this many evaluations in a row without a better mIoU at the first evaluated output stride;
             null never stops before `steps`.

@@ -5,7 +5,7 @@ import math
 from deeplab.config import TrainConfig
 from deeplab.errors import UserError
 from deeplab.plan.facts import Facts, Trial
-from deeplab.plan.rules import Decision
+from deeplab.plan.rules import Decision, fine_tunes
 
 BUDGET_SHARE = 0.92
 """Share of the budget to plan with; the rest is for other processes on the machine."""
@@ -82,10 +82,12 @@ def validation(facts: Facts, config: TrainConfig, trial: Trial | None) -> Decisi
     # Rounded down: only a few updates, if any, follow the last validation.
     every = settings.evaluate_every or max(settings.steps // validations, 1)
     count = settings.steps // every
+    initial = fine_tunes(facts, config)
     if trial is not None:
-        images = max(affordable // max(count, 1), MIN_VALIDATION_IMAGES)
+        images = max(affordable // max(count + initial, 1), MIN_VALIDATION_IMAGES)
     limit = images if images < facts.val_images else None
-    reason = f"{count} times, on " if count != 1 else "once, on "
+    reason = "before the first update and " if initial else ""
+    reason += f"{count} times, on " if count != 1 else "once, on "
     reason += f"{limit} of {facts.val_images} images" if limit else f"all {facts.val_images} images"
     return {"training.evaluate_every": every, "training.evaluate_images": limit}, reason
 
@@ -111,7 +113,9 @@ def forecast_seconds(facts: Facts, config: TrainConfig, trial: Trial, spent: flo
     """Return the time of the whole training in seconds, with planning and validations."""
     settings = config.training
     limit = min(settings.evaluate_images or facts.val_images, facts.val_images)
-    validations = settings.steps // settings.evaluate_every if settings.evaluate_every else 0
+    validations = 0
+    if settings.evaluate_every:
+        validations = settings.steps // settings.evaluate_every + fine_tunes(facts, config)
     seconds = settings.steps * trial.update_seconds + validations * limit * trial.image_seconds
     return spent + seconds + _fixed_seconds(facts, config, trial)
 

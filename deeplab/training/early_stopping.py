@@ -13,6 +13,8 @@ from deeplab.training.validation_table import read_validations
 class EarlyStopping(keras.callbacks.Callback):
     """Stops all workers after `training.patience` validations in a row without a better mIoU.
 
+    That of the initial weights does not count: the first updates may lower the mIoU before the training exceeds it.
+
     validation.csv is the only state: its rows up to a checkpoint decide in the same way when the training resumes.
     """
 
@@ -31,5 +33,5 @@ class EarlyStopping(keras.callbacks.Callback):
         patience = self.settings.patience
         if patience is None:
             return False
-        exhausted = self.workers.is_chief and read_validations(self.folder, done).since_best >= patience
+        exhausted = self.workers.is_chief and read_validations(self.folder, 1, done).since_best >= patience
         return bool(broadcast_value(self.workers, exhausted))

@@ -42,7 +42,8 @@ class Forecast(keras.callbacks.Callback):
         """Count an update."""
         self._done = batch + 1
         if self._done == self._start + 1:
-            self._first_end = self._clock()
+            # The validation of the initial weights came before; later ones are subtracted.
+            self._first_end = self._clock() - self._validating
 
     def add_validation(self, seconds: float) -> None:
         """Measure a validation during the training."""

@@ -25,7 +25,7 @@ UNFOLDING_BATCHES = 4
 """Number of batches on which statistics are measured for imported layers whose batch norm was folded."""
 
 
-def load_pretrained(state: TrainState, config: TrainConfig, source: Source, pretrained: str) -> None:
+def load_pretrained(state: TrainState, config: TrainConfig, source: Source, pretrained: str) -> bool:
     """Load pretrained weights, and initialize what the file does not contain: statistics, classifier, ranges, averages.
 
     A classifier that was loaded is kept if its classes are those of the data. Kernels with one scale are equalized
@@ -37,6 +37,9 @@ def load_pretrained(state: TrainState, config: TrainConfig, source: Source, pret
         source: the training split.
         pretrained: as `TrainConfig.pretrained`.
 
+    Returns:
+        Whether the classifier was loaded or fitted; it is random otherwise.
+
     Raises:
         UserError: the weights cannot be read or do not fit; the classifier cannot be fitted, or is to be fitted, but
             layers before it were not loaded.
@@ -46,6 +49,7 @@ def load_pretrained(state: TrainState, config: TrainConfig, source: Source, pret
     print(report)
     if report.folded and not settings.freezes_statistics:
         unfold_batch_norm(state.float_network, first_images(config, source, UNFOLDING_BATCHES))
+    has_classifier = any(name.startswith("logits/") for name in report.loaded)
     if settings.linear_probe_images:
         _fit_classifier(state, config, source, report)
     range_batches = settings.quantization.range_batches
@@ -56,6 +60,7 @@ def load_pretrained(state: TrainState, config: TrainConfig, source: Source, pret
         measure_ranges(state.network, first_images(config, source, range_batches))
     for average, variable in zip(state.averages, averaged_variables(state.model), strict=False):
         average.assign(variable.value)
+    return has_classifier or settings.linear_probe_images > 0
 
 
 def _fit_classifier(state: TrainState, config: TrainConfig, source: Source, report: ImportReport) -> None:

@@ -47,6 +47,8 @@ def _weights(folder: Path, config: TrainConfig, images: int) -> str:
         done = checkpoint_step(checkpoints[-1]) if checkpoints else steps
         return f"weights: the last, of {f'step {done:,} of ' if done < steps else ''}{steps:,} steps"
     count, part = len(validations.steps), subset_text(config.training, images)
+    if not validations.steps[best]:
+        return f"weights: the initial ones, the best of {count} validations{part}; no update improved them"
     return f"weights: the best of {count} validations{part}, of step {validations.steps[best]:,} of {steps:,}"
 
 

@@ -100,7 +100,7 @@ def training_page(
         scores: scores of the final weights by output stride; None before the end.
         subset: which images validations use, if not all, see `deeplab.training.notices.subset_text`.
     """
-    log, validations = read_table(folder / LOG_FILE), read_validations(folder, done)
+    log, validations = read_table(folder / LOG_FILE), read_validations(folder, end=done)
     lines = [
         (number, [(float(step), 100 * miou) for step, miou in zip(validations.steps, values, strict=True)])
         for number, values in enumerate(validations.mious.values(), 1)

@@ -74,7 +74,7 @@ class TrainingRun:
                 exceeds the memory.
         """
         self.workers, self.folder = workers, Path(config.run)
-        self.start, self.done, self.is_complete = 0, 0, False
+        self.start, self.done, self.is_complete, self._validates_start = 0, 0, False, False
         self._early_stopping = EarlyStopping(self.folder, config.training, workers)
         self.train_source = open_training_source(config.data, config.seed, workers.on_machine)
         self.val_source = open_source(config.data, config.data.val_split, config.seed)
@@ -117,7 +117,7 @@ class TrainingRun:
             if checkpoints:
                 self.start = load_checkpoint(checkpoints[-1], self.state.parts)
             elif pretrained is not None:
-                load_pretrained(self.state, self.config, self.train_source, pretrained)
+                self._validates_start = load_pretrained(self.state, self.config, self.train_source, pretrained)
             else:
                 warn_about_random_weights(self.config)
         self.start = self.done = int(broadcast_value(self.workers, self.start))
@@ -243,7 +243,16 @@ class TrainingRun:
             forecast,
             bar,
             CsvLog(self.folder / LOG_FILE, settings.log_every, self.start, columns),
-            ValidationCallback(self.folder, self.config, validator, self.state.weights, self.start, reports, forecast),
+            ValidationCallback(
+                self.folder,
+                self.config,
+                validator,
+                self.state.weights,
+                self.start,
+                reports,
+                forecast,
+                validates_start=self._validates_start,
+            ),
             self._early_stopping,
             board,
             TrainingPage(self.folder, self.config, examples, predict, forecast, self._subset),

@@ -97,6 +97,8 @@ class ValidationCallback(keras.callbacks.Callback):
         start: int,
         reports: Sequence[Callable[[int, dict[int, float]], None]],
         forecast: Forecast,
+        *,
+        validates_start: bool = False,
     ) -> None:
         """Create the callback.
 
@@ -108,17 +110,27 @@ class ValidationCallback(keras.callbacks.Callback):
             start: number of updates made before.
             reports: called with the step and the mIoU by output stride.
             forecast: measures how long a validation takes.
+            validates_start: evaluate the initial weights too, which the updates have to exceed.
         """
         super().__init__()
         self.folder, self.validator, self.weights, self.reports = folder, validator, weights, reports
         self.settings, self.forecast, self.noticed = config.training, forecast, set[str]()
+        self.validates_start = validates_start and config.training.evaluate_every is not None
         start_validation_table(folder, config.output_stride, validator.classes, start)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Evaluate the initial weights if wanted."""
+        if self.validates_start:
+            self._evaluate(0)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Evaluate if due."""
         done, every = batch + 1, self.settings.evaluate_every
-        if every is None or done % every:
-            return
+        if every is not None and done % every == 0:
+            self._evaluate(done)
+
+    def _evaluate(self, done: int) -> None:
+        """Evaluate the weights after `done` updates."""
         begin = time.perf_counter()
         self.validator.set_weights(self.weights())
         scores = self.validator.evaluate(self.settings.evaluate_images)

@@ -46,9 +46,12 @@ class ValidationTable:
 
 
 def start_validation_table(folder: Path, strides: Sequence[int], classes: Sequence[str], start: int) -> None:
-    """Create the table, or remove the rows after step `start`, which a resumed training writes again."""
+    """Create the table, or remove the rows that a training from step `start` writes again.
+
+    These are the rows after this step; without a step, that of the initial weights too.
+    """
     columns = ["step", *(f"{_MIOU}{stride}" for stride in strides), *(f"{_IOU}{name}" for name in classes)]
-    start_table(folder / VALIDATION_FILE, columns, start)
+    start_table(folder / VALIDATION_FILE, columns, start or -1)
 
 
 def append_validation(folder: Path, step: int, scores: dict[int, Scores]) -> None:
@@ -58,11 +61,12 @@ def append_validation(folder: Path, step: int, scores: dict[int, Scores]) -> Non
     append_row(folder / VALIDATION_FILE, row)
 
 
-def read_validations(folder: Path, end: float = sys.maxsize) -> ValidationTable:
-    """Read the validations up to step `end`; tables of older versions have no columns of classes."""
+def read_validations(folder: Path, begin: int = 0, end: float = sys.maxsize) -> ValidationTable:
+    """Read the validations of the steps `begin` to `end`; tables of older versions have no columns of classes."""
     columns = read_table(folder / VALIDATION_FILE)
-    steps = [int(step) for step in columns.get("step", []) if step <= end]
-    kept = {name: values[: len(steps)] for name, values in columns.items()}
+    rows = [row for row, step in enumerate(columns.get("step", [])) if begin <= step <= end]
+    kept = {name: [values[row] for row in rows] for name, values in columns.items()}
+    steps = [int(step) for step in kept.get("step", [])]
     mious = {int(name.removeprefix(_MIOU)): kept[name] for name in kept if name.startswith(_MIOU)}
     ious = {name.removeprefix(_IOU): kept[name] for name in kept if name.startswith(_IOU)}
     return ValidationTable(steps, mious, ious)

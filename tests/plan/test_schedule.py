@@ -61,6 +61,16 @@ def test_validations_take_a_tenth_of_the_time():
     assert schedule.validation(facts(), planned(steps=1600), TRIAL)[0]["training.evaluate_images"] is None
 
 
+def test_pretrained_classifiers_are_validated_before_the_first_update():
+    """44.4 s for 9 validations of 49 images. Forecast: 480 + (9 * 49 + 100) * 0.1 s, and 10 + 6.25 s to fit."""
+    settings = with_values(planned(steps=800, linear_probe_images=100), {"pretrained": "official"})
+    values, reason = schedule.validation(facts(), settings, TRIAL)
+    assert values == {"training.evaluate_every": 100, "training.evaluate_images": 49}
+    assert reason == "before the first update and 8 times, on 49 of 100 images"
+    seconds = schedule.forecast_seconds(facts(), with_values(settings, values), TRIAL, spent=60.0)
+    assert seconds == pytest.approx(534.1 + 16.25)
+
+
 def test_short_trainings_have_fewer_validations_instead_of_fewer_than_10_images():
     """80 updates leave 80 * 0.5 / 9 = 4.4 s: 44 images of 0.1 s."""
     values, reason = schedule.validation(facts(), planned(steps=80), TRIAL)

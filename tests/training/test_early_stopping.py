@@ -16,8 +16,9 @@ from deeplab.run_folder import load_model
 from deeplab.training.checkpoint import checkpoint_step
 from deeplab.training.distribution import Workers
 from deeplab.training.early_stopping import EarlyStopping
-from deeplab.training.train import train
+from deeplab.training.train import run_training, train
 from deeplab.training.validation import Validator
+from deeplab.training.validation_table import read_validations
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 
@@ -104,6 +105,27 @@ def test_training_stops_without_a_better_validation_and_ends_with_the_best_weigh
     assert "is complete; evaluating it" in capsys.readouterr().out
     assert steps_of(tmp_path) == ["1", "2", "3", "4"]
     assert_equal_weights(load_model(tmp_path, 16).get_weights(), recorder.weights[2])
+
+
+def test_the_initial_weights_are_the_result_if_no_update_improves_them(validate, tmp_path, capsys):
+    """They do not count for the patience: the training stops at step 4 as with a random classifier."""
+    validate(MIOUS)
+    train(build(TrainConfig, SETTINGS | {"run": str(tmp_path / "first")}))
+    capsys.readouterr()
+    second = {"run": str(tmp_path / "second"), "pretrained": str(tmp_path / "first")}
+    config = build(TrainConfig, SETTINGS | second)
+    validate((0.8, 0.2))
+    with pytest.raises(KeyboardInterrupt):
+        train(config, callbacks=[Recorder(stop_at=1)])
+    validate((0.8, *MIOUS))
+    run_training(config)
+    validations = read_validations(tmp_path / "second")
+    assert (validations.steps, validations.deciding) == ([0, 1, 2, 3, 4], [0.8, *MIOUS[:4]])
+    first, result = (load_model(tmp_path / name, 16).get_weights() for name in ("first", "second"))
+    assert_equal_weights(first, result)
+    lines = capsys.readouterr().out
+    assert "step 0/6  validation mIoU OS16 80.00%" in lines
+    assert "weights: the initial ones, the best of 5 validations; no update improved them" in lines
 
 
 @pytest.mark.slow

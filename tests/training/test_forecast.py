@@ -30,6 +30,19 @@ def test_the_forecast_has_updates_validations_and_the_evaluation_at_the_end():
     assert forecast.seconds_left() == pytest.approx(6 * 2 + 2 * 8 + 4 * 8)
 
 
+def test_the_validation_before_the_first_update_is_not_part_of_the_updates():
+    """8 s for the first validation, 50 s for the first update, then 2 s each."""
+    clock = Clock()
+    forecast = Forecast(TrainingConfig(steps=10, evaluate_every=5, evaluate_images=5), 0, 20, clock)
+    clock.now += 8
+    forecast.add_validation(8)
+    for step, seconds in enumerate((50, 2, 2)):
+        clock.now += seconds
+        forecast.on_train_batch_end(step)
+    # 7 updates, validations after the steps 5 and 10, and the last one on four times as many images.
+    assert forecast.seconds_left() == pytest.approx(7 * 2 + 2 * 8 + 4 * 8)
+
+
 def test_a_resumed_training_measures_its_own_updates_only():
     clock = Clock()
     forecast = Forecast(TrainingConfig(steps=1000), 900, None, clock)

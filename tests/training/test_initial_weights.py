@@ -46,9 +46,13 @@ def output_of(model: keras.Model, layer: str, images: np.ndarray) -> np.ndarray:
 
 def load(config: TrainConfig) -> TrainState:
     """Return the state of a training that loads "a file"."""
+    return load_with_result(config)[0]
+
+
+def load_with_result(config: TrainConfig) -> tuple[TrainState, bool]:
+    """Return the state of a training that loads "a file", and what `load_pretrained` returns."""
     state = make_train_state(config)
-    load_pretrained(state, config, open_source(config.data, "train"), "a file")
-    return state
+    return state, load_pretrained(state, config, open_source(config.data, "train"), "a file")
 
 
 @pytest.mark.slow
@@ -116,10 +120,10 @@ def test_the_classifier_is_fitted_to_the_first_crops(tmp_path, monkeypatch):
 
     monkeypatch.setattr(initial_weights, "import_weights", import_random())
     monkeypatch.setattr(initial_weights, "fit_classifier", fit)
-    load(settings(tmp_path, linear_probe_images=0))
+    assert not load_with_result(settings(tmp_path, linear_probe_images=0))[1]
     assert not fitted
     config = settings(tmp_path, linear_probe_images=5)
-    load(config)
+    assert load_with_result(config)[1]
     ((images, labels, pixels),) = fitted
     # 3 batches of 2 images, each with a third of the pixels.
     np.testing.assert_array_equal(images, first_images(config, 3))
@@ -155,8 +159,9 @@ def test_a_loaded_classifier_of_the_same_classes_is_kept(tmp_path, monkeypatch, 
     monkeypatch.setattr(initial_weights, "import_weights", import_random(loaded=("logits/kernel", "logits/bias")))
     monkeypatch.setattr(initial_weights, "describe_weights", lambda _: description)
     monkeypatch.setattr(initial_weights, "fit_classifier", lambda *arguments: fitted.append(arguments))
-    load(config)
+    assert load_with_result(config)[1]
     assert bool(fitted) != same
+    assert load_with_result(settings(tmp_path, linear_probe_images=0))[1]
 
 
 @pytest.mark.slow

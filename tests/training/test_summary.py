@@ -61,6 +61,13 @@ def test_the_best_weights_of_validations_on_a_part_of_the_split_name_it(tmp_path
         assert "on 3 images of data=folder, split test" in lines
 
 
+def test_initial_weights_that_no_update_improved_are_named(tmp_path):
+    run = made_run(tmp_path / "run", result="best", evaluate_every=100)
+    (run / "validation.csv").write_text("step,miou_os8\n0,0.5\n100,0.4\n200,0.5\n")
+    expected = "weights: the initial ones, the best of 3 validations; no update improved them"
+    assert expected in summary(run, {8: scores()})
+
+
 def test_a_training_that_stopped_early_with_its_last_weights_states_their_step(tmp_path):
     run = made_run(tmp_path / "run", result="last", evaluate_every=50, patience=2)
     (run / "state").mkdir()

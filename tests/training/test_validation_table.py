@@ -33,9 +33,17 @@ def test_the_best_is_the_first_of_equal_ones_at_the_first_stride(tmp_path):
     (tmp_path / "validation.csv").write_text("\n".join(rows))
     table = read_validations(tmp_path)
     assert (table.best, table.since_best) == (1, 2)
-    assert (read_validations(tmp_path, 5).best, read_validations(tmp_path, 5).since_best) == (0, 0)
-    assert read_validations(tmp_path, 4).best is None
+    assert (read_validations(tmp_path, end=5).best, read_validations(tmp_path, end=5).since_best) == (0, 0)
+    assert read_validations(tmp_path, end=4).best is None
+    assert (read_validations(tmp_path, 15).steps, read_validations(tmp_path, 15).best) == ([15, 20], 0)
     assert read_validations(tmp_path / "none").since_best == 0
+
+
+def test_a_training_from_the_start_repeats_the_validation_of_the_initial_weights(tmp_path):
+    for start, steps in ((5, [0, 5]), (0, [])):
+        (tmp_path / "validation.csv").write_text("step,miou_os16\n0,0.75\n5,0.25\n10,0.5\n")
+        start_validation_table(tmp_path, (16,), CLASSES, start)
+        assert read_validations(tmp_path).steps == steps
 
 
 def test_a_resumed_training_keeps_the_rows_before_it_also_of_older_versions_without_classes(tmp_path):
