@@ -7,7 +7,7 @@ from deeplab.config.mapping import check_fields, require
 from deeplab.config.ranges import AtrousRate, BelowOneFloat, Channels, Range
 
 SINGLE_CLASSIFIER_HEADS = ("v3", "v3plus")
-"""The heads whose logits are one 1x1 convolution, so that a linear classifier can be fitted to its inputs."""
+"""The heads whose logits are always one 1x1 convolution, so that a linear classifier can be fitted to its inputs."""
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,8 @@ class TrainingConfig:
             tensorflow/models); or frozen (gamma and beta do not change either: DeepLabv3, arXiv:1706.05587, sec. 4.1).
         linear_probe_images: number of augmented training crops to whose pretrained features the classifier is fitted by
             logistic regression before the first update (arXiv:2202.10054), without the settings of the loss. A loaded
-            classifier of the same classes is kept, an auxiliary head is not fitted. Needs weights for all layers before
-            the classifier, and frozen statistics of batch norm unless batches are large. 0 disables it.
+            classifier of the same classes is kept, an auxiliary head is not fitted. Needs head v3 or v3plus, weights
+            for all layers before the classifier, and frozen statistics of batch norm unless batches are large. 0 is off.
         recalibration_batches: after training, re-estimate the batch-norm statistics on this many batches, at the first
             evaluated output stride; 0 keeps the moving averages. Frozen statistics cannot be re-estimated.
         quantize_aware: simulate the rounding of the int8 .tflite file in the forward pass. Needs pretrained weights;
@@ -146,10 +146,11 @@ class TrainingConfig:
         augment: data augmentation.
         save_every: number of updates between two state checkpoints.
         evaluate_every: number of updates between two evaluations on the validation split; the best weights are kept.
-            The initial weights are evaluated too if their classifier is pretrained. null evaluates at the end only.
+            If the initial classifier was fitted, or loaded with the classes of the data, the initial weights are
+            evaluated too, as step 0. null evaluates at the end only.
         evaluate_images: number of validation images of these evaluations, from the start; null takes all.
-        patience: stop after this many evaluations in a row without a better mIoU at the first evaluated output stride;
-            null never stops before `steps`.
+        patience: stop after this many evaluations in a row without a better mIoU at the first evaluated output stride,
+            not counting step 0; null never stops before `steps`.
         result: the weights a run ends with, in model.weights.h5: the last, or the best evaluated ones. null is best
             with `patience`, else last.
         log_every: number of updates between two rows of log.csv and TensorBoard.

@@ -75,19 +75,20 @@ def steps(facts: Facts, config: TrainConfig, trial: Trial, spent: float) -> Deci
 def validation(facts: Facts, config: TrainConfig, trial: Trial | None) -> Decision:
     """Validate evenly over the training, on as many images as a tenth of the time holds."""
     settings, images, validations = config.training, facts.val_images, VALIDATIONS
+    initial = fine_tunes(facts, config)
     if trial is not None:
         seconds = VALIDATION_SHARE * settings.steps * trial.update_seconds / (1 - VALIDATION_SHARE)
         affordable = int(seconds / trial.image_seconds)
-        validations = max(min(VALIDATIONS, affordable // min(MIN_VALIDATION_IMAGES, images)), 1)
+        validations = max(min(VALIDATIONS, affordable // min(MIN_VALIDATION_IMAGES, images) - initial), 1)
     # Rounded down: only a few updates, if any, follow the last validation.
     every = settings.evaluate_every or max(settings.steps // validations, 1)
     count = settings.steps // every
-    initial = fine_tunes(facts, config)
     if trial is not None:
         images = max(affordable // max(count + initial, 1), MIN_VALIDATION_IMAGES)
     limit = images if images < facts.val_images else None
     reason = "before the first update and " if initial else ""
-    reason += f"{count} times, on " if count != 1 else "once, on "
+    reason += f"{count} times" if count != 1 else "once"
+    reason += " during the training, on " if initial else ", on "
     reason += f"{limit} of {facts.val_images} images" if limit else f"all {facts.val_images} images"
     return {"training.evaluate_every": every, "training.evaluate_images": limit}, reason
 

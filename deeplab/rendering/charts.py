@@ -107,7 +107,8 @@ def curves(lines: Sequence[tuple[int, Sequence[tuple[float, float]]]], x_label: 
         for number, points in finite:
             color, style = _placeholder(number), "--" if number > _ROW_COLORS else "-"
             axes.plot(*zip(*points, strict=True), style, color=color, linewidth=2, marker="o", markersize=3)
-        axes.set_xlim(left=0)
+        # A single point at 0 has no range.
+        axes.set_xlim(0, None if any(x > 0 for _, points in finite for x, _ in points) else 1)
         axes.xaxis.set_major_locator(_round_ticks())
         return _svg(figure, repr(lines))
 

@@ -13,8 +13,7 @@ from deeplab.training.validation_table import read_validations
 class EarlyStopping(keras.callbacks.Callback):
     """Stops all workers after `training.patience` validations in a row without a better mIoU.
 
-    That of the initial weights does not count: the first updates may lower the mIoU before the training exceeds it.
-
+    The validation of the initial weights (step 0) does not count: the first updates may lower the mIoU.
     validation.csv is the only state: its rows up to a checkpoint decide in the same way when the training resumes.
     """
 

@@ -38,7 +38,7 @@ def load_pretrained(state: TrainState, config: TrainConfig, source: Source, pret
         pretrained: as `TrainConfig.pretrained`.
 
     Returns:
-        Whether the classifier was loaded or fitted; it is random otherwise.
+        Whether the classifier suits the data: it was fitted, or loaded with the same class names.
 
     Raises:
         UserError: the weights cannot be read or do not fit; the classifier cannot be fitted, or is to be fitted, but
@@ -49,9 +49,12 @@ def load_pretrained(state: TrainState, config: TrainConfig, source: Source, pret
     print(report)
     if report.folded and not settings.freezes_statistics:
         unfold_batch_norm(state.float_network, first_images(config, source, UNFOLDING_BATCHES))
-    has_classifier = any(name.startswith("logits/") for name in report.loaded)
-    if settings.linear_probe_images:
+    has_classifier = _has_classifier(report, source)
+    if has_classifier and settings.linear_probe_images:
+        print("The classifier is kept: it has the classes of the data")
+    elif settings.linear_probe_images:
         _fit_classifier(state, config, source, report)
+        has_classifier = True
     range_batches = settings.quantization.range_batches
     if settings.quantize_aware and settings.quantization.per_tensor:
         images = (image for batch in first_images(config, source, range_batches) for image in batch)
@@ -60,16 +63,18 @@ def load_pretrained(state: TrainState, config: TrainConfig, source: Source, pret
         measure_ranges(state.network, first_images(config, source, range_batches))
     for average, variable in zip(state.averages, averaged_variables(state.model), strict=False):
         average.assign(variable.value)
-    return has_classifier or settings.linear_probe_images > 0
+    return has_classifier
+
+
+def _has_classifier(report: ImportReport, source: Source) -> bool:
+    """Return whether a classifier with the classes of the data was loaded."""
+    loaded = any(re.match(r"logits(_\w+)?/", name) for name in report.loaded)
+    weights = describe_weights(Path(report.source)) if loaded else None
+    return weights is not None and same_classes(weights.classes, source.classes)
 
 
 def _fit_classifier(state: TrainState, config: TrainConfig, source: Source, report: ImportReport) -> None:
-    """Fit the classifier, unless that of the same classes was loaded."""
-    loaded = any(name.startswith("logits/") for name in report.loaded)
-    weights = describe_weights(Path(report.source)) if loaded else None
-    if weights is not None and same_classes(weights.classes, source.classes):
-        print("The classifier is kept: it has the classes of the data")
-        return
+    """Fit the classifier; raise UserError if layers before it were not loaded."""
     # The low-level features of a new decoder start with kernels of 0 in the layer after them.
     initial = (*report.missing, *report.reinitialized)
     if random := [name for name in initial if not re.match("logits/|decoder_low_level", name)]:

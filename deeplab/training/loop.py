@@ -85,9 +85,9 @@ def run_loop(
         callback.set_model(model)
         callback.set_params({"steps": config.steps, "initial_step": start})
     model.stop_training = False
-    for callback in all_callbacks:
-        callback.on_train_begin({})
     try:
+        for callback in all_callbacks:
+            callback.on_train_begin({})
         previous: UpdateLogs | None = None
         first, since, done = start, time.perf_counter(), start
         for index in range(start, config.steps):

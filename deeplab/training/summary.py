@@ -48,7 +48,7 @@ def _weights(folder: Path, config: TrainConfig, images: int) -> str:
         return f"weights: the last, of {f'step {done:,} of ' if done < steps else ''}{steps:,} steps"
     count, part = len(validations.steps), subset_text(config.training, images)
     if not validations.steps[best]:
-        return f"weights: the initial ones, the best of {count} validations{part}; no update improved them"
+        return f"weights: the initial ones (step 0), the best of {count} validations{part}; no later one was better"
     return f"weights: the best of {count} validations{part}, of step {validations.steps[best]:,} of {steps:,}"
 
 

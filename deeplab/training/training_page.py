@@ -34,7 +34,7 @@ Predictions = Sequence[tuple[Example, np.ndarray]]
 
 
 class TrainingPage(keras.callbacks.Callback):
-    """Writes the page after each checkpoint, after each validation and at the end of the training."""
+    """Writes the page after each checkpoint, each validation of an update, and at the end of the training."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ def training_page(
         (number, [(float(step), 100 * miou) for step, miou in zip(validations.steps, values, strict=True)])
         for number, values in enumerate(validations.mious.values(), 1)
     ]
-    classes, distills = _class_rows(validations, scores), "distillation" in log
+    classes, distills = _class_rows(validations, scores, done), "distillation" in log
     return render_page(
         "training.html",
         title=f"{folder.name}: {'complete' if complete else f'step {done:,} of {config.training.steps:,}'}",
@@ -114,7 +114,7 @@ def training_page(
         progress=100 * done / config.training.steps,
         summary=_summary(config),
         tiles=_tiles(config, validations, log, scores, seconds_left, subset),
-        notices=list(notices(validations, log, config.training).values()),
+        notices=list(notices(read_validations(folder, 1, done), log, config.training).values()),
         names={number: f"output stride {stride}" for number, stride in enumerate(validations.mious, 1)},
         miou_chart=curves(lines, "step", "mIoU, %") if validations.steps else None,
         stride=config.output_stride[0],
@@ -181,8 +181,11 @@ def _images(scores: Scores) -> str:
     return f"{count:,} image{'s' * (count != 1)}"
 
 
-def _class_rows(validations: ValidationTable, scores: Mapping[int, Scores] | None) -> list[dict[str, Any]]:
-    """Return name, curve and last IoU of each class; the IoU is None for classes that the labels do not contain."""
+def _class_rows(validations: ValidationTable, scores: Mapping[int, Scores] | None, done: int) -> list[dict[str, Any]]:
+    """Return name, curve and last IoU of each class; the IoU is None for classes that the labels do not contain.
+
+    The curves end at update `done`.
+    """
     ious = {name: (values, values[-1] if values else math.nan) for name, values in validations.ious.items()}
     miou = validations.deciding[-1] if validations.steps else math.nan
     if scores:
@@ -194,7 +197,7 @@ def _class_rows(validations: ValidationTable, scores: Mapping[int, Scores] | Non
     for name, (values, now) in ious.items():
         points = [(float(step), iou) for step, iou in zip(validations.steps, values, strict=False)]
         known = None if math.isnan(now) else f"{now:.1%}"
-        curve = sparkline(points, points[-1][0]) if points else None
+        curve = sparkline(points, done) if points else None
         rows.append({"name": name, "curve": curve, "now": known, "weak": is_weak(now, miou)})
     return rows
 

@@ -22,7 +22,6 @@ from deeplab.training.csv_log import read_table
 from deeplab.training.forecast import Forecast
 from deeplab.training.notices import notices
 from deeplab.training.validation_table import (
-    ValidationTable,
     append_validation,
     read_validations,
     start_validation_table,
@@ -85,7 +84,8 @@ class Validator:
 class ValidationCallback(keras.callbacks.Callback):
     """Evaluates every `training.evaluate_every` updates, adds a row to validation.csv and saves the best weights.
 
-    The best weights have the highest mIoU at the first output stride; of equal ones, the earlier are kept.
+    Pretrained initial weights may be evaluated too. The best weights have the highest mIoU at the first output stride;
+    of equal ones, the earlier are kept.
     """
 
     def __init__(
@@ -110,16 +110,18 @@ class ValidationCallback(keras.callbacks.Callback):
             start: number of updates made before.
             reports: called with the step and the mIoU by output stride.
             forecast: measures how long a validation takes.
-            validates_start: evaluate the initial weights too, which the updates have to exceed.
+            validates_start: evaluate the initial weights too, before the first update.
         """
         super().__init__()
         self.folder, self.validator, self.weights, self.reports = folder, validator, weights, reports
         self.settings, self.forecast, self.noticed = config.training, forecast, set[str]()
-        self.validates_start = validates_start and config.training.evaluate_every is not None
+        every = config.training.evaluate_every
+        # Without a later validation, the initial weights would always be the best.
+        self.validates_start = validates_start and every is not None and every <= config.training.steps
         start_validation_table(folder, config.output_stride, validator.classes, start)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Evaluate the initial weights if wanted."""
+        """Evaluate the initial weights if `validates_start`."""
         if self.validates_start:
             self._evaluate(0)
 
@@ -136,19 +138,20 @@ class ValidationCallback(keras.callbacks.Callback):
         scores = self.validator.evaluate(self.settings.evaluate_images)
         mious = {stride: score.miou for stride, score in scores.items()}
         append_validation(self.folder, done, scores)
-        validations = read_validations(self.folder)
-        if validations.since_best == 0:
+        if read_validations(self.folder).since_best == 0:
             with atomic_write(self.folder / BEST_WEIGHTS_FILE, suffix=".weights.h5") as temporary:
                 self.validator.network.save_weights(temporary)
             write_json(self.folder / BEST_FILE, {"step": done, "miou": {str(s): m for s, m in mious.items()}})
         self.forecast.add_validation(time.perf_counter() - begin)
         for report in self.reports:
             report(done, mious)
-        self._warn(validations)
+        self._warn()
 
-    def _warn(self, validations: ValidationTable) -> None:
-        """Show each kind of notice once, when it applies for the first time."""
-        for kind, text in notices(validations, read_table(self.folder / LOG_FILE), self.settings).items():
+    def _warn(self) -> None:
+        """Show each kind of notice about the updates once, when it applies for the first time."""
+        for kind, text in notices(
+            read_validations(self.folder, 1), read_table(self.folder / LOG_FILE), self.settings
+        ).items():
             if kind not in self.noticed:
                 self.noticed.add(kind)
                 warnings.warn(text, stacklevel=2)

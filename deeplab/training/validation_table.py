@@ -48,7 +48,7 @@ class ValidationTable:
 def start_validation_table(folder: Path, strides: Sequence[int], classes: Sequence[str], start: int) -> None:
     """Create the table, or remove the rows that a training from step `start` writes again.
 
-    These are the rows after this step; without a step, that of the initial weights too.
+    These are the rows after this step. A training from step 0 also removes the row of step 0.
     """
     columns = ["step", *(f"{_MIOU}{stride}" for stride in strides), *(f"{_IOU}{name}" for name in classes)]
     start_table(folder / VALIDATION_FILE, columns, start or -1)

@@ -66,9 +66,13 @@ def test_pretrained_classifiers_are_validated_before_the_first_update():
     settings = with_values(planned(steps=800, linear_probe_images=100), {"pretrained": "official"})
     values, reason = schedule.validation(facts(), settings, TRIAL)
     assert values == {"training.evaluate_every": 100, "training.evaluate_images": 49}
-    assert reason == "before the first update and 8 times, on 49 of 100 images"
+    assert reason == "before the first update and 8 times during the training, on 49 of 100 images"
     seconds = schedule.forecast_seconds(facts(), with_values(settings, values), TRIAL, spent=60.0)
     assert seconds == pytest.approx(534.1 + 16.25)
+    # 44 images for 4 validations of at least 10.
+    values, reason = schedule.validation(facts(), with_values(settings, {"training.steps": 80}), TRIAL)
+    assert values == {"training.evaluate_every": 26, "training.evaluate_images": 11}
+    assert reason.startswith("before the first update and 3 times during the training")
 
 
 def test_short_trainings_have_fewer_validations_instead_of_fewer_than_10_images():

@@ -42,6 +42,8 @@ SETTINGS = {
     "output_stride": [16],
 }
 
+WITHOUT_PATIENCE = SETTINGS["training"] | {"steps": 2, "patience": None, "evaluate_every": None}
+
 
 class Recorder(keras.callbacks.Callback):
     """Keeps the weights after each update, and interrupts the training before update `stop_at`."""
@@ -108,7 +110,7 @@ def test_training_stops_without_a_better_validation_and_ends_with_the_best_weigh
 
 
 def test_the_initial_weights_are_the_result_if_no_update_improves_them(validate, tmp_path, capsys):
-    """They do not count for the patience: the training stops at step 4 as with a random classifier."""
+    """Step 0 does not count for the patience: the training stops at step 4 as with a random classifier."""
     validate(MIOUS)
     train(build(TrainConfig, SETTINGS | {"run": str(tmp_path / "first")}))
     capsys.readouterr()
@@ -125,7 +127,18 @@ def test_the_initial_weights_are_the_result_if_no_update_improves_them(validate,
     assert_equal_weights(first, result)
     lines = capsys.readouterr().out
     assert "step 0/6  validation mIoU OS16 80.00%" in lines
-    assert "weights: the initial ones, the best of 5 validations; no update improved them" in lines
+    assert "weights: the initial ones (step 0), the best of 5 validations; no later one was better" in lines
+
+
+@pytest.mark.slow
+def test_initial_weights_are_not_the_best_of_no_other_validation(validate, tmp_path):
+    train(build(TrainConfig, SETTINGS | {"run": str(tmp_path / "first"), "training": WITHOUT_PATIENCE}))
+    second = {"run": str(tmp_path / "second"), "pretrained": str(tmp_path / "first")}
+    training = WITHOUT_PATIENCE | {"evaluate_every": 3, "result": "best"}
+    train(build(TrainConfig, SETTINGS | second | {"training": training}))
+    assert read_validations(tmp_path / "second").steps == []
+    first, result = (load_model(tmp_path / name, 16).get_weights() for name in ("first", "second"))
+    assert any((a != b).any() for a, b in zip(first, result, strict=True))
 
 
 @pytest.mark.slow

@@ -161,7 +161,19 @@ def test_a_loaded_classifier_of_the_same_classes_is_kept(tmp_path, monkeypatch, 
     monkeypatch.setattr(initial_weights, "fit_classifier", lambda *arguments: fitted.append(arguments))
     assert load_with_result(config)[1]
     assert bool(fitted) != same
-    assert load_with_result(settings(tmp_path, linear_probe_images=0))[1]
+    assert load_with_result(settings(tmp_path, linear_probe_images=0))[1] == same
+
+
+@pytest.mark.slow
+def test_the_classifier_of_a_head_with_several_layers_of_logits_is_found(tmp_path, monkeypatch):
+    loaded = ("logits_high/kernel", "logits_high/bias", "logits_low/kernel", "logits_low/bias")
+    config = settings(tmp_path)
+    description = ModelDescription(config.network, open_source(config.data, "train").classes)
+    monkeypatch.setattr(initial_weights, "import_weights", import_random(loaded=loaded))
+    monkeypatch.setattr(initial_weights, "describe_weights", lambda _: description)
+    assert load_with_result(config)[1]
+    monkeypatch.setattr(initial_weights, "import_weights", import_random(loaded=("aspp0/kernel",)))
+    assert not load_with_result(config)[1]
 
 
 @pytest.mark.slow

@@ -83,6 +83,17 @@ def test_callbacks_are_called_for_every_update_and_can_stop_the_training():
     assert recorder.ended
 
 
+def test_callbacks_end_if_one_fails_before_the_first_update():
+    class Failing(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise KeyboardInterrupt
+
+    recorder = Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(fake_step([1.0]), endless(), keras.Sequential(), TrainingConfig(steps=1), [recorder, Failing()])
+    assert recorder.ended
+
+
 def test_logs_are_read_when_due_and_otherwise_after_the_next_update_is_dispatched(tmp_path):
     """Due are the first update, which is compiled, multiples of the intervals, and the last update."""
     device = FakeDevice([1.0] * 11)

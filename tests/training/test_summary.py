@@ -64,7 +64,7 @@ def test_the_best_weights_of_validations_on_a_part_of_the_split_name_it(tmp_path
 def test_initial_weights_that_no_update_improved_are_named(tmp_path):
     run = made_run(tmp_path / "run", result="best", evaluate_every=100)
     (run / "validation.csv").write_text("step,miou_os8\n0,0.5\n100,0.4\n200,0.5\n")
-    expected = "weights: the initial ones, the best of 3 validations; no update improved them"
+    expected = "weights: the initial ones (step 0), the best of 3 validations; no later one was better"
     assert expected in summary(run, {8: scores()})
 
 

@@ -54,6 +54,22 @@ def test_each_labeled_class_has_a_curve_and_weak_ones_are_marked(tmp_path):
     assert classes.count("<svg") == 2
 
 
+def test_curves_begin_with_the_initial_weights_and_notices_are_about_updates(tmp_path):
+    """The page of a checkpoint before the first validation of an update has a single point, at step 0."""
+    write_log(tmp_path)
+    table = tmp_path / "validation.csv"
+    table.write_text("step,miou_os16,iou_sky,iou_pole\n0,0.5,0.5,0.5\n")
+    config = TrainConfig(training=TrainingConfig(steps=40))
+    html = training_page(tmp_path, config, 10, [])
+    assert html[html.index("IoU of each class") :].count('points="4.0,20.0"') == 2
+    assert html.count("<svg") == 4 + 2
+    with table.open("a") as file:
+        file.write("10,0.5,0.5,0\n20,0.5,0.5,0\n30,0.5,0.5,0\n")
+    html = training_page(tmp_path, config, 30, [])
+    assert "pole stays at IoU 0 in all 3 validations; " in html
+    assert 'points="4.0,20.0 41.3,36.0 78.7,36.0 116.0,36.0"' in html
+
+
 def test_the_page_states_the_time_left_and_what_the_curves_mean(tmp_path):
     write_log(tmp_path)
     table = "step,miou_os16,iou_sky,iou_pole\n10,0.2,0.4,0\n20,0.2,0.4,0\n30,0.2,0.4,0\n"
