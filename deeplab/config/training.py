@@ -132,7 +132,7 @@ class TrainingConfig:
         linear_probe_images: number of augmented training crops to whose pretrained features the classifier is fitted by
             logistic regression before the first update (arXiv:2202.10054), without the settings of the loss. A loaded
             classifier of the same classes is kept, an auxiliary head is not fitted. Needs head v3 or v3plus, weights
-            for all layers before the classifier, and frozen statistics of batch norm unless batches are large. 0 is off.
+            for all layers before the classifier, and frozen statistics of batch norm unless batches are large; 0: no.
         recalibration_batches: after training, re-estimate the batch-norm statistics on this many batches, at the first
             evaluated output stride; 0 keeps the moving averages. Frozen statistics cannot be re-estimated.
         quantize_aware: simulate the rounding of the int8 .tflite file in the forward pass. Needs pretrained weights;
