@@ -22,6 +22,8 @@ class Facts:
         missing_small_weights: the same of `official_050`, as far as the plan needs them.
         given_head: head of the weights that were given by hand; None without, or if they do not describe a network.
         given_classes: class names of these weights; () without.
+        explained: share of the entropy of the labels that the classes predicted by the pretrained weights explain, 0 to
+            1; None if it was not measured.
         economy: 0 for the best recipe; 1 without decoder; 2 with smaller crops too; 3 with the smaller network too. A
             budget that is too small for a useful number of updates raises it.
     """
@@ -37,6 +39,7 @@ class Facts:
     missing_small_weights: str | None = None
     given_head: str | None = None
     given_classes: tuple[str, ...] = ()
+    explained: float | None = None
     economy: int = 0
 
     @property
@@ -73,6 +76,7 @@ class Trial:
         start_seconds: time to build and compile the network.
         image_seconds: time to evaluate one validation image, at all evaluated output strides together.
         peak_memory: largest memory of the process so far in bytes; None if unknown.
+        explained: as `Facts.explained`.
         estimated: whether the times were not measured, but estimated from those of another recipe.
     """
 
@@ -80,6 +84,7 @@ class Trial:
     start_seconds: float
     image_seconds: float
     peak_memory: int | None = None
+    explained: float | None = None
     estimated: bool = False
 
     def scaled(self, factor: float) -> "Trial":

@@ -150,6 +150,7 @@ def make_plan(
         draft.decide(({"training.steps": config.training.steps}, ""))
     else:
         draft, trial = _fitting_draft(draft, measure, lambda: clock() - began)
+        draft = _Draft(config, dataclasses.replace(draft.facts, explained=trial.explained), missing_small)
         draft.decide(steps(draft.facts, draft.config, trial, clock() - began))
     facts, spent = draft.facts, clock() - began
     for later in (validation, early_stop, checkpoints):

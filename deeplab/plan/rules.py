@@ -47,8 +47,15 @@ BYTES_PER_PIXEL, BASE_BYTES, MEMORY_SHARE = 2000, 1.5e9, 0.7
 `python -m benchmarks.training_speed` measured 2.6 GB for 4 images of 513 pixels.
 """
 
-NEW_RATE, FITTED_RATE, KEPT_RATE, WEIGHT_DECAY = 1e-3, 1e-4, 2e-5, 0.01
-"""Learning rates of AdamW with random layers, a fitted classifier and a trained one, and its weight decay."""
+NEW_RATE, DISTANT_RATE, FITTED_RATE, KEPT_RATE, WEIGHT_DECAY = 1e-3, 3e-4, 1e-4, 2e-5, 0.01
+"""Learning rates of AdamW and its weight decay.
+
+The rates are for random layers; for a fitted classifier on images unlike those of the pretrained weights, and on images
+like them; and for a trained classifier.
+"""
+
+KNOWN_SHARE = 0.5
+"""Share of `Facts.explained` from which images count as like those of the pretrained weights."""
 
 SGD_LEARNING_RATE = 0.007
 BATCH_NORM_MOMENTUM = 0.95
@@ -237,7 +244,11 @@ def learning_rate(facts: Facts, config: TrainConfig) -> Decision:
     if kept:
         rate, reason = KEPT_RATE, kept_reason
     elif continues:
-        rate, reason = FITTED_RATE, "measured for AdamW and a fitted classifier"
+        distant = facts.explained is not None and facts.explained < KNOWN_SHARE
+        rate, reason = DISTANT_RATE if distant else FITTED_RATE, "measured for AdamW and a fitted classifier"
+        if facts.explained is not None:
+            reason += f" where the classes of the weights explain {'little' if distant else 'much'} of the labels"
+            reason += f" (here {facts.explained:.0%} of their entropy)"
     values = {"training.learning_rate": rate, "training.weight_decay": WEIGHT_DECAY, "training.learning_policy": "poly"}
     return values, f"{reason}; it decreases to 0 by the poly rule"
 

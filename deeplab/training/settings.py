@@ -20,6 +20,7 @@ from deeplab.run_folder import (
     MODEL_FILE,
     TRAIN_FILE,
     ModelDescription,
+    TrainedModel,
     is_tflite,
     open_model,
     read_training_config,
@@ -140,14 +141,24 @@ def describe_network(config: TrainConfig) -> dict[str, Any] | None:
 
 
 def describe_weights(path: Path) -> ModelDescription | None:
-    """Return architecture and classes of a run folder, its weights or a .tflite file; None for other weights.
+    """Return architecture and classes of the model of `described_model`; None for other weights.
+
+    Raises:
+        UserError: the .tflite file or the run folder is damaged.
+    """
+    model = described_model(path)
+    return None if model is None else model.description
+
+
+def described_model(path: Path) -> TrainedModel | None:
+    """Return the model of a run folder, its weights or a .tflite file; None for other weights.
 
     Raises:
         UserError: the .tflite file or the run folder is damaged.
     """
     source = path.parent if path.name == WEIGHTS_FILE else path
     described = is_tflite(source) or (source / MODEL_FILE).is_file()
-    return open_model(source).description if described else None
+    return open_model(source) if described else None
 
 
 def warn_about_random_weights(config: TrainConfig) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gc
 import io
+import itertools
 import time
 
 import tensorflow as tf
@@ -11,11 +12,14 @@ import tensorflow as tf
 from deeplab.config import TrainConfig
 from deeplab.datasets.open import open_source, open_training_source
 from deeplab.datasets.pipeline import iterate
+from deeplab.datasets.source import Source
 from deeplab.memory import peak_memory
 from deeplab.plan.facts import Trial
+from deeplab.published_weights import local_file
 from deeplab.training.distillation import make_teacher
 from deeplab.training.distribution import Workers, check_batch_size, distribute_batches
-from deeplab.training.settings import complete_settings
+from deeplab.training.known_classes import explained_entropy
+from deeplab.training.settings import complete_settings, describe_network, described_model
 from deeplab.training.train_state import make_train_state
 from deeplab.training.train_step import make_train_step
 from deeplab.training.training_data import make_batches
@@ -27,9 +31,15 @@ MIN_UPDATES, MAX_UPDATES, SECONDS = 4, 20, 8.0
 IMAGES = 3
 """Number of validation images that are timed."""
 
+EXPLAINED_BATCHES = 10
+"""Number of training batches on which `Trial.explained` is measured."""
+
 
 def measure_trial(config: TrainConfig, workers: Workers) -> Trial:
     """Train a network with random weights for a few updates, evaluate a few validation images, and forget it.
+
+    If the plan fits a classifier to pretrained features, the classes that these weights predict are compared with the
+    labels.
 
     The first update, which compiles the network, counts as start; the preparation of the batches counts as update.
 
@@ -68,4 +78,15 @@ def measure_trial(config: TrainConfig, workers: Workers) -> Trial:
     image_seconds = (time.perf_counter() - began) / min(IMAGES, val.size or IMAGES)
     del batches, step, state, validator
     gc.collect()
-    return Trial(update_seconds, start_seconds, image_seconds, peak_memory())
+    return Trial(update_seconds, start_seconds, image_seconds, peak_memory(), _explained(config, train))
+
+
+def _explained(config: TrainConfig, source: Source) -> float | None:
+    """Return `Trial.explained`, measured on training crops; None if no classifier is to be fitted."""
+    settings = config.training
+    if not settings.linear_probe_images or describe_network(config) is None:
+        return None
+    weights = described_model(local_file(config.pretrained or ""))
+    assert weights is not None
+    batches = itertools.islice(iterate(make_batches(config, source)), EXPLAINED_BATCHES)
+    return explained_entropy(weights.load(settings.output_stride, None), batches)

@@ -49,6 +49,14 @@ def test_a_plan_decides_the_whole_recipe():
     assert 25 < plan.forecast_minutes < 30
 
 
+def test_the_learning_rate_follows_what_the_trial_found(tmp_path: Path):
+    plan = make_plan(config(), facts(), lambda _: Trial(0.5, 20.0, 0.1, explained=0.25), clock=lambda: 0.0)
+    assert values(plan) == values(plan_for(config())) | {"training.learning_rate": 3e-4}
+    plan.write(tmp_path)
+    assert read_plan(tmp_path) == plan
+    assert plan.facts.explained == 0.25
+
+
 def test_settings_given_by_hand_win_and_others_follow_them():
     given = record_given(config(training={"steps": 80, "optimizer": "sgd"}, pretrained="runs/other"), ())
     record_given(given, ("data", "data.root", "training.steps", "training.optimizer", "pretrained"))

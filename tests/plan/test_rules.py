@@ -241,6 +241,16 @@ def test_the_learning_rate_is_that_of_the_optimizer():
     assert sgd == {"training.learning_rate": 0.007, "training.learning_policy": "poly"}
 
 
+@pytest.mark.parametrize(("explained", "rate"), [(None, 1e-4), (0.49, 3e-4), (0.5, 1e-4), (0.0, 3e-4)])
+def test_a_fitted_classifier_on_other_images_has_a_higher_learning_rate(explained: float | None, rate: float):
+    fitted = config(pretrained="official", training={"linear_probe_images": 5, "batch_norm": "frozen_statistics"})
+    fitted = with_values(fitted, {"training.optimizer": "adamw"})
+    values, reason = rules.learning_rate(facts(explained=explained), fitted)
+    assert values["training.learning_rate"] == rate
+    if explained == 0.49:
+        assert "explain little of the labels (here 49% of their entropy)" in reason
+
+
 def test_classes_below_two_percent_are_rare():
     """Of 1000 pixels: 981 and 19; 980 and 20; and a class that never occurs."""
     values, reason = rules.rare_classes(facts(pixels=(981, 19)), config())

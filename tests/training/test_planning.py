@@ -13,6 +13,7 @@ from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
 from deeplab.plan.facts import Trial
 from deeplab.run_folder import read_training_config
+from deeplab.training import trial
 from deeplab.training.distribution import Workers, find_workers
 from deeplab.training.planning import planned_settings, print_plan
 from deeplab.training.run_lock import check_settings
@@ -159,15 +160,37 @@ def test_a_run_without_a_plan_has_none_to_print(scenes: Path, tmp_path: Path):
 
 @pytest.mark.slow
 def test_trial_updates_are_timed_and_leave_nothing(scenes: Path, tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr("deeplab.training.trial.SECONDS", 0.0)
+    monkeypatch.setattr(trial, "SECONDS", 0.0)
     config = settings(scenes, tmp_path / "run", training={"batch_size": 2, "crop_size": 33}, output_stride=[16])
-    trial = measure_trial(config, Workers(tf.distribute.get_strategy()))
-    assert 0 < trial.update_seconds < 60
-    assert 0 < trial.image_seconds < 60
-    assert trial.start_seconds > 0
-    assert trial.peak_memory is None or 1e8 < trial.peak_memory < 1e12
+    measured = measure_trial(config, Workers(tf.distribute.get_strategy()))
+    assert 0 < measured.update_seconds < 60
+    assert 0 < measured.image_seconds < 60
+    assert measured.start_seconds > 0
+    assert measured.peak_memory is None or 1e8 < measured.peak_memory < 1e12
     assert not (tmp_path / "run").exists()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("images", "expected"), [(0, None), (4, 0.25)])
+def test_a_trial_compares_the_classes_of_the_weights_with_the_labels(scenes, tmp_path, monkeypatch, images, expected):
+    class Weights:
+        def load(self, output_stride, image_size):
+            return output_stride, image_size
+
+    def explained(model, batches):
+        assert model == (16, None)
+        assert [image.shape for image, _ in batches] == [(2, 33, 33, 3)] * 10
+        return 0.25
+
+    monkeypatch.setattr(trial, "SECONDS", 0.0)
+    monkeypatch.setattr(trial, "describe_network", lambda _: {})
+    monkeypatch.setattr(trial, "local_file", Path)
+    monkeypatch.setattr(trial, "described_model", lambda _: Weights())
+    monkeypatch.setattr(trial, "explained_entropy", explained)
+    changes = {"batch_size": 2, "crop_size": 33, "linear_probe_images": images, "output_stride": 16}
+    config = settings(scenes, tmp_path / "run", training=changes, output_stride=[16])
+    assert measure_trial(config, Workers(tf.distribute.get_strategy())).explained == expected
 
 
 @pytest.mark.parametrize("make", [print_plan, train])
