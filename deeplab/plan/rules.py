@@ -47,7 +47,7 @@ BYTES_PER_PIXEL, BASE_BYTES, MEMORY_SHARE = 2000, 1.5e9, 0.7
 `python -m benchmarks.training_speed` measured 2.6 GB for 4 images of 513 pixels.
 """
 
-NEW_RATE, DISTANT_RATE, FITTED_RATE, KEPT_RATE, WEIGHT_DECAY = 1e-3, 3e-4, 1e-4, 2e-5, 0.01
+NEW_RATE, DISTANT_RATE, FITTED_RATE, KEPT_RATE, WEIGHT_DECAY = 1e-3, 3e-4, 1e-4, 5e-6, 0.01
 """Learning rates of AdamW and its weight decay.
 
 The rates are for random layers; for a fitted classifier on images unlike those of the pretrained weights, and on images
@@ -57,7 +57,7 @@ like them; and for a trained classifier.
 KNOWN_SHARE = 0.5
 """Share of `Facts.explained` from which images count as like those of the pretrained weights."""
 
-SGD_LEARNING_RATE = 0.007
+SGD_LEARNING_RATE, KEPT_SGD_RATE = 0.007, 2e-5
 BATCH_NORM_MOMENTUM = 0.95
 
 LINEAR_PROBE_IMAGES = 500
@@ -236,13 +236,14 @@ def learning_rate(facts: Facts, config: TrainConfig) -> Decision:
     """Take the learning rate and the weight decay of the optimizer."""
     continues = fine_tunes(facts, config) and config.training.freezes_statistics
     kept = continues and has_trained_classifier(facts, config)
-    kept_reason = "that of experiment=voc_finetune, for a trained classifier"
     if config.training.optimizer == "sgd":
-        rate, reason = (KEPT_RATE, kept_reason) if kept else (SGD_LEARNING_RATE, "the published value of SGD")
+        rate, reason = SGD_LEARNING_RATE, "the published value of SGD"
+        if kept:
+            rate, reason = KEPT_SGD_RATE, "that of experiment=voc_finetune, for a trained classifier"
         return {"training.learning_rate": rate, "training.learning_policy": "poly"}, reason
     rate, reason = NEW_RATE, "measured for AdamW and random layers"
     if kept:
-        rate, reason = KEPT_RATE, kept_reason
+        rate, reason = KEPT_RATE, "measured for AdamW and a trained classifier"
     elif continues:
         distant = facts.explained is not None and facts.explained < KNOWN_SHARE
         rate, reason = DISTANT_RATE if distant else FITTED_RATE, "measured for AdamW and a fitted classifier"
