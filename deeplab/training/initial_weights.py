@@ -19,7 +19,7 @@ from deeplab.training.linear_probe import PIXELS, SETTING, fit_classifier
 from deeplab.training.settings import describe_weights
 from deeplab.training.train_state import TrainState
 from deeplab.training.train_step import averaged_variables
-from deeplab.training.training_data import first_images, make_batches
+from deeplab.training.training_data import first_images, labeled_batches
 
 UNFOLDING_BATCHES = 4
 """Number of batches on which statistics are measured for imported layers whose batch norm was folded."""
@@ -83,7 +83,7 @@ def _fit_classifier(state: TrainState, config: TrainConfig, source: Source, repo
     print("Fitting the classifier to the pretrained features ...", flush=True)
     settings = config.training
     count = -(-settings.linear_probe_images // settings.batch_size)
-    batches = itertools.islice(iterate(make_batches(config, source)), count)
+    batches = itertools.islice(iterate(labeled_batches(config, source)), count)
     with progress_bar() as bar:
         tracked = bar.track(batches, count, description="batches")
         fit_classifier(state.float_network, tracked, max(PIXELS // count, 1), config.seed)

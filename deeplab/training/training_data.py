@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.config import TrainConfig
+from deeplab.datasets.open import limited, open_source
 from deeplab.datasets.pipeline import iterate, training_batches
 from deeplab.datasets.source import Source
 from deeplab.pixels import mean_pixel
@@ -23,6 +24,15 @@ def make_batches(config: TrainConfig, source: Source, **arguments: Any) -> tf.da
     """
     padding = mean_pixel(config.network.backbone)
     return training_batches(source, config.training, config.seed, padding=padding, **arguments)
+
+
+def labeled_batches(config: TrainConfig, source: Source) -> tf.data.Dataset:
+    """Return the training batches of the images with masks, which precede those of `data.unlabelled` in `source`."""
+    if config.data.unlabelled is not None:
+        labeled = open_source(config.data, config.data.train_split, config.seed)
+        assert labeled.size is not None
+        source = limited(source, labeled.size)
+    return make_batches(config, source)
 
 
 def first_images(config: TrainConfig, source: Source, batches: int) -> Iterator[np.ndarray]:

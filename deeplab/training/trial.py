@@ -22,7 +22,7 @@ from deeplab.training.known_classes import explained_entropy
 from deeplab.training.settings import complete_settings, describe_network, described_model
 from deeplab.training.train_state import make_train_state
 from deeplab.training.train_step import make_train_step
-from deeplab.training.training_data import make_batches
+from deeplab.training.training_data import labeled_batches, make_batches
 from deeplab.training.validation import Validator
 
 MIN_UPDATES, MAX_UPDATES, SECONDS = 4, 20, 8.0
@@ -88,5 +88,5 @@ def _explained(config: TrainConfig, source: Source) -> float | None:
         return None
     weights = described_model(local_file(config.pretrained or ""))
     assert weights is not None
-    batches = itertools.islice(iterate(make_batches(config, source)), EXPLAINED_BATCHES)
+    batches = itertools.islice(iterate(labeled_batches(config, source)), EXPLAINED_BATCHES)
     return explained_entropy(weights.load(settings.output_stride, None), batches)
