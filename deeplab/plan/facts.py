@@ -8,7 +8,7 @@ from deeplab.data_check.statistics import SplitStatistics
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known before the first trial update.
+    """What is known of the data, the machine and the weights.
 
     Attributes:
         classes: class names by id.
@@ -23,7 +23,7 @@ class Facts:
         given_head: head of the weights that were given by hand; None without, or if they do not describe a network.
         given_classes: class names of these weights; () without.
         explained: share of the entropy of the labels that the classes predicted by the pretrained weights explain, 0 to
-            1; None if it was not measured.
+            1; None if no rule needs it or it is not known. It is measured after the trial, with the planned crops.
         economy: 0 for the best recipe; 1 without decoder; 2 with smaller crops too; 3 with the smaller network too. A
             budget that is too small for a useful number of updates raises it.
     """
@@ -76,7 +76,6 @@ class Trial:
         start_seconds: time to build and compile the network.
         image_seconds: time to evaluate one validation image, at all evaluated output strides together.
         peak_memory: largest memory of the process so far in bytes; None if unknown.
-        explained: as `Facts.explained`.
         estimated: whether the times were not measured, but estimated from those of another recipe.
     """
 
@@ -84,7 +83,6 @@ class Trial:
     start_seconds: float
     image_seconds: float
     peak_memory: int | None = None
-    explained: float | None = None
     estimated: bool = False
 
     def scaled(self, factor: float) -> "Trial":

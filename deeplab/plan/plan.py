@@ -15,7 +15,15 @@ from deeplab.data_check.check import data_identity
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
 from deeplab.plan.facts import Facts, Trial
-from deeplab.plan.rules import ECONOMIES, OFFICIAL_SMALL, RULES, Decision, fitting_weights, relative_cost
+from deeplab.plan.rules import (
+    ECONOMIES,
+    OFFICIAL_SMALL,
+    RULES,
+    Decision,
+    fitting_weights,
+    needs_explained,
+    relative_cost,
+)
 from deeplab.plan.schedule import (
     MIN_STEPS,
     checkpoints,
@@ -128,6 +136,7 @@ def make_plan(
     config: TrainConfig,
     facts: Facts,
     measure: Callable[[TrainConfig], Trial],
+    explain: Callable[[TrainConfig], float | None] = lambda _: None,
     missing_small: Callable[[], str | None] = lambda: None,
     began: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -140,17 +149,21 @@ def make_plan(
         config: the settings.
         facts: statistics of the data, and the machine.
         measure: makes trial updates with the given settings. It is not called if the number of updates was given.
+        explain: returns `Facts.explained` with the given settings; called if a rule needs it.
         missing_small: returns `Facts.missing_small_weights`; called if a cheaper recipe needs these weights.
         began: time of `clock` from which the budget counts, with the data check; None is now.
         clock: returns the time in seconds.
     """
     began = clock() if began is None else began
     draft, trial = _Draft(config, facts, missing_small), None
-    if is_given(config, "training.steps"):
+    if not is_given(config, "training.steps"):
+        draft, trial = _fitting_draft(draft, measure, lambda: clock() - began)
+    if needs_explained(draft.facts, draft.config) and not is_given(config, "training.learning_rate"):
+        # The rules decide again, with what is known of the weights now.
+        draft = _Draft(config, dataclasses.replace(draft.facts, explained=explain(draft.config)), missing_small)
+    if trial is None:
         draft.decide(({"training.steps": config.training.steps}, ""))
     else:
-        draft, trial = _fitting_draft(draft, measure, lambda: clock() - began)
-        draft = _Draft(config, dataclasses.replace(draft.facts, explained=trial.explained), missing_small)
         draft.decide(steps(draft.facts, draft.config, trial, clock() - began))
     facts, spent = draft.facts, clock() - began
     for later in (validation, early_stop, checkpoints):

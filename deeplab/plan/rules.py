@@ -1,4 +1,4 @@
-"""The rules of the plan before the trial: each returns settings, and the reason for them.
+"""The rules of the plan that do not need the time of an update: each returns settings, and the reason for them.
 
 The constants are the values to change after new measurements; docs/figures.md has the measurements.
 """
@@ -50,12 +50,12 @@ BYTES_PER_PIXEL, BASE_BYTES, MEMORY_SHARE = 2000, 1.5e9, 0.7
 NEW_RATE, DISTANT_RATE, FITTED_RATE, KEPT_RATE, WEIGHT_DECAY = 1e-3, 3e-4, 1e-4, 5e-6, 0.01
 """Learning rates of AdamW and its weight decay.
 
-The rates are for random layers; for a fitted classifier on images unlike those of the pretrained weights, and on images
-like them; and for a trained classifier.
+The rates are for random layers; for a fitted classifier where the classes of the weights explain little of the labels,
+and where they explain much; and for a trained classifier.
 """
 
-KNOWN_SHARE = 0.5
-"""Share of `Facts.explained` from which images count as like those of the pretrained weights."""
+MIN_EXPLAINED = 0.3
+"""Value of `Facts.explained` below which the classes of the weights explain little of the labels."""
 
 SGD_LEARNING_RATE, KEPT_SGD_RATE = 0.007, 2e-5
 BATCH_NORM_MOMENTUM = 0.95
@@ -232,6 +232,12 @@ def optimizer(facts: Facts, config: TrainConfig) -> Decision:
     return {"training.optimizer": "adamw"}, "learns new classes in fewer updates than SGD"
 
 
+def needs_explained(facts: Facts, config: TrainConfig) -> bool:
+    """Return whether the learning rate depends on `Facts.explained`: with AdamW and a fitted classifier."""
+    fits = fine_tunes(facts, config) and not has_trained_classifier(facts, config)
+    return fits and config.training.freezes_statistics and config.training.optimizer == "adamw"
+
+
 def learning_rate(facts: Facts, config: TrainConfig) -> Decision:
     """Take the learning rate and the weight decay of the optimizer."""
     continues = fine_tunes(facts, config) and config.training.freezes_statistics
@@ -245,7 +251,7 @@ def learning_rate(facts: Facts, config: TrainConfig) -> Decision:
     if kept:
         rate, reason = KEPT_RATE, "measured for AdamW and a trained classifier"
     elif continues:
-        distant = facts.explained is not None and facts.explained < KNOWN_SHARE
+        distant = facts.explained is not None and facts.explained < MIN_EXPLAINED
         rate, reason = DISTANT_RATE if distant else FITTED_RATE, "measured for AdamW and a fitted classifier"
         if facts.explained is not None:
             reason += f" where the classes of the weights explain {'little' if distant else 'much'} of the labels"

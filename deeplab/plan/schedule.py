@@ -83,6 +83,7 @@ def validation(facts: Facts, config: TrainConfig, trial: Trial | None) -> Decisi
     # Rounded down: only a few updates, if any, follow the last validation.
     every = settings.evaluate_every or max(settings.steps // validations, 1)
     count = settings.steps // every
+    initial = initial and count > 0
     if trial is not None:
         images = max(affordable // max(count + initial, 1), MIN_VALIDATION_IMAGES)
     limit = images if images < facts.val_images else None
@@ -116,7 +117,8 @@ def forecast_seconds(facts: Facts, config: TrainConfig, trial: Trial, spent: flo
     limit = min(settings.evaluate_images or facts.val_images, facts.val_images)
     validations = 0
     if settings.evaluate_every:
-        validations = settings.steps // settings.evaluate_every + fine_tunes(facts, config)
+        validations = settings.steps // settings.evaluate_every
+        validations += validations > 0 and fine_tunes(facts, config)
     seconds = settings.steps * trial.update_seconds + validations * limit * trial.image_seconds
     return spent + seconds + _fixed_seconds(facts, config, trial)
 

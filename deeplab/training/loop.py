@@ -85,8 +85,10 @@ def run_loop(
         callback.set_model(model)
         callback.set_params({"steps": config.steps, "initial_step": start})
     model.stop_training = False
+    begun: list[keras.callbacks.Callback] = []
     try:
         for callback in all_callbacks:
+            begun.append(callback)
             callback.on_train_begin({})
         previous: UpdateLogs | None = None
         first, since, done = start, time.perf_counter(), start
@@ -112,7 +114,7 @@ def run_loop(
                 first, since = done, time.perf_counter()
         return done
     finally:
-        for callback in all_callbacks:
+        for callback in begun:
             callback.on_train_end({})
 
 

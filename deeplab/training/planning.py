@@ -21,7 +21,7 @@ from deeplab.training.distillation import check_teacher
 from deeplab.training.distribution import Workers, find_workers
 from deeplab.training.run_lock import has_started, lock_run_folder
 from deeplab.training.settings import describe_weights
-from deeplab.training.trial import measure_trial
+from deeplab.training.trial import measure_explained, measure_trial
 
 
 def planned_settings(config: TrainConfig, workers: Workers) -> TrainConfig:
@@ -128,7 +128,11 @@ def _new_plan(config: TrainConfig, workers: Workers, folder: Path | None) -> Pla
         print("Measuring a few updates for the plan ...", flush=True)
         return measure_trial(settings, workers)
 
-    return make_plan(config, facts, measure, lambda: _missing(OFFICIAL_SMALL), began)
+    def explain(settings: TrainConfig) -> float | None:
+        print("Comparing the classes that the weights predict with the labels ...", flush=True)
+        return measure_explained(settings, workers)
+
+    return make_plan(config, facts, measure, explain, lambda: _missing(OFFICIAL_SMALL), began)
 
 
 def _missing(name: str) -> str | None:

@@ -12,14 +12,13 @@ import tensorflow as tf
 from deeplab.config import TrainConfig
 from deeplab.datasets.open import open_source, open_training_source
 from deeplab.datasets.pipeline import iterate
-from deeplab.datasets.source import Source
 from deeplab.memory import peak_memory
 from deeplab.plan.facts import Trial
 from deeplab.published_weights import local_file
 from deeplab.training.distillation import make_teacher
 from deeplab.training.distribution import Workers, check_batch_size, distribute_batches
 from deeplab.training.known_classes import explained_entropy
-from deeplab.training.settings import complete_settings, describe_network, described_model
+from deeplab.training.settings import complete_settings, described_model
 from deeplab.training.train_state import make_train_state
 from deeplab.training.train_step import make_train_step
 from deeplab.training.training_data import labeled_batches, make_batches
@@ -32,14 +31,11 @@ IMAGES = 3
 """Number of validation images that are timed."""
 
 EXPLAINED_BATCHES = 10
-"""Number of training batches on which `Trial.explained` is measured."""
+"""Number of training batches on which `measure_explained` compares classes."""
 
 
 def measure_trial(config: TrainConfig, workers: Workers) -> Trial:
     """Train a network with random weights for a few updates, evaluate a few validation images, and forget it.
-
-    If the plan fits a classifier to pretrained features, the classes that these weights predict are compared with the
-    labels.
 
     The first update, which compiles the network, counts as start; the preparation of the batches counts as update.
 
@@ -78,15 +74,20 @@ def measure_trial(config: TrainConfig, workers: Workers) -> Trial:
     image_seconds = (time.perf_counter() - began) / min(IMAGES, val.size or IMAGES)
     del batches, step, state, validator
     gc.collect()
-    return Trial(update_seconds, start_seconds, image_seconds, peak_memory(), _explained(config, train))
+    return Trial(update_seconds, start_seconds, image_seconds, peak_memory())
 
 
-def _explained(config: TrainConfig, source: Source) -> float | None:
-    """Return `Trial.explained`, measured on training crops; None if no classifier is to be fitted."""
-    settings = config.training
-    if not settings.linear_probe_images or describe_network(config) is None:
+def measure_explained(config: TrainConfig, workers: Workers) -> float | None:
+    """Return `explained_entropy` of the pretrained model on training crops; None if the weights name no classes.
+
+    Raises:
+        UserError: the data or the weights cannot be used.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        config = complete_settings(config, workers)
+    model = described_model(local_file(config.pretrained or ""))
+    if model is None:
         return None
-    weights = described_model(local_file(config.pretrained or ""))
-    assert weights is not None
+    source = open_training_source(config.data, config.seed)
     batches = itertools.islice(iterate(labeled_batches(config, source)), EXPLAINED_BATCHES)
-    return explained_entropy(weights.load(settings.output_stride, None), batches)
+    return explained_entropy(model.load(config.training.output_stride), batches)

@@ -49,12 +49,27 @@ def test_a_plan_decides_the_whole_recipe():
     assert 25 < plan.forecast_minutes < 30
 
 
-def test_the_learning_rate_follows_what_the_trial_found(tmp_path: Path):
-    plan = make_plan(config(), facts(), lambda _: Trial(0.5, 20.0, 0.1, explained=0.25), clock=lambda: 0.0)
-    assert values(plan) == values(plan_for(config())) | {"training.learning_rate": 3e-4}
+@pytest.mark.parametrize("by_hand", ["", "training.steps"])
+def test_the_learning_rate_follows_what_the_classes_of_the_weights_explain(tmp_path: Path, by_hand: str):
+    """It is measured with the settings of the plan, also if the number of updates was given."""
+    measured = []
+
+    def explain(settings: TrainConfig) -> float:
+        measured.append((settings.training.crop_size, settings.pretrained, settings.network.head))
+        return 0.25
+
+    given = record_given(config(), {by_hand})
+    plan = make_plan(given, facts(), Machine(), explain, clock=lambda: 0.0)
+    assert measured == [(353, "official", "v3plus")]
+    assert values(plan) == values(plan_for(given)) | {"training.learning_rate": 3e-4}
     plan.write(tmp_path)
     assert read_plan(tmp_path) == plan
     assert plan.facts.explained == 0.25
+
+
+def test_what_no_rule_needs_is_not_measured():
+    for key in ("training.learning_rate", "training.optimizer"):
+        make_plan(record_given(config(), {key}), facts(), Machine(), lambda _: pytest.fail("measured"))
 
 
 def test_settings_given_by_hand_win_and_others_follow_them():
@@ -161,10 +176,10 @@ def test_the_smaller_weights_are_looked_for_only_if_a_cheaper_recipe_needs_them(
         asked.append("official_050")
         return "official_050: offline; save it as x"
 
-    make_plan(config(), facts(), Machine(), missing, clock=lambda: 0.0)
+    make_plan(config(), facts(), Machine(), missing_small=missing, clock=lambda: 0.0)
     assert not asked
     with pytest.warns(UserWarning, match="300 need about"):
-        plan = make_plan(config(), facts(), Machine(16.0), missing, clock=lambda: 0.0)
+        plan = make_plan(config(), facts(), Machine(16.0), missing_small=missing, clock=lambda: 0.0)
     assert asked == ["official_050"]
     assert values(plan)["pretrained"] == "official"
 

@@ -241,14 +241,29 @@ def test_the_learning_rate_is_that_of_the_optimizer():
     assert sgd == {"training.learning_rate": 0.007, "training.learning_policy": "poly"}
 
 
-@pytest.mark.parametrize(("explained", "rate"), [(None, 1e-4), (0.49, 3e-4), (0.5, 1e-4), (0.0, 3e-4)])
-def test_a_fitted_classifier_on_other_images_has_a_higher_learning_rate(explained: float | None, rate: float):
+@pytest.mark.parametrize(
+    ("explained", "rate", "text"),
+    [
+        (None, 1e-4, "fitted classifier; it decreases"),
+        (0.29, 3e-4, "explain little of the labels (here 29% of their entropy)"),
+        (0.3, 1e-4, "explain much of the labels (here 30% of their entropy)"),
+        (0.0, 3e-4, "(here 0% of their entropy)"),
+    ],
+)
+def test_weights_whose_classes_explain_little_are_changed_faster(explained: float | None, rate: float, text: str):
     fitted = config(pretrained="official", training={"linear_probe_images": 5, "batch_norm": "frozen_statistics"})
     fitted = with_values(fitted, {"training.optimizer": "adamw"})
     values, reason = rules.learning_rate(facts(explained=explained), fitted)
     assert values["training.learning_rate"] == rate
-    if explained == 0.49:
-        assert "explain little of the labels (here 49% of their entropy)" in reason
+    assert text in reason
+    assert rules.needs_explained(facts(), fitted)
+    for changes in (
+        {"training.optimizer": "sgd"},
+        {"training.batch_norm": "train"},
+        {"training.linear_probe_images": 0},
+    ):
+        assert not rules.needs_explained(facts(), with_values(fitted, changes))
+    assert not rules.needs_explained(dataclasses.replace(facts(pixels=(1,) * 21), classes=CLASSES), fitted)
 
 
 def test_classes_below_two_percent_are_rare():

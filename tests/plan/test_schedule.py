@@ -73,6 +73,11 @@ def test_pretrained_classifiers_are_validated_before_the_first_update():
     values, reason = schedule.validation(facts(), with_values(settings, {"training.steps": 80}), TRIAL)
     assert values == {"training.evaluate_every": 26, "training.evaluate_images": 11}
     assert reason.startswith("before the first update and 3 times during the training")
+    # No update is validated, so that the initial weights are not either.
+    rare = with_values(settings, {"training.evaluate_every": 801})
+    assert schedule.validation(facts(), rare, TRIAL)[1].startswith("0 times, on ")
+    seconds = schedule.forecast_seconds(facts(), rare, TRIAL, spent=60.0)
+    assert seconds == pytest.approx(60 + 20 + 400 + 100 * 0.1 + 16.25)
 
 
 def test_short_trainings_have_fewer_validations_instead_of_fewer_than_10_images():

@@ -8,17 +8,19 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from deeplab.config import TrainConfig, build, record_given
+from deeplab.config import ModelConfig, TrainConfig, build, record_given
 from deeplab.datasets.shapes import shapes_source
 from deeplab.errors import UserError
+from deeplab.model.quantization.transform import build_network
 from deeplab.plan.facts import Trial
-from deeplab.run_folder import read_training_config
+from deeplab.run_folder import ModelDescription, read_training_config, save_model
 from deeplab.training import trial
 from deeplab.training.distribution import Workers, find_workers
+from deeplab.training.known_classes import explained_entropy
 from deeplab.training.planning import planned_settings, print_plan
 from deeplab.training.run_lock import check_settings
 from deeplab.training.train import run_training, train
-from deeplab.training.trial import measure_trial
+from deeplab.training.trial import measure_explained, measure_trial
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 
@@ -172,25 +174,26 @@ def test_trial_updates_are_timed_and_leave_nothing(scenes: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("images", "expected"), [(0, None), (4, 0.25)])
-def test_a_trial_compares_the_classes_of_the_weights_with_the_labels(scenes, tmp_path, monkeypatch, images, expected):
-    class Weights:
-        def load(self, output_stride, image_size):
-            return output_stride, image_size
+def test_the_classes_of_a_run_are_compared_with_the_labels_of_resized_crops(scenes, tmp_path, monkeypatch):
+    """The run is given by its weights file. A network with random weights explains hardly anything."""
+    model = build_network(ModelConfig(**TINY_MODEL, classes=4), 16)
+    save_model(tmp_path / "run", model, ModelDescription(model.config, ("a", "b", "c", "d")))
+    seen = []
 
-    def explained(model, batches):
-        assert model == (16, None)
-        assert [image.shape for image, _ in batches] == [(2, 33, 33, 3)] * 10
-        return 0.25
+    def explained(network, batches):
+        made = list(batches)
+        seen.extend((network.output_shape[-1], image.shape, np.unique(label)) for image, label in made)
+        return explained_entropy(network, made)
 
-    monkeypatch.setattr(trial, "SECONDS", 0.0)
-    monkeypatch.setattr(trial, "describe_network", lambda _: {})
-    monkeypatch.setattr(trial, "local_file", Path)
-    monkeypatch.setattr(trial, "described_model", lambda _: Weights())
     monkeypatch.setattr(trial, "explained_entropy", explained)
-    changes = {"batch_size": 2, "crop_size": 33, "linear_probe_images": images, "output_stride": 16}
-    config = settings(scenes, tmp_path / "run", training=changes, output_stride=[16])
-    assert measure_trial(config, Workers(tf.distribute.get_strategy())).explained == expected
+    data = {"source": "folder", "root": str(scenes), "resize": "letterbox", "image_size": 33}
+    changes = {"data": data, "training": {"batch_size": 2}, "pretrained": str(tmp_path / "run/model.weights.h5")}
+    share = measure_explained(settings(scenes, tmp_path / "new", **changes), Workers(tf.distribute.get_strategy()))
+    assert share is not None
+    assert 0 <= share < 0.2
+    assert [(classes, shape) for classes, shape, _ in seen] == [(4, (2, 33, 33, 3))] * 10
+    # The crops are whole scenes, which contain several classes.
+    assert all(len(ids) > 2 for _, _, ids in seen)
 
 
 @pytest.mark.parametrize("make", [print_plan, train])
