@@ -254,7 +254,8 @@ def _warn(plan: Plan, config: TrainConfig, spent: float) -> None:
             warnings.warn(f"the training starts from {row.reason}", stacklevel=3)
     if trial is None or plan.forecast_minutes is None or config.training.steps >= MIN_STEPS:
         return
-    needed = useful_minutes(facts, config, trial, spent)
+    # The forecast is rounded; the remedy is always more than what was given.
+    needed = max(useful_minutes(facts, config, trial, spent), int(facts.minutes) + 1)
     warnings.warn(
         f"minutes={facts.minutes:g} hold {config.training.steps} updates; {MIN_STEPS} need about {needed} minutes: "
         "set minutes, or a smaller training.crop_size",

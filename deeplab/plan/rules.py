@@ -155,7 +155,10 @@ def crop_size(facts: Facts, config: TrainConfig) -> Decision:
     largest = CROP_SIZES[not facts.has_gpu][facts.economy]
     side = max(min((facts.shorter_side + CROP_PADDING - 1) // 32 * 32 + 1, largest), 33)
     if side == largest:
-        return {"training.crop_size": side}, f"the largest crop of a plan on a {_device(facts)}"
+        reason = f"the largest crop of a plan on a {_device(facts)}"
+        if largest < CROP_SIZES[not facts.has_gpu][0]:
+            reason = "a smaller crop, for more updates in the time"
+        return {"training.crop_size": side}, reason
     return {"training.crop_size": side}, f"about the shorter side of the images, {facts.shorter_side} pixels"
 
 

@@ -14,6 +14,7 @@ from deeplab.run_folder import STATE_FOLDER, read_training_config
 from deeplab.training.checkpoint import checkpoint_step
 from deeplab.training.notices import names_text, subset_text
 from deeplab.training.training_page import PAGE
+from deeplab.training.validation import BEST_WEIGHTS_FILE
 from deeplab.training.validation_table import read_validations
 
 
@@ -32,7 +33,7 @@ def summary(folder: Path, scores: Mapping[int, Scores]) -> list[str]:
     stride, first = next(iter(scores.items()))
     count = len(first.names)
     lines.append(f"on {count:,} image{'s' * (count != 1)} of data={config.data.source}, split {config.data.val_split}")
-    lines += [_weights(folder, config, count), *_classes(first, stride)]
+    lines += [_weights(folder, config, count), *_initial(folder, config, count), *_classes(first, stride)]
     path = os.path.relpath(folder)
     export = command_line(command_name("export"), ExportConfig(run=path, output_stride=stride))  # type: ignore[arg-type]
     return [*lines, f"run folder: {path}; curves and images: {os.path.join(path, PAGE)}", f"export: {export}"]
@@ -50,6 +51,16 @@ def _weights(folder: Path, config: TrainConfig, images: int) -> str:
     if not validations.steps[best]:
         return f"weights: the initial ones (step 0), the best of {count} validations{part}; no later one was better"
     return f"weights: the best of {count} validations{part}, of step {validations.steps[best]:,} of {steps:,}"
+
+
+def _initial(folder: Path, config: TrainConfig, images: int) -> list[str]:
+    """Return a line if a run with its last weights had no better validation than that of its initial weights."""
+    validations = read_validations(folder)
+    if config.training.result == "best" or validations.best != 0 or validations.steps[0]:
+        return []
+    part, miou = subset_text(config.training, images), validations.deciding[0]
+    remedy = f"{BEST_WEIGHTS_FILE} has them, and a training with training.result=best ends with them"
+    return [f"no validation{part} was better than that of the initial weights, {miou:.2%}; {remedy}"]
 
 
 def _classes(score: Scores, stride: int) -> list[str]:

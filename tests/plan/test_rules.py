@@ -75,6 +75,14 @@ def test_crops_are_about_the_shorter_side_up_to_a_limit(size, has_gpu, economy, 
     assert values == {"training.crop_size": expected}
 
 
+def test_a_crop_that_is_smaller_for_want_of_time_says_so():
+    for economy, reason in (
+        (0, "the largest crop of a plan on a CPU"),
+        (2, "a smaller crop, for more updates in the time"),
+    ):
+        assert rules.crop_size(facts(economy=economy), config())[1] == reason
+
+
 def test_crops_of_scaled_images_are_whole_images():
     scaled = config(data={"source": "folder", "root": "set", "resize": "letterbox", "image_size": [257, 385]})
     assert rules.crop_size(facts(), scaled)[0] == {"training.crop_size": (257, 385)}

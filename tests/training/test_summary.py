@@ -68,6 +68,18 @@ def test_initial_weights_that_no_update_improved_are_named(tmp_path):
     assert expected in summary(run, {8: scores()})
 
 
+def test_last_weights_that_are_no_better_than_the_initial_ones_are_named(tmp_path):
+    run = made_run(tmp_path / "run", result="last", evaluate_every=100)
+    for mious, expected in (("0.5 0.4 0.5", True), ("0.5 0.4 0.51", False)):
+        rows = "".join(f"{step},{miou}\n" for step, miou in zip((0, 100, 200), mious.split(), strict=True))
+        (run / "validation.csv").write_text(f"step,miou_os8\n{rows}")
+        line = (
+            "no validation was better than that of the initial weights, 50.00%; best.weights.h5 has them, and "
+            "a training with training.result=best ends with them"
+        )
+        assert (line in summary(run, {8: scores()})) == expected
+
+
 def test_a_training_that_stopped_early_with_its_last_weights_states_their_step(tmp_path):
     run = made_run(tmp_path / "run", result="last", evaluate_every=50, patience=2)
     (run / "state").mkdir()
