@@ -1,9 +1,13 @@
-"""What a plan is made from: statistics of the data, and measurements on the machine."""
+"""What a plan is made from, statistics of the data and measurements on the machine, and what its rules return."""
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from deeplab.data_check.statistics import SplitStatistics
+
+Decision = tuple[dict[str, Any], str]
+"""Values by setting ("training.steps"), and the reason for them."""
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,9 @@ from deeplab.config import TrainConfig, build, is_given, to_mapping, with_values
 from deeplab.data_check.check import data_identity
 from deeplab.errors import UserError
 from deeplab.files import read_json, write_json
-from deeplab.plan.facts import Facts, Trial
-from deeplab.plan.rules import (
-    ECONOMIES,
-    OFFICIAL_SMALL,
-    RULES,
-    Decision,
-    fitting_weights,
-    needs_explained,
-    relative_cost,
-)
+from deeplab.plan.facts import Decision, Facts, Trial
+from deeplab.plan.fine_tuning import OFFICIAL_SMALL, needs_explained
+from deeplab.plan.rules import ECONOMIES, RULES, fitting_weights, relative_cost
 from deeplab.plan.schedule import (
     MIN_STEPS,
     checkpoints,

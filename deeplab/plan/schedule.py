@@ -4,8 +4,8 @@ import math
 
 from deeplab.config import TrainConfig
 from deeplab.errors import UserError
-from deeplab.plan.facts import Facts, Trial
-from deeplab.plan.rules import Decision, fine_tunes
+from deeplab.plan.facts import Decision, Facts, Trial
+from deeplab.plan.fine_tuning import fine_tunes
 
 BUDGET_SHARE = 0.92
 """Share of the budget to plan with; the rest is for other processes on the machine."""

@@ -13,8 +13,9 @@ from deeplab.errors import UserError
 from deeplab.memory import machine_memory
 from deeplab.plan.choice import PLANNED_SOURCES, is_planned
 from deeplab.plan.facts import Facts, Trial
+from deeplab.plan.fine_tuning import OFFICIAL, OFFICIAL_SMALL
 from deeplab.plan.plan import Plan, make_plan, read_plan
-from deeplab.plan.rules import OFFICIAL, OFFICIAL_SMALL, fitting_weights
+from deeplab.plan.rules import fitting_weights
 from deeplab.pretrained.importer import check_source
 from deeplab.published_weights import local_file
 from deeplab.training.distillation import check_teacher
