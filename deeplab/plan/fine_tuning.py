@@ -12,7 +12,7 @@ from deeplab.plan.facts import Decision, Facts
 OFFICIAL, OFFICIAL_SMALL = "official", "official_050"
 """Published weights of depth multiplier 1.0 and 0.5."""
 
-NEW_RATE, DISTANT_RATE, FITTED_RATE, KEPT_RATE, WEIGHT_DECAY = 1e-3, 3e-4, 1e-4, 5e-6, 0.01
+NEW_RATE, UNEXPLAINED_RATE, FITTED_RATE, KEPT_RATE, WEIGHT_DECAY = 1e-3, 3e-4, 1e-4, 5e-6, 0.01
 """Learning rates of AdamW and its weight decay.
 
 The rates are for random layers; for a fitted classifier where the classes of the weights explain little of the labels,
@@ -111,10 +111,10 @@ def learning_rate(facts: Facts, config: TrainConfig) -> Decision:
     if kept:
         rate, reason = KEPT_RATE, "measured for AdamW and a trained classifier"
     elif continues:
-        distant = facts.explained is not None and facts.explained < MIN_EXPLAINED
-        rate, reason = DISTANT_RATE if distant else FITTED_RATE, "measured for AdamW and a fitted classifier"
+        unexplained = facts.explained is not None and facts.explained < MIN_EXPLAINED
+        rate, reason = UNEXPLAINED_RATE if unexplained else FITTED_RATE, "measured for AdamW and a fitted classifier"
         if facts.explained is not None:
-            reason += f" where the classes of the weights explain {'little' if distant else 'much'} of the labels"
+            reason += f" where the classes of the weights explain {'little' if unexplained else 'much'} of the labels"
             reason += f" (here {facts.explained:.0%} of their entropy)"
     values = {"training.learning_rate": rate, "training.weight_decay": WEIGHT_DECAY, "training.learning_policy": "poly"}
     return values, f"{reason}; it decreases to 0 by the poly rule"

@@ -7,7 +7,7 @@ import pytest
 
 from deeplab.config import TrainConfig, build, with_values
 from deeplab.data_check.statistics import SplitStatistics
-from deeplab.plan import rules
+from deeplab.plan import fine_tuning, rules
 from deeplab.plan.facts import Facts
 
 GIB = 2**30
@@ -146,8 +146,8 @@ def test_batches_are_multiples_of_the_replicas():
     # 3 replicas x 2 parts: the first multiple of 6 that is at least 16
     assert rules.batch_size(gpus, config(training={"accumulation": 2}))[0] == {"training.batch_size": 18}
     assert rules.batch_size(gpus, config(training={"accumulation": 4}))[0] == {"training.batch_size": 24}
-    assert rules.batch_norm(gpus, config())[0]["training.batch_norm"] == "sync"
-    assert rules.batch_norm(facts(), config())[0] == {"training.batch_norm": "train"}
+    assert fine_tuning.batch_norm(gpus, config())[0]["training.batch_norm"] == "sync"
+    assert fine_tuning.batch_norm(facts(), config())[0] == {"training.batch_norm": "train"}
 
 
 def test_classes_below_two_percent_are_rare():
